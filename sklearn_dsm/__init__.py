@@ -1,0 +1,17 @@
+"""Scikit-learn estimators for score matching."""
+
+from ._training import InterruptedFitWarning, NonFiniteLossError
+from .density import DSMDensityEstimator
+from .losses import DSM
+from .processes import VE, VP
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DSM",
+    "VE",
+    "VP",
+    "DSMDensityEstimator",
+    "InterruptedFitWarning",
+    "NonFiniteLossError",
+]

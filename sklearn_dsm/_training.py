@@ -1,0 +1,318 @@
+"""Training through skorch: the only module that knows it."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from .levels import LogisticLevels
+from .losses import HeldOutBound, ScoreLoss
+from .scores import CorrectedScore
+
+WARM_UP_STEPS = 50
+EMA_DECAY = 0.995
+HELD_OUT_DRAWS = 16384
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The training loss became NaN or infinite."""
+
+
+class InterruptedFitWarning(ConvergenceWarning):
+    """A fit was interrupted; the best weights so far are kept."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long, how fast and where to train; the estimator's parameters of the same names."""
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    n_iter_no_change: int
+    max_fit_time: float | None = None
+    weight_decay: float = 0.0
+    min_batches: int = 32
+    device: str = "cpu"
+    verbose: int = 0
+
+
+@dataclass
+class TrainingRecord:
+    """What a training run left behind.
+
+    Attributes
+    ----------
+    weights : dict of str to ndarray, or None
+        The averaged weights with the best held-out bound; None where no epoch gained.
+    n_epochs : int
+    loss_curve : list of float
+        Mean training loss of each epoch, in nats per row.
+    gains : list of float
+        Mean held-out gain over the reference after each epoch, in nats per row.
+    best_gain : float
+    stop_reason : {"max_epochs", "no_change", "max_fit_time", "interrupted", "callback"}
+    """
+
+    weights: dict[str, np.ndarray] | None = None
+    n_epochs: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    gains: list[float] = field(default_factory=list)
+    best_gain: float = 0.0
+    stop_reason: str = "max_epochs"
+
+
+class _Stop(Exception):
+    """Ends the training loop from inside a callback."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _RowBatches:
+    """Equal batches of rows that already lie on the device, in a fresh order each epoch.
+
+    A small table is repeated until an epoch has ``min_batches``: the noise is fresh, so
+    repeated rows are not repeated examples.
+    """
+
+    def __init__(self, dataset, batch_size: int, generator: torch.Generator, min_batches: int):
+        self.rows, self.weight = dataset
+        self.batch_size = batch_size
+        self.generator = generator
+        self.n_batches = max(math.ceil(len(self.rows) / batch_size), min_batches)
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        n, needed = len(self.rows), self.n_batches * self.batch_size
+        orders = [
+            torch.randperm(n, generator=self.generator, device=self.rows.device)
+            for _ in range(math.ceil(needed / n))
+        ]
+        order = torch.cat(orders)[:needed]
+        for start in range(0, needed, self.batch_size):
+            index = order[start : start + self.batch_size]
+            yield self.rows[index], self.weight[index]
+
+
+class _ScoreNet(NeuralNet):
+    """skorch's loop with a score-matching loss in place of predictions and targets."""
+
+    def __init__(self, *args, score_loss: ScoreLoss, levels: LogisticLevels, generator, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.score_loss = score_loss
+        self.levels = levels
+        self.generator = generator
+
+    @property
+    def _default_callbacks(self):
+        return []
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        return X, None
+
+    def train_step_single(self, batch, **fit_params):
+        rows, weight = batch
+        loss = self.score_loss(self.module_, rows, weight, self.levels, self.generator)
+        loss.backward()
+        return {"loss": loss, "y_pred": None}
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        # No record per batch: reading a loss there would wait for the device every step.
+        if iterator is None:
+            return
+        total = torch.zeros((), device=self.device)
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch)
+            total += step["loss"].detach()
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(prefix + "_loss", total.item() / len(iterator))
+
+
+class _Averaging(Callback):
+    """An exponential moving average of the weights, short at first."""
+
+    def initialize(self):
+        self.model = None
+        return self
+
+    @staticmethod
+    def _update(averages, weights, n_averaged):
+        n = float(n_averaged)
+        decay = min(EMA_DECAY, (1 + n) / (10 + n))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    def on_batch_end(self, net, **kwargs):
+        if self.model is None:
+            self.model = AveragedModel(net.module_, multi_avg_fn=self._update)
+        self.model.update_parameters(net.module_)
+
+
+class _Schedule(Callback):
+    """A linear warm-up, then a cosine to zero over the epochs or the time, whichever ends first."""
+
+    def __init__(self, settings: TrainingSettings):
+        self.settings = settings
+
+    def on_train_begin(self, net, **kwargs):
+        self.n_steps, self.started = 0, time.perf_counter()
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        settings = self.settings
+        progress = len(net.history) / settings.max_epochs
+        if settings.max_fit_time is not None:
+            elapsed = (time.perf_counter() - self.started) / settings.max_fit_time
+            if elapsed >= 1:
+                raise _Stop("max_fit_time")
+            progress = max(progress, elapsed)
+        self.n_steps += 1
+        rate = settings.learning_rate * min(1.0, self.n_steps / WARM_UP_STEPS)
+        rate *= 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        for group in net.optimizer_.param_groups:
+            group["lr"] = rate
+
+
+class _Selection(Callback):
+    """Scores the averaged weights on the held-out rows and keeps the best."""
+
+    def __init__(self, averaging, bound, weight, record, settings):
+        self.averaging, self.bound, self.weight = averaging, bound, weight
+        self.record, self.settings = record, settings
+
+    def measure(self) -> None:
+        gain = float((self.bound.gain(self.averaging.model.module) * self.weight).mean())
+        self.record.gains.append(gain)
+        if gain > self.record.best_gain:
+            self.record.best_gain, self.best_epoch = gain, len(self.record.gains)
+            state = self.averaging.model.module.network.state_dict()
+            self.record.weights = {k: v.cpu().numpy().copy() for k, v in state.items()}
+
+    def on_train_begin(self, net, **kwargs):
+        self.best_epoch = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        loss = net.history[-1, "train_loss"]
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"The training loss became {loss} in epoch {len(net.history)}: the steps are too "
+                f"large for these data. Lower learning_rate (now {self.settings.learning_rate:g})."
+            )
+        self.record.loss_curve.append(loss)
+        self.record.n_epochs = len(self.record.loss_curve)
+        self.measure()
+        if len(self.record.gains) - self.best_epoch >= self.settings.n_iter_no_change:
+            raise _Stop("no_change")
+
+
+class _Progress(Callback):
+    """A line an epoch, and the estimator's own hook."""
+
+    def __init__(self, record, settings, on_epoch):
+        self.record, self.settings, self.on_epoch = record, settings, on_epoch
+
+    def on_epoch_end(self, net, **kwargs):
+        record = self.record
+        if self.settings.verbose and record.n_epochs % max(1, 10 // self.settings.verbose**2) == 0:
+            print(
+                f"epoch {record.n_epochs:4d}  loss {record.loss_curve[-1]:10.4f}  "
+                f"held-out gain {record.gains[-1]:9.4f}  best {record.best_gain:9.4f}"
+            )
+        if self.on_epoch(record):
+            raise _Stop("callback")
+
+
+def train(
+    model: CorrectedScore,
+    loss: ScoreLoss,
+    levels: LogisticLevels,
+    train_rows: tuple[Tensor, Tensor],
+    held_out_rows: tuple[Tensor, Tensor],
+    settings: TrainingSettings,
+    generator: torch.Generator,
+    on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
+) -> TrainingRecord:
+    """Fit a model's network and keep the averaged weights with the best held-out bound.
+
+    Parameters
+    ----------
+    model : CorrectedScore
+        Its network is trained in place, on ``settings.device``.
+    loss : ScoreLoss
+    levels : LogisticLevels
+    train_rows, held_out_rows : tuple of Tensor
+        Rows (n, d) and weights (n,) of mean one, on the device.
+    settings : TrainingSettings
+    generator : torch.Generator
+        On the device; shuffles, and draws levels and noise.
+    on_epoch : callable
+        Called with the record after every epoch; True stops the training.
+
+    Raises
+    ------
+    NonFiniteLossError
+        When the loss is no longer a number.
+    """
+    record = TrainingRecord()
+    held_out, held_out_weight = held_out_rows
+    n_draws = max(1, HELD_OUT_DRAWS // (2 * len(held_out)))
+    bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
+    averaging = _Averaging()
+    selection = _Selection(averaging, bound, held_out_weight, record, settings)
+    net = _ScoreNet(
+        module=model,
+        criterion=nn.Identity,
+        score_loss=loss,
+        levels=levels,
+        generator=generator,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=settings.weight_decay,
+        optimizer__fused=True,
+        lr=settings.learning_rate,
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch_size,
+        iterator_train=_RowBatches,
+        iterator_train__generator=generator,
+        iterator_train__min_batches=settings.min_batches,
+        train_split=None,
+        callbacks=[
+            ("schedule", _Schedule(settings)),
+            ("averaging", averaging),
+            ("selection", selection),
+            ("progress", _Progress(record, settings, on_epoch)),
+        ],
+        verbose=0,
+        device=settings.device,
+    )
+    net.initialize()
+    net.notify("on_train_begin", X=train_rows, y=None)
+    try:
+        net.fit_loop(train_rows)
+    except _Stop as stop:
+        record.stop_reason = stop.reason
+    except KeyboardInterrupt:
+        record.stop_reason = "interrupted"
+        warnings.warn(
+            f"The fit was interrupted after {record.n_epochs} epochs; the best weights so far "
+            "are kept. Fit again for a finished model.",
+            InterruptedFitWarning,
+            stacklevel=2,
+        )
+    if record.stop_reason in ("max_fit_time", "interrupted") and averaging.model is not None:
+        selection.measure()
+    net.notify("on_train_end", X=train_rows, y=None)
+    return record

@@ -1,0 +1,62 @@
+"""Checks of user input that scikit-learn does not make."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.utils.validation import _check_sample_weight
+
+# Columns are squared and multiplied; beyond this their squares overflow.
+MAX_MAGNITUDE = 1e150
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device a name stands for; "auto" is CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} is not a torch device; use 'auto', 'cpu' or 'cuda'."
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r}, but torch {torch.__version__} finds no CUDA device here; use "
+            "device='auto' or 'cpu', or install a CUDA build of torch."
+        )
+    return resolved
+
+
+def check_weight(sample_weight, X: np.ndarray) -> np.ndarray:
+    """Weights (n,) in float64, none negative, not all zero."""
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; at least two must count.")
+    return weight
+
+
+def check_rows(X: np.ndarray, feature_names: np.ndarray | None = None) -> None:
+    """Raise where a column has no density: too few rows that count, or one value only."""
+    if len(X) < 2:
+        raise ValueError(
+            f"Found {len(X)} sample with a positive weight; a density needs at least 2."
+        )
+    largest = np.abs(X).max(0)
+    if largest.max() > MAX_MAGNITUDE:
+        raise ValueError(
+            f"Column {_name(largest.argmax(), feature_names)} holds {largest.max():.3g}; squares "
+            f"of values beyond {MAX_MAGNITUDE:g} overflow. Rescale the column."
+        )
+    constant = np.flatnonzero(np.ptp(X, axis=0) <= 8 * np.finfo(float).eps * largest)
+    if len(constant):
+        names = ", ".join(str(_name(j, feature_names)) for j in constant[:5])
+        more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
+        raise ValueError(
+            f"Column(s) {names}{more} hold one value only, so no density exists. Drop them, for "
+            "instance with sklearn.feature_selection.VarianceThreshold() before this estimator."
+        )
+
+
+def _name(column: int, feature_names: np.ndarray | None) -> str | int:
+    return int(column) if feature_names is None else repr(str(feature_names[column]))

@@ -1,0 +1,5 @@
+"""Density estimators."""
+
+from ._dsm import DSMDensityEstimator
+
+__all__ = ["DSMDensityEstimator"]

@@ -1,0 +1,513 @@
+"""The density estimator fitted by denoising score matching."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._random import seed_from, torch_generator
+from .._training import TrainingRecord, TrainingSettings, train
+from .._validation import check_rows, check_weight, resolve_device
+from ..levels import LogisticLevels
+from ..losses import ScoreLoss, resolve_loss
+from ..networks import ScoreNetwork
+from ..processes import NoiseProcess, resolve_process
+from ..scores import CorrectedScore
+from ._base import BaseDensity
+from ._evaluation import LatentDensity, chunks
+from ._latent import LatentMap, fit_latent_map
+from ._reference import as_score, choose_mixture, standard_gaussian, transformed
+
+MIN_TRAIN_ROWS = 10
+MAP_CHUNK_ROWS = 2**14
+
+
+class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
+    r"""Density estimation by denoising score matching over all noise levels.
+
+    Each column passes a monotone map, the rows are whitened, and a network learns how the
+    score of the noised rows differs from that of an exact reference,
+
+    .. math:: \min_\theta \tfrac12 \int E \left| Z - \hat\epsilon_{ref}(X_\lambda)
+        - c_\theta(X_\lambda, \lambda) \right|^2 d\lambda, \qquad X_\lambda = a X + \sqrt v Z,
+
+    over log signal-to-noise ratios :math:`\lambda`. The log-density then follows from the
+    probability-flow ODE with the exact divergence, or from the likelihood identity, and is
+    given in the units of the input.
+
+    Parameters
+    ----------
+    process : {"vp", "ve"} or NoiseProcess, default="vp"
+        How rows turn into noise; a :class:`VP` or :class:`VE` object to set its
+        parameters. It sets the range of noise levels and the scale of ``noise_level``.
+    loss : {"dsm"} or ScoreLoss, default="dsm"
+        The objective.
+    marginals : {"auto", "gaussianize", "standardize"} or None, default="auto"
+        The map of every column before the diffusion. "gaussianize": a one-dimensional
+        mixture's distribution function, then the normal quantile function. "standardize":
+        a line. "auto": whichever the Bayesian information criterion prefers for the
+        column. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
+    reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
+        What the network corrects. "gmm": a mixture whose size suits the held-out rows.
+        "auto": the Gaussian, and the mixture where the network does not beat it. A fitted
+        mixture is in input units and needs ``marginals`` "standardize", None or "auto",
+        which then means "standardize". None: the network gives the whole score.
+    hidden_layer_sizes : "auto" or tuple of int, default="auto"
+        Width of each hidden layer. Two layers have the fastest exact divergence.
+    max_epochs : int, default=200
+        Most passes over the rows; a pass has at least 32 batches, so small tables are
+        passed over several times, with fresh noise, in one epoch.
+    max_fit_time : float or None, default=None
+        Seconds after which ``fit`` ends with the best weights so far.
+    batch_size : int, default=512
+        Rows of a training step; each is noised twice, with opposite signs.
+    learning_rate : float, default=0.002
+        Largest step of the optimiser (Adam), after a warm-up.
+    validation_fraction : float, default=0.1
+        Share of the rows held out to choose the reference and the best weights.
+    n_iter_no_change : int, default=20
+        Epochs without a better held-out likelihood bound before training stops.
+    likelihood : {"ode", "identity"}, default="ode"
+        How ``score_samples`` turns scores into log-densities: the probability-flow ODE,
+        normalised; or the likelihood identity, which needs no derivative of the score,
+        is a lower bound on average, and is not normalised exactly.
+    tolerance : float, default=1e-3
+        Bound on the estimated error of the ODE, in nats per row.
+    sampler : {"ode", "sde"}, default="ode"
+        How ``sample`` turns noise into rows: the probability flow, whose law is the
+        density of ``score_samples``, or the reverse diffusion.
+    device : str, default="auto"
+        "auto" is CUDA where there is one, else CPU; or a torch device.
+    random_state : int, RandomState or None, default=None
+        Seed of the split, the weights, the noise and the order of the rows.
+    verbose : int, default=0
+        1 prints a line every ten epochs, 2 every second or third, 4 each.
+
+    Attributes
+    ----------
+    weights_ : dict of str to ndarray
+        The network; empty where the reference alone is the model.
+    reference_ : GaussianMixture
+        What the network corrects, in the latent space.
+    latent_map_ : dict of str to ndarray
+        The column maps and the whitening.
+    process_ : NoiseProcess
+    hidden_layer_sizes_ : tuple of int
+    n_epochs_ : int
+    loss_curve_ : list of float
+        Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
+    validation_scores_ : list of float
+        Likelihood bound of the held-out rows after each epoch, nats per row, input units.
+    stop_reason_ : {"max_epochs", "no_change", "max_fit_time", "interrupted", "callback", \
+"too_few_rows"}
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where the columns of X had names.
+
+    Notes
+    -----
+    Rows are trained on in float32 and evaluated in float64, in chunks that bound memory.
+    The process's own scaled space, to which ``noise_level`` refers, is the latent space:
+    columns mapped, rows centred and whitened.
+
+    References
+    ----------
+    [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_dsm import DSMDensityEstimator
+    >>> X = load_iris().data
+    >>> density = DSMDensityEstimator(max_epochs=5, random_state=0).fit(X)
+    >>> density.score_samples(X).shape
+    (150,)
+    >>> density.sample(3, random_state=0).shape
+    (3, 4)
+    """
+
+    _parameter_constraints = {
+        "process": [str, NoiseProcess],
+        "loss": [str, ScoreLoss],
+        "marginals": [StrOptions({"auto", "gaussianize", "standardize"}), None],
+        "reference": [StrOptions({"auto", "gaussian", "gmm"}), GaussianMixture, None],
+        "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "likelihood": [StrOptions({"ode", "identity"})],
+        "tolerance": [Interval(Real, 0, None, closed="neither")],
+        "sampler": [StrOptions({"ode", "sde"})],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        process="vp",
+        *,
+        loss="dsm",
+        marginals="auto",
+        reference="auto",
+        hidden_layer_sizes="auto",
+        max_epochs=200,
+        max_fit_time=None,
+        batch_size=512,
+        learning_rate=2e-3,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        likelihood="ode",
+        tolerance=1e-3,
+        sampler="ode",
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.process = process
+        self.loss = loss
+        self.marginals = marginals
+        self.reference = reference
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.max_epochs = max_epochs
+        self.max_fit_time = max_fit_time
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.likelihood = likelihood
+        self.tolerance = tolerance
+        self.sampler = sampler
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the maps, the reference and the correction.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least two rows; every column must vary.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights. A row of weight zero is as good as absent; otherwise
+            weights enter every mean, but the held-out rows are drawn regardless of them.
+
+        Returns
+        -------
+        self : DSMDensityEstimator
+
+        Raises
+        ------
+        ValueError
+            Where X holds NaN, infinity, text or a constant column, or an option is unknown.
+        NonFiniteLossError
+            Where training diverges.
+        """
+        started = time.perf_counter()
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        weight = check_weight(sample_weight, X)
+        X, weight = X[weight > 0], weight[weight > 0]
+        check_rows(X, getattr(self, "feature_names_in_", None))
+        weight = weight / weight.mean()
+        loss, device = resolve_loss(self.loss), resolve_device(self.device)
+        self.process_ = resolve_process(self.process)
+        random = np.random.RandomState(seed_from(self.random_state))
+
+        held_out = self._held_out(len(X), random)
+        latent = fit_latent_map(X, weight, held_out, self._resolved_marginals())
+        self.latent_map_ = latent.to_arrays()
+        self.hidden_layer_sizes_ = self._resolved_layers(*X.shape)
+        Z, log_slope = latent.forward(X)
+        split = _Split(Z, weight, held_out)
+        offset = float(np.average(log_slope[held_out], weights=weight[held_out]))
+        epochs = _EpochTasks(self, X, weight)
+
+        best, best_bound = None, -np.inf
+        for mixture, value in self._references(latent, split, random):
+            if value <= best_bound:
+                continue
+            self.reference_, self.weights_ = mixture, {}
+            epochs.offset = value + offset
+            record = self._train(loss, split, device, started, random, epochs)
+            if value + record.best_gain > best_bound:
+                best, best_bound = (mixture, value, record), value + record.best_gain
+        self._keep(*best, split, offset)
+        epochs.finish()
+        return self
+
+    def score_samples(self, X):
+        """Log-density of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            Natural logarithms, in the units of the input. Finite wherever X is.
+        """
+        X = self._check_rows(X)
+        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
+        values, n_missed = np.empty(len(X)), 0
+        for part in chunks(len(X), MAP_CHUNK_ROWS):
+            Z, log_slope = latent.forward(X[part])
+            value, missed = density.log_density(Z)
+            values[part] = value + log_slope
+            n_missed += missed
+        if n_missed:
+            warnings.warn(
+                f"{n_missed} of {len(X)} log-densities missed the tolerance of "
+                f"{self.tolerance:g} nats with the finest steps: the learned score is rough "
+                "there. Raise tolerance, or use likelihood='identity'.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return values
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows from the fitted density.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            The same integer gives the same rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float64
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples={n_samples!r} must be an integer of at least 1.")
+        density = self._latent_density()
+        Z = density.sample(int(n_samples), self.sampler, seed_from(random_state))
+        return LatentMap.from_arrays(self.latent_map_).inverse(Z)
+
+    def stein_score(self, X, noise_level=0.0):
+        r"""Gradient of the log-density of the data noised to a level.
+
+        At level 0 this is the gradient of :meth:`score_samples`, exactly, by
+        differentiating through the likelihood. At a higher level it is the learned score:
+        the noise is added in the process's own scaled space (columns mapped, rows
+        whitened), :math:`Z_s = a Z + \sqrt v \epsilon`, and a row of X stands for its image
+        there; the gradient is taken in the units of the input.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        noise_level : float, default=0.0
+            Process time in [0, 1]; 0 is the data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float64
+        """
+        X = self._check_rows(X)
+        if not isinstance(noise_level, Real) or not 0 <= noise_level <= 1:
+            raise ValueError(f"noise_level={noise_level!r} must be a number between 0 and 1.")
+        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
+        level = self.process_.level(torch.tensor(float(noise_level), dtype=torch.float64))
+        gradients = np.empty_like(X)
+        for part in chunks(len(X), MAP_CHUNK_ROWS):
+            Z, _ = latent.forward(X[part])
+            gradient = density.gradient(Z) if noise_level == 0 else density.score(Z, level)
+            gradients[part] = latent.pull_back(X[part], gradient)
+        return gradients
+
+    def _check_rows(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float64, reset=False)
+
+    def _held_out(self, n, random):
+        """Mask of the rows that choose the reference and the weights."""
+        n_held_out = min(max(1, round(self.validation_fraction * n)), n - 1)
+        held_out = np.zeros(n, dtype=bool)
+        held_out[random.permutation(n)[:n_held_out]] = True
+        return held_out
+
+    def _resolved_marginals(self):
+        if not isinstance(self.reference, GaussianMixture):
+            return self.marginals
+        if self.marginals == "gaussianize":
+            raise ValueError(
+                "A fitted GaussianMixture as reference is in input units and has no closed form "
+                "behind marginals='gaussianize'; use marginals='standardize' or 'auto', or "
+                "reference='gmm', which is fitted behind the maps."
+            )
+        return "standardize" if self.marginals == "auto" else self.marginals
+
+    def _resolved_layers(self, n, d):
+        sizes = self.hidden_layer_sizes
+        if sizes == "auto":
+            width = 96 if n < 500 else 192 if n < 5000 else 256
+            return (width, width)
+        if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r} must be 'auto' or a tuple of positive integers."
+            )
+        return tuple(int(size) for size in sizes)
+
+    def _references(self, latent, split, random):
+        """Mixtures to correct, with their mean log-density on the held-out rows."""
+        option, d = self.reference, split.n_features
+        if isinstance(option, GaussianMixture):
+            check_is_fitted(option)
+            if option.means_.shape[1] != d:
+                raise ValueError(
+                    f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "
+                    "GaussianMixture on the same columns."
+                )
+            shift, matrix = latent.as_affine()
+            mixture = transformed(option, shift, matrix)
+            yield mixture, split.held_out_mean(mixture.score_samples)
+        if option in ("auto", "gaussian", None):
+            gaussian = standard_gaussian(d)
+            yield gaussian, split.held_out_mean(gaussian.score_samples)
+        if option in ("auto", "gmm"):
+            yield choose_mixture(split, random)
+
+    def _train(self, loss, split, device, started, random, epochs):
+        """Train a network for the current reference; its record, with no weights if it lost."""
+        if len(split.train[0]) < MIN_TRAIN_ROWS:
+            return TrainingRecord(stop_reason="too_few_rows")
+        time_left = None
+        if self.max_fit_time is not None:
+            time_left = self.max_fit_time - (time.perf_counter() - started)
+            if time_left <= 0:
+                return TrainingRecord(stop_reason="max_fit_time")
+        seed = seed_from(random)
+        model = self._score_model(seed).float().to(device)
+        settings = TrainingSettings(
+            max_epochs=self.max_epochs,
+            max_fit_time=time_left,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            n_iter_no_change=self.n_iter_no_change,
+            device=str(device),
+            verbose=self.verbose,
+        )
+        rows = (
+            tuple(torch.from_numpy(part).float().to(device) for part in side)
+            for side in (split.train, split.held_out)
+        )
+        generator = torch_generator(seed, device)
+        return train(model, loss, self._levels(), *rows, settings, generator, epochs)
+
+    def _keep(self, mixture, value, record, split, offset):
+        """Store a run, without its network unless that helps on the held-out rows."""
+        self.reference_, self.weights_ = mixture, record.weights or {}
+        self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
+        self.loss_curve_ = record.loss_curve
+        self.validation_scores_ = [value + gain + offset for gain in record.gains]
+        if self.weights_ and self.reference is not None:
+            density = self._latent_density()
+            if split.held_out_mean(lambda Z: density.log_density(Z)[0]) < value:
+                self.weights_ = {}
+        if not self.weights_:
+            reason = {
+                "too_few_rows": f"there are fewer than {MIN_TRAIN_ROWS} rows to train on",
+                "max_fit_time": "max_fit_time was too short for a gain",
+            }.get(record.stop_reason, "the network gained nothing on the held-out rows")
+            warnings.warn(
+                f"The fitted density is its reference alone, a Gaussian mixture of "
+                f"{len(mixture.weights_)} behind the column maps: {reason}.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _levels(self):
+        return LogisticLevels(*self.process_.log_snr_range)
+
+    def _score_model(self, seed=0):
+        """The reference with a network of fresh weights, or of the fitted ones if there are."""
+        network = ScoreNetwork(
+            self.n_features_in_, self.hidden_layer_sizes_, torch_generator(seed)
+        )
+        if self.weights_:
+            state = {name: torch.from_numpy(value) for name, value in self.weights_.items()}
+            network.load_state_dict(state)
+        residual = self.reference is not None
+        return CorrectedScore(as_score(self.reference_), network, residual=residual)
+
+    def _latent_density(self):
+        """The fitted density behind the maps, on the device there is."""
+        device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
+        model = self._score_model().double().to(device)
+        mixture_numbers = self.reference_.means_.size
+        return LatentDensity(
+            model=model if self.weights_ else model.reference,
+            reference=model.reference,
+            levels=self._levels(),
+            n_features=self.n_features_in_,
+            numbers_per_row=max(*self.hidden_layer_sizes_, mixture_numbers),
+            likelihood=self.likelihood,
+            tolerance=self.tolerance,
+            device=device,
+        )
+
+
+class _Split:
+    """Latent rows and weights, those to train on and those held out."""
+
+    def __init__(self, Z, weight, held_out):
+        self.n_features = Z.shape[1]
+        self.train = (Z[~held_out], weight[~held_out])
+        self.held_out = (Z[held_out], weight[held_out] / weight[held_out].mean())
+
+    def held_out_mean(self, log_density):
+        """Weighted mean of a log-density over the held-out rows."""
+        rows, weight = self.held_out
+        return float(np.average(log_density(rows), weights=weight))
+
+
+class _EpochTasks:
+    """Tells the estimator's callbacks of every epoch, with the model as it stands."""
+
+    def __init__(self, estimator, X, weight):
+        self.estimator, self.X = estimator, X
+        self.metadata = {"sample_weight": weight}
+        self.offset = 0.0
+        self.context = estimator._init_callback_context(max_subtasks=None)
+        self.context.call_on_fit_task_begin(estimator=estimator, X=X, metadata=self.metadata)
+
+    def __call__(self, record):
+        task = self.context.subcontext(task_name="epoch")
+        task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, metadata=self.metadata)
+        return task.call_on_fit_task_end(
+            estimator=self.estimator,
+            X=self.X,
+            metadata=self.metadata,
+            reconstruction_attributes=lambda: self._attributes(record),
+        )
+
+    def _attributes(self, record):
+        fitted = {name: value for name, value in vars(self.estimator).items() if name[-1] == "_"}
+        return fitted | {
+            "weights_": record.weights or {},
+            "n_epochs_": record.n_epochs,
+            "loss_curve_": list(record.loss_curve),
+            "validation_scores_": [self.offset + gain for gain in record.gains],
+        }
+
+    def finish(self):
+        self.context.call_on_fit_task_end(
+            estimator=self.estimator, X=self.X, metadata=self.metadata
+        )

@@ -1,0 +1,137 @@
+"""Evaluating a latent density: on its device, in float64, in chunks that bound memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._random import torch_generator
+from ..levels import LogisticLevels, NoiseLevel
+from ..likelihood import identity_log_density, ode_log_density, sobol_nodes
+from ..scores import ExactScore, ScoreModel
+from ..solvers import sample
+
+# Numbers a chunk of rows may put into one layer: 8 MiB of float64.
+CHUNK_NUMBERS = 2**20
+# A gradient keeps the whole solution in memory.
+GRADIENT_CHUNK_NUMBERS = 2**15
+IDENTITY_LEVELS, IDENTITY_NOISE = 24, 32
+SAMPLE_STEPS = {"ode": 24, "sde": 200}
+
+
+def chunks(n: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that cover ``n`` rows."""
+    return (slice(start, start + size) for start in range(0, n, size))
+
+
+@dataclass(frozen=True)
+class LatentDensity:
+    """A score model with all that turns it into log-densities, gradients and samples.
+
+    Attributes
+    ----------
+    model : ScoreModel
+        On ``device``, in float64.
+    reference : ExactScore
+        Its law ends the ODE and controls the identity. The model may be the reference
+        itself, and is then evaluated in closed form.
+    levels : LogisticLevels
+    n_features : int
+    numbers_per_row : int
+        Width of the widest layer, which sizes the chunks.
+    likelihood : {"ode", "identity"}
+    tolerance : float
+    device : torch.device
+    """
+
+    model: ScoreModel
+    reference: ExactScore
+    levels: LogisticLevels
+    n_features: int
+    numbers_per_row: int
+    likelihood: str
+    tolerance: float
+    device: torch.device
+
+    def log_density(self, Z: np.ndarray) -> tuple[np.ndarray, int]:
+        """Log-densities (n,), and how many of them missed the tolerance."""
+        values, n_missed = np.empty(len(Z)), 0
+        for part in chunks(len(Z), self._chunk_size(CHUNK_NUMBERS)):
+            with torch.no_grad():
+                value, missed = self._log_density(self._tensor(Z[part]))
+            values[part] = value.cpu().numpy()
+            n_missed += int(missed)
+        return values, n_missed
+
+    def gradient(self, Z: np.ndarray) -> np.ndarray:
+        """Gradients (n, d) of :meth:`log_density`."""
+        gradients = np.empty_like(Z)
+        for part in chunks(len(Z), self._chunk_size(GRADIENT_CHUNK_NUMBERS)):
+            z = self._tensor(Z[part]).requires_grad_()
+            value, _ = self._log_density(z)
+            gradients[part] = torch.autograd.grad(value.sum(), z)[0].cpu().numpy()
+        return gradients
+
+    @torch.no_grad()
+    def score(self, Z: np.ndarray, level: NoiseLevel) -> np.ndarray:
+        """The model's score (n, d) of rows at a noise level of any process."""
+        scores = np.empty_like(Z)
+        level = NoiseLevel(*(part.to(self.device) for part in level))
+        for part in chunks(len(Z), self._chunk_size(CHUNK_NUMBERS)):
+            scores[part] = self.model.score(self._tensor(Z[part]), level).cpu().numpy()
+        return scores
+
+    @torch.no_grad()
+    def sample(self, n: int, method: str, seed: int) -> np.ndarray:
+        """n rows (n, d); the same for a seed on every device, up to rounding."""
+        generator = torch_generator(seed, self.device)
+        rows = np.empty((n, self.n_features))
+        low = torch.tensor(self.levels.low, dtype=torch.float64, device=self.device)
+        for part in chunks(n, self._chunk_size(CHUNK_NUMBERS)):
+            size = min(part.stop, n) - part.start
+            if self.model is self.reference:
+                draws = self.reference.sample(size, self._clean_level(), generator)
+            else:
+                start = self.reference.sample(size, NoiseLevel.from_log_snr(low), generator)
+                draws = sample(
+                    self.model,
+                    start,
+                    self.levels,
+                    SAMPLE_STEPS[method],
+                    method=method,
+                    generator=generator,
+                )
+            rows[part] = draws.cpu().numpy()
+        return rows
+
+    def _log_density(self, z: Tensor) -> tuple[Tensor, int]:
+        if self.model is self.reference:
+            return self.reference.log_density(z, self._clean_level()), 0
+        if self.likelihood == "identity":
+            nodes = sobol_nodes(
+                IDENTITY_LEVELS,
+                IDENTITY_NOISE,
+                self.n_features,
+                self.levels.low,
+                self.levels.high,
+            )
+            return identity_log_density(self.model, self.reference, z, nodes), 0
+        value, error = ode_log_density(
+            self.model, self.reference, z, self.levels, self.tolerance
+        )
+        return value, int((~(error <= self.tolerance)).sum())
+
+    def _clean_level(self) -> NoiseLevel:
+        one = torch.ones((), dtype=torch.float64, device=self.device)
+        return NoiseLevel(one, torch.zeros_like(one))
+
+    def _chunk_size(self, numbers: int) -> int:
+        noise = IDENTITY_NOISE if self.likelihood == "identity" else 1
+        return max(1, numbers // (self.numbers_per_row * noise))
+
+    def _tensor(self, Z: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(Z)).to(self.device)

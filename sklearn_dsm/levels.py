@@ -1,0 +1,85 @@
+"""Noise levels: one level, and the laws by which levels are drawn and integrated over."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class NoiseLevel(NamedTuple):
+    r"""The law of a noised row, :math:`X_s \mid X_0 \sim N(a X_0, v I)`.
+
+    Attributes
+    ----------
+    a : Tensor of shape () or (n, 1)
+        Factor on the clean row.
+    v : Tensor of shape () or (n, 1)
+        Variance of the added Gaussian noise.
+    """
+
+    a: Tensor
+    v: Tensor
+
+    @classmethod
+    def from_log_snr(cls, log_snr: Tensor) -> NoiseLevel:
+        """The variance-preserving level (a^2 + v = 1) with this log signal-to-noise ratio."""
+        return cls(torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr))
+
+    @property
+    def log_snr(self) -> Tensor:
+        """log(a^2 / v)."""
+        return 2 * self.a.log() - self.v.log()
+
+    @property
+    def scale(self) -> Tensor:
+        """sqrt(a^2 + v): the standard deviation of noised unit-variance data."""
+        return (self.a**2 + self.v).sqrt()
+
+
+class LogisticLevels(NamedTuple):
+    r"""Log-SNRs from a logistic law truncated to ``[low, high]``.
+
+    The likelihood is an integral over the log-SNR whose integrand lives where the data
+    are neither clean nor lost in noise. This law puts training levels, quadrature nodes
+    and solver steps there; dividing by :meth:`density` keeps every integral unbiased.
+
+    Source: [ITD]_ draws levels so; the truncation and the shared use are this package's.
+    """
+
+    low: float
+    high: float
+    location: float = 2.0
+    scale: float = 3.0
+
+    def _cdf_ends(self) -> tuple[float, float]:
+        ends = ((end - self.location) / self.scale for end in (self.low, self.high))
+        low, high = (0.5 * (1 + math.tanh(end / 2)) for end in ends)
+        return low, high
+
+    def quantile(self, probability: Tensor) -> Tensor:
+        """The log-SNR below which this share of the law lies."""
+        low, high = self._cdf_ends()
+        return self.location + self.scale * torch.logit(low + (high - low) * probability)
+
+    def density(self, log_snr: Tensor) -> Tensor:
+        """Probability density of the law at a log-SNR inside ``[low, high]``."""
+        low, high = self._cdf_ends()
+        z = (log_snr - self.location) / self.scale
+        return torch.sigmoid(z) * torch.sigmoid(-z) / (self.scale * (high - low))
+
+    def stratified(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+        """n levels, one in each of n equally likely cells, in increasing order."""
+        shift = torch.rand((), generator=generator, dtype=like.dtype, device=like.device)
+        cells = torch.arange(n, dtype=like.dtype, device=like.device)
+        return self.quantile((cells + shift) / n)
+
+    def grid(self, n_steps: int, like: Tensor) -> Tensor:
+        """n_steps + 1 levels from ``low`` to ``high``, equally likely cells between them."""
+        grid = self.quantile(
+            torch.linspace(0, 1, n_steps + 1, dtype=like.dtype, device=like.device)
+        )
+        grid[0], grid[-1] = self.low, self.high
+        return grid

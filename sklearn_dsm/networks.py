@@ -1,0 +1,165 @@
+"""The score network: a perceptron modulated by the noise level, with an exact divergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def _parameter(*shape: int, std: float, generator: torch.Generator) -> nn.Parameter:
+    return nn.Parameter(torch.randn(*shape, generator=generator) * std)
+
+
+class _Linear(nn.Module):
+    """A linear map whose weights come from a generator, never from the global seed."""
+
+    def __init__(self, n_in: int, n_out: int, generator: torch.Generator, gain: float = 1.0):
+        super().__init__()
+        self.weight = _parameter(n_out, n_in, std=gain / math.sqrt(n_in), generator=generator)
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+def _silu(u: Tensor) -> tuple[Tensor, Tensor]:
+    gate = torch.sigmoid(u)
+    value = u * gate
+    return value, gate + value * (1 - gate)
+
+
+class _SineSilu:
+    """Sine for the first units (trainable Fourier features), silu for the rest."""
+
+    def __init__(self, n_sine: int):
+        self.n_sine = n_sine
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return torch.cat([u[..., : self.n_sine].sin(), nn.functional.silu(u[..., self.n_sine :])], -1)
+
+    def with_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        wave, rest = u[..., : self.n_sine], u[..., self.n_sine :]
+        value, slope = _silu(rest)
+        return torch.cat([wave.sin(), value], -1), torch.cat([wave.cos(), slope], -1)
+
+
+class _Tanh:
+    """Bounded, so that a correction cannot run away where there were no data."""
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return u.tanh()
+
+    def with_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        value = u.tanh()
+        return value, 1 - value**2
+
+
+class ScoreNetwork(nn.Module):
+    r"""A perceptron whose units have gains and shifts that depend on the noise level only.
+
+    .. math:: h_0 = y, \qquad h_l = f_l(g_l(\lambda) \odot (W_l h_{l-1}) + b_l(\lambda)),
+        \qquad c(y, \lambda) = g(\lambda) W_{L+1} h_L.
+
+    The last matrix starts at zero, so a fresh network returns zero. All rows of a batch
+    at one level share the gains, hence with two hidden layers the trace of the Jacobian
+    is one matrix product:
+
+    .. math:: \mathrm{tr} = f_2'(u_2)^T \left[ (\mathrm{diag}(g_2) W_2 \mathrm{diag}(g_1))
+        \odot (W_1 W_3)^T \right] f_1'(u_1),
+
+    whatever the number of columns. Other depths carry all d tangents forward.
+
+    Parameters
+    ----------
+    n_features : int
+    hidden_layer_sizes : sequence of int
+    generator : torch.Generator
+        Source of the initial weights.
+    frequency : float, default=2.0
+        Standard deviation of the sine units' initial frequencies.
+    sine_share : float, default=0.5
+        Share of sine units in the first hidden layer.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        hidden_layer_sizes: Sequence[int],
+        generator: torch.Generator,
+        frequency: float = 2.0,
+        sine_share: float = 0.5,
+        n_level_features: int = 32,
+        level_width: int = 64,
+    ):
+        super().__init__()
+        sizes = [n_features, *hidden_layer_sizes]
+        n_sine = int(sine_share * sizes[1]) if len(sizes) > 2 else 0
+        self.weights = nn.ParameterList(
+            _parameter(n_out, n_in, std=1 / math.sqrt(n_in), generator=generator)
+            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        with torch.no_grad():
+            self.weights[0][:n_sine] *= frequency
+        self.output = nn.Parameter(torch.zeros(n_features, sizes[-1]))
+        self.activations = [_SineSilu(n_sine)] + [_SineSilu(0)] * (len(sizes) - 3) + [_Tanh()]
+        self.activations = self.activations[-len(hidden_layer_sizes) :]
+
+        self.register_buffer("level_centers", torch.linspace(-10, 14, n_level_features))
+        self.level_hidden = _Linear(n_level_features, level_width, generator)
+        n_modulations = 2 * sum(hidden_layer_sizes) + 1
+        self.level_output = _Linear(level_width, n_modulations, generator, gain=0.5)
+        phases = torch.rand(n_sine, generator=generator) * 2 * math.pi
+        with torch.no_grad():
+            self.level_output.bias[sizes[1] : sizes[1] + n_sine] = phases
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+
+    def _modulations(self, log_snr: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Gains and shifts of every hidden layer, and the gain of the output."""
+        width = (self.level_centers[1] - self.level_centers[0]) * 1.5
+        features = (-0.5 * ((log_snr[..., None] - self.level_centers) / width) ** 2).exp()
+        features = features.reshape(*log_snr.shape[:-1], -1)
+        out = self.level_output(nn.functional.silu(self.level_hidden(features)))
+        *parts, last = out.split([size for h in self.hidden_layer_sizes for size in (h, h)] + [1], -1)
+        pairs = [(1 + gain, shift) for gain, shift in zip(parts[::2], parts[1::2], strict=True)]
+        # A smooth density's noise correction fades as sigma at the data and as a at the noise.
+        fade = torch.sigmoid(log_snr).sqrt() * torch.sigmoid(6 - log_snr).sqrt()
+        return pairs, fade * (1 + last)
+
+    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
+        modulations, output_gain = self._modulations(log_snr)
+        h = y
+        for weight, (gain, shift), f in zip(
+            self.weights, modulations, self.activations, strict=True
+        ):
+            h = f(gain * (h @ weight.T) + shift)
+        return output_gain * (h @ self.output.T)
+
+    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (n, d) and the trace of its Jacobian in y (n,), at one shared level."""
+        modulations, output_gain = self._modulations(log_snr)
+        h, slopes = y, []
+        for weight, (gain, shift), f in zip(
+            self.weights, modulations, self.activations, strict=True
+        ):
+            h, slope = f.with_slope(gain * (h @ weight.T) + shift)
+            slopes.append((slope, gain))
+        trace = output_gain.squeeze(-1) * self._trace(slopes)
+        return output_gain * (h @ self.output.T), trace
+
+    def _trace(self, slopes: list[tuple[Tensor, Tensor]]) -> Tensor:
+        first, last = self.weights[0], self.output
+        if len(slopes) == 1:
+            slope, gain = slopes[0]
+            return slope @ (gain * (first * last.T).sum(1))
+        if len(slopes) == 2:
+            (slope_1, gain_1), (slope_2, gain_2) = slopes
+            coupling = gain_2[:, None] * self.weights[1] * gain_1 * (first @ last).T
+            return ((slope_1 @ coupling.T) * slope_2).sum(-1)
+        slope, gain = slopes[0]
+        tangents = (slope * gain)[:, None, :] * first.T
+        for weight, (slope, gain) in zip(self.weights[1:], slopes[1:], strict=True):
+            tangents = (tangents @ weight.T) * (slope * gain)[:, None, :]
+        return (tangents * last).sum((-2, -1))

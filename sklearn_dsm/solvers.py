@@ -1,0 +1,159 @@
+"""One integrator in log-SNR: the probability-flow ODE and the reverse SDE, and samples by both.
+
+In the log-SNR every linear noise process is the same process up to scale, so the solver
+works at variance-preserving levels whatever process the model was trained under.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .levels import LogisticLevels, NoiseLevel
+from .scores import ScoreModel
+
+Field = Callable[[Tensor, Tensor], Tensor]
+
+
+class Tableau(NamedTuple):
+    """An explicit Runge-Kutta method.
+
+    ``stages`` are the coefficients of the second and later stages, at ``nodes``, and in
+    the last row those of the step itself. ``error`` weighs the stages and the slope at
+    the end of the step into the difference from the embedded method.
+    """
+
+    nodes: tuple[float, ...]
+    stages: tuple[tuple[float, ...], ...]
+    error: tuple[float, ...]
+
+
+# Dormand and Prince (1980), order 5 with an embedded method of order 4.
+DORMAND_PRINCE = Tableau(
+    nodes=(1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0),
+    stages=(
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    ),
+    error=(71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+)
+EULER = Tableau(nodes=(), stages=((1.0,),), error=(0.0, 0.0))
+
+
+def _combine(coefficients: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    terms = (c * k for c, k in zip(coefficients, slopes, strict=True) if c)
+    total = next(terms, None)
+    if total is None:
+        return torch.zeros_like(slopes[0])
+    for term in terms:
+        total = total + term
+    return total
+
+
+def integrate(
+    field: Field,
+    state: Tensor,
+    grid: Tensor,
+    tableau: Tableau = DORMAND_PRINCE,
+    *,
+    after_step: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    watch_error: Callable[[Tensor, Tensor, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """Integrate ``d state / d level = field(state, level)`` over the levels of a grid.
+
+    Parameters
+    ----------
+    field : callable (state, level) -> slope
+    state : Tensor of shape (n, k)
+    grid : Tensor of shape (n_steps + 1,)
+        Increasing or decreasing; every row takes the same steps.
+    tableau : Tableau
+    after_step : callable (state, start, end) -> state, optional
+        Applied after every step; the reverse SDE adds its noise here.
+    watch_error : callable (error, state, slope, level), optional
+        Sees the local error of every step, where the step ends.
+
+    Returns
+    -------
+    Tensor of shape (n, k)
+    """
+    slope = field(state, grid[0])
+    for start, end in zip(grid[:-1], grid[1:], strict=True):
+        step = end - start
+        slopes = [slope]
+        for node, row in zip(tableau.nodes, tableau.stages[:-1], strict=False):
+            slopes.append(field(state + step * _combine(row, slopes), start + node * step))
+        state = state + step * _combine(tableau.stages[-1], slopes)
+        if after_step is not None:
+            state = after_step(state, start, end)
+        slope = field(state, end)
+        if watch_error is not None:
+            watch_error(step * _combine(tableau.error, [*slopes, slope]), state, slope, end)
+    return state
+
+
+def clean_step(log_snr: float) -> float:
+    """Ornstein-Uhlenbeck time between the data and this log-SNR, log(1 + e^-log_snr) / 2."""
+    return 0.5 * float(torch.tensor(-log_snr, dtype=torch.float64).exp().log1p())
+
+
+def _noise_rate(log_snr: Tensor) -> Tensor:
+    """d(OU time) / d(-log_snr) = v / 2."""
+    return torch.sigmoid(-log_snr) / 2
+
+
+def sample(
+    model: ScoreModel,
+    start: Tensor,
+    levels: LogisticLevels,
+    n_steps: int,
+    *,
+    method: str = "ode",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Carry draws of the noise end of a process to the data.
+
+    Parameters
+    ----------
+    model : ScoreModel
+    start : Tensor of shape (n, d)
+        Draws from the data noised to ``levels.low``, variance preserved.
+    levels : LogisticLevels
+    n_steps : int
+    method : {"ode", "sde"}
+        The probability flow :math:`dY = (Y + s)\,dt`, or the reverse diffusion
+        :math:`dY = (Y + 2 s)\,dt + \sqrt2\,dW` in Ornstein-Uhlenbeck time.
+    generator : torch.Generator, needed by "sde"
+
+    Returns
+    -------
+    Tensor of shape (n, d)
+    """
+    stochastic = method == "sde"
+
+    def flow(x: Tensor, log_snr: Tensor) -> Tensor:
+        excess = x + model.score(x, NoiseLevel.from_log_snr(log_snr))
+        return (2 if stochastic else 1) * _noise_rate(log_snr) * excess
+
+    def refresh(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        # The rest of the drift, -Y dt + sqrt(2) dW, is an OU process: take it exactly.
+        time = (torch.nn.functional.softplus(-low) - torch.nn.functional.softplus(-high)) / 2
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return torch.exp(-time) * x + (-torch.expm1(-2 * time)).sqrt() * noise
+
+    x = integrate(
+        flow,
+        start,
+        levels.grid(n_steps, start),
+        EULER if stochastic else DORMAND_PRINCE,
+        after_step=refresh if stochastic else None,
+    )
+    last = NoiseLevel.from_log_snr(torch.as_tensor(levels.high, dtype=x.dtype, device=x.device))
+    return x + clean_step(levels.high) * (x + model.score(x, last))
