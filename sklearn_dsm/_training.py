@@ -18,11 +18,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from .levels import LogisticLevels
 from .losses import HeldOutBound, ScoreLoss
+from .networks import band_weights
 from .scores import CorrectedScore
 
 WARM_UP_STEPS = 50
 EMA_DECAY = 0.995
-HELD_OUT_DRAWS = 16384
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -44,6 +44,7 @@ class TrainingSettings:
     max_fit_time: float | None = None
     weight_decay: float = 0.0
     min_batches: int = 32
+    held_out_draws: int = 16384
     device: str = "cpu"
     verbose: int = 0
 
@@ -195,12 +196,34 @@ class _Selection(Callback):
         self.record, self.settings = record, settings
 
     def measure(self) -> None:
-        gain = float((self.bound.gain(self.averaging.model.module) * self.weight).mean())
+        model = self.averaging.model.module
+        products, squares = self.bound.terms(model)
+        products, squares = products * self.weight, squares * self.weight
+        gains = self._best_gains(products, squares) if model.residual else None
+        if gains is not None:
+            scale = band_weights(self.bound.log_snr) @ gains
+            products, squares = products * scale, squares * scale**2
+        gain = float((products - squares / 2).mean())
         self.record.gains.append(gain)
         if gain > self.record.best_gain:
             self.record.best_gain, self.best_epoch = gain, len(self.record.gains)
-            state = self.averaging.model.module.network.state_dict()
+            state = model.network.state_dict()
+            if gains is not None:
+                state = state | {"band_gains": gains}
             self.record.weights = {k: v.cpu().numpy().copy() for k, v in state.items()}
+
+    def _best_gains(self, products: Tensor, squares: Tensor) -> Tensor:
+        """The output's gain in each band of levels that suits the held-out rows best.
+
+        The bound is quadratic in the gains. A band whose correction does not generalise
+        gets a gain near zero, so no band can lower the bound.
+        """
+        bands = band_weights(self.bound.log_snr).flatten(0, 1)
+        normal = bands.T @ (bands * squares.flatten()[:, None])
+        ridge = normal.diagonal().mean() * 1e-3 + 1e-12
+        right = bands.T @ products.flatten()
+        eye = torch.eye(len(right), dtype=right.dtype, device=right.device)
+        return torch.linalg.solve(normal + ridge * eye, right).clamp(0, 1.5)
 
     def on_train_begin(self, net, **kwargs):
         self.best_epoch = 0
@@ -269,7 +292,7 @@ def train(
     """
     record = TrainingRecord()
     held_out, held_out_weight = held_out_rows
-    n_draws = max(1, HELD_OUT_DRAWS // (2 * len(held_out)))
+    n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
     bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
     averaging = _Averaging()
     selection = _Selection(averaging, bound, held_out_weight, record, settings)

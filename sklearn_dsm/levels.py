@@ -52,7 +52,7 @@ class LogisticLevels(NamedTuple):
     low: float
     high: float
     location: float = 2.0
-    scale: float = 3.0
+    scale: float = 4.0
 
     def _cdf_ends(self) -> tuple[float, float]:
         ends = ((end - self.location) / self.scale for end in (self.low, self.high))

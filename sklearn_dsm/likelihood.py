@@ -14,8 +14,8 @@ from .levels import LogisticLevels, NoiseLevel
 from .scores import ExactScore, ScoreModel
 from .solvers import clean_step, integrate
 
-FIRST_STEPS = 8
-MAX_DOUBLINGS = 6
+FIRST_STEPS = 16
+MAX_DOUBLINGS = 5
 # Local errors grow on the way to the data. On exact mixtures in 1 to 10 columns the true
 # error of a log-density stayed below this many times the summed local errors.
 ERROR_GROWTH = 20.0

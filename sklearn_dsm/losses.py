@@ -38,12 +38,18 @@ class ScoreLoss(BaseEstimator, metaclass=ABCMeta):
         return self
 
 
-def _excess_error(model: CorrectedScore, rows: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
-    """|Z - e(x)|^2 - |Z - e_ref(x)|^2 of rows (n, d) noised by Z (..., n, d): shape (..., n)."""
+def _gain_terms(
+    model: CorrectedScore, rows: Tensor, noise: Tensor, log_snr: Tensor
+) -> tuple[Tensor, Tensor]:
+    """r . c and |c|^2 of rows (n, d) noised by Z (..., n, d): shapes (..., n).
+
+    c is what the model adds to the noise the reference sees, r the noise it misses. The
+    squared error of the noise changes by |c|^2 - 2 r . c.
+    """
     level = NoiseLevel.from_log_snr(log_snr[:, None])
     noised = level.a * rows + level.v.sqrt() * noise
     seen, correction = model.noise_and_correction(noised, level)
-    return (correction * (correction - 2 * (noise - seen))).sum(-1)
+    return (correction * (noise - seen)).sum(-1), correction.square().sum(-1)
 
 
 class DSM(ScoreLoss):
@@ -83,8 +89,8 @@ class DSM(ScoreLoss):
         noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
         if self.antithetic:
             noise = torch.stack([noise, -noise])
-        excess = _excess_error(model, rows, noise, log_snr)
-        return 0.5 * (weight / levels.density(log_snr) * excess).mean()
+        product, square = _gain_terms(model, rows, noise, log_snr)
+        return (weight / levels.density(log_snr) * (square / 2 - product)).mean()
 
 
 LOSSES: dict[str, type[ScoreLoss]] = {"dsm": DSM}
@@ -125,10 +131,16 @@ class HeldOutBound(NamedTuple):
         return cls(rows, noise, log_snr, levels.density(log_snr))
 
     @torch.no_grad()
+    def terms(self, model: CorrectedScore) -> tuple[Tensor, Tensor]:
+        """The integrands r . c and |c|^2 of every draw (m, n); a gain is r . c - |c|^2 / 2."""
+        draws = []
+        for noise, log_snr, density in zip(self.noise, self.log_snr, self.density, strict=True):
+            pair = _gain_terms(model, self.rows, torch.stack([noise, -noise]), log_snr)
+            draws.append([term.mean(0) / density for term in pair])
+        products, squares = zip(*draws, strict=True)
+        return torch.stack(products), torch.stack(squares)
+
     def gain(self, model: CorrectedScore) -> Tensor:
         """Each row's gain in the log-likelihood bound over the reference, in nats, shape (n,)."""
-        total = torch.zeros(len(self.rows), dtype=self.rows.dtype, device=self.rows.device)
-        for noise, log_snr, density in zip(self.noise, self.log_snr, self.density, strict=True):
-            pair = torch.stack([noise, -noise])
-            total -= _excess_error(model, self.rows, pair, log_snr).mean(0) / density
-        return total / (2 * len(self.noise))
+        products, squares = self.terms(model)
+        return (products - squares / 2).mean(0)

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 
 
+# Knots of the output's gain over noise levels, which held-out rows set after training.
+BAND_RANGE, N_BANDS = (-8.0, 13.0), 8
+
+
 def _parameter(*shape: int, std: float, generator: torch.Generator) -> nn.Parameter:
     return nn.Parameter(torch.randn(*shape, generator=generator) * std)
 
@@ -57,6 +61,14 @@ class _Tanh:
         return value, 1 - value**2
 
 
+def band_weights(log_snr: Tensor) -> Tensor:
+    """Piecewise-linear weights of the ``N_BANDS`` bands of noise levels, shape (..., N_BANDS)."""
+    low, high = BAND_RANGE
+    position = (log_snr.clamp(low, high) - low) / (high - low) * (N_BANDS - 1)
+    bands = torch.arange(N_BANDS, dtype=log_snr.dtype, device=log_snr.device)
+    return (1 - (position[..., None] - bands).abs()).clamp(min=0)
+
+
 class ScoreNetwork(nn.Module):
     r"""A perceptron whose units have gains and shifts that depend on the noise level only.
 
@@ -82,6 +94,8 @@ class ScoreNetwork(nn.Module):
         Standard deviation of the sine units' initial frequencies.
     sine_share : float, default=0.5
         Share of sine units in the first hidden layer.
+    dropout : float, default=0.0
+        Share of hidden units that a training step leaves out, drawn from ``generator``.
     """
 
     def __init__(
@@ -91,6 +105,7 @@ class ScoreNetwork(nn.Module):
         generator: torch.Generator,
         frequency: float = 2.0,
         sine_share: float = 0.5,
+        dropout: float = 0.0,
         n_level_features: int = 32,
         level_width: int = 64,
     ):
@@ -107,7 +122,9 @@ class ScoreNetwork(nn.Module):
         self.activations = [_SineSilu(n_sine)] + [_SineSilu(0)] * (len(sizes) - 3) + [_Tanh()]
         self.activations = self.activations[-len(hidden_layer_sizes) :]
 
+        self.dropout, self.generator = dropout, generator
         self.register_buffer("level_centers", torch.linspace(-10, 14, n_level_features))
+        self.register_buffer("band_gains", torch.ones(N_BANDS))
         self.level_hidden = _Linear(n_level_features, level_width, generator)
         n_modulations = 2 * sum(hidden_layer_sizes) + 1
         self.level_output = _Linear(level_width, n_modulations, generator, gain=0.5)
@@ -126,7 +143,8 @@ class ScoreNetwork(nn.Module):
         pairs = [(1 + gain, shift) for gain, shift in zip(parts[::2], parts[1::2], strict=True)]
         # A smooth density's noise correction fades as sigma at the data and as a at the noise.
         fade = torch.sigmoid(log_snr).sqrt() * torch.sigmoid(6 - log_snr).sqrt()
-        return pairs, fade * (1 + last)
+        band_gain = band_weights(log_snr.detach()) @ self.band_gains
+        return pairs, fade * band_gain.reshape(log_snr.shape) * (1 + last)
 
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
         modulations, output_gain = self._modulations(log_snr)
@@ -134,8 +152,14 @@ class ScoreNetwork(nn.Module):
         for weight, (gain, shift), f in zip(
             self.weights, modulations, self.activations, strict=True
         ):
-            h = f(gain * (h @ weight.T) + shift)
+            h = self._drop(f(gain * (h @ weight.T) + shift))
         return output_gain * (h @ self.output.T)
+
+    def _drop(self, h: Tensor) -> Tensor:
+        if not self.training or self.dropout == 0:
+            return h
+        draws = torch.rand(h.shape, generator=self.generator, dtype=h.dtype, device=h.device)
+        return h * (draws >= self.dropout) / (1 - self.dropout)
 
     def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """The output (n, d) and the trace of its Jacobian in y (n,), at one shared level."""

@@ -1,0 +1,46 @@
+"""Printing a benchmark's figures and keeping them with the machine they were taken on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """One line on the processor, the threads and the versions."""
+    processor = platform.processor() or platform.machine()
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        names = [line for line in cpu_info.read_text().splitlines() if "model name" in line]
+        processor = names[0].split(":")[1].strip() if names else processor
+    return (
+        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, "
+        f"scikit-learn {sklearn.__version__}, numpy {np.__version__}"
+    )
+
+
+class Report:
+    """Lines that are printed as they come and written to ``results/NAME.txt`` at the end."""
+
+    def __init__(self, name: str, title: str):
+        self.path = RESULTS / f"{name}.txt"
+        self.lines: list[str] = []
+        self(title)
+        self(machine())
+        self("")
+
+    def __call__(self, line: str) -> None:
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def save(self) -> None:
+        RESULTS.mkdir(exist_ok=True)
+        self.path.write_text("\n".join(self.lines) + "\n")

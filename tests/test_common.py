@@ -1,0 +1,149 @@
+"""scikit-learn's checks, and the package's own, for every density estimator."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_param_validation,
+    parametrize_with_checks,
+)
+
+from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm.utils import (
+    check_density_estimator,
+    estimator_checks,
+    parametrize_with_density_checks,
+    yield_density_checks,
+)
+
+FALLBACK = (
+    "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
+)
+
+
+def quick(**params):
+    common = {"hidden_layer_sizes": (16, 16), "max_epochs": 1, "batch_size": 32}
+    return DSMDensityEstimator(**(common | {"random_state": 0} | params))
+
+
+def trained(**params):
+    return quick(**({"max_epochs": 6, "learning_rate": 0.02} | params))
+
+
+QUICK = [quick(), quick(likelihood="identity")]
+
+
+@pytest.mark.filterwarnings(FALLBACK)
+@parametrize_with_checks(QUICK, xfail_strict=True)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.filterwarnings(FALLBACK)
+@pytest.mark.parametrize(
+    "check", [check_param_validation, check_dataframe_column_names_consistency]
+)
+@pytest.mark.parametrize("estimator", QUICK, ids=["ode", "identity"])
+def test_sklearn_checks_left_out_of_its_list(estimator, check):
+    check(type(estimator).__name__, estimator)
+
+
+# A network that corrects its reference, and no network at all.
+@parametrize_with_density_checks([trained(reference="gaussian"), quick(max_fit_time=1e-9)])
+def test_density_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_mass_two_columns,
+        estimator_checks.check_samples_follow_density,
+        estimator_checks.check_stein_score_is_gradient,
+        estimator_checks.check_units_of_columns,
+    ],
+)
+def test_density_checks_without_reference(check):
+    check("DSMDensityEstimator", trained(reference=None))
+
+
+# The identity is not normalised exactly, so its mass is not checked.
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_score_samples_rows_independent,
+        estimator_checks.check_stein_score_is_gradient,
+        estimator_checks.check_units_of_columns,
+        estimator_checks.check_far_rows,
+        estimator_checks.check_refit_same_seed,
+    ],
+)
+def test_density_checks_of_the_identity(check):
+    check("DSMDensityEstimator", trained(reference="gaussian", likelihood="identity"))
+
+
+def test_the_checked_estimator_has_a_network():
+    X = estimator_checks.bimodal_rows()
+    assert trained(reference="gaussian").fit(X).weights_
+
+
+class WrongDensity(DensityMixin, BaseEstimator):
+    """Not normalised, in units of its own, with the sum as score; otherwise in order."""
+
+    def fit(self, X, y=None):
+        self.location_, self.scale_ = np.mean(X, 0), np.std(X, 0)
+        return self
+
+    def score_samples(self, X):
+        return -0.5 * (((np.asarray(X) - self.location_) / self.scale_) ** 2).sum(1)
+
+    def score(self, X, y=None):
+        return float(self.score_samples(X).sum())
+
+    def sample(self, n_samples=1, random_state=None):
+        shape = (n_samples, len(self.scale_))
+        draws = np.random.default_rng(0).standard_normal(shape)
+        return self.location_ + 2 * self.scale_ * draws
+
+    def stein_score(self, X, noise_level=0.0):
+        return (self.location_ - X) / self.scale_
+
+
+def test_density_checks_see_a_wrong_density():
+    failed = set()
+    for check in yield_density_checks(WrongDensity()):
+        try:
+            check("WrongDensity", WrongDensity())
+        except AssertionError as error:
+            assert "WrongDensity" in str(error)
+            failed.add(check.__name__)
+    assert failed == {
+        "check_score_is_mean_log_density",
+        "check_mass_one_column",
+        "check_mass_skewed_column",
+        "check_mass_two_columns",
+        "check_sample_random_state",
+        "check_samples_follow_data",
+        "check_samples_follow_density",
+        "check_units_of_columns",
+        "check_stein_score_is_gradient",
+        "check_stein_score_noise_level",
+        "check_grid_search_without_scoring",
+    }
+
+
+def test_check_density_estimator_raises_and_excuses():
+    with pytest.raises(AssertionError, match="mean log-density"):
+        check_density_estimator(WrongDensity())
+    with pytest.raises(AssertionError, match="integrates to"):
+        check_density_estimator(
+            WrongDensity(), expected_failed_checks={"check_score_is_mean_log_density": "known"}
+        )
+    with pytest.raises(AssertionError, match="lacks"):
+        check_density_estimator(BaseEstimator())
+
+
+def test_a_class_in_place_of_an_instance_is_refused():
+    with pytest.raises(TypeError, match="pass an instance"):
+        parametrize_with_density_checks([DSMDensityEstimator])

@@ -1,0 +1,129 @@
+"""Importing the package changes nothing, and its public names are real and documented."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+
+import sklearn_dsm
+
+API_PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
+
+PROBE = """
+import json, os, random, sys, warnings, locale, signal, threading
+import numpy as np, torch, sklearn, scipy, joblib
+# Heavy dependencies first: what they do at import is not this package's doing.
+import skorch, sklearn.mixture, sklearn.callback, torch.optim.swa_utils
+
+def state():
+    return {
+        "torch dtype": str(torch.get_default_dtype()),
+        "torch device": str(torch.get_default_device()),
+        "torch threads": torch.get_num_threads(),
+        "torch interop threads": torch.get_num_interop_threads(),
+        "torch grad": torch.is_grad_enabled(),
+        "torch deterministic": torch.are_deterministic_algorithms_enabled(),
+        "torch benchmark": torch.backends.cudnn.benchmark,
+        "torch tf32": torch.backends.cuda.matmul.allow_tf32,
+        "torch matmul": torch.get_float32_matmul_precision(),
+        "torch generator": torch.get_rng_state().tolist(),
+        "sklearn config": repr(sorted(sklearn.get_config().items())),
+        "numpy errors": np.geterr(),
+        "numpy print": repr(np.get_printoptions()),
+        "numpy generator": repr(np.random.get_state()[1].tolist()),
+        "random": repr(random.getstate()),
+        "warnings": repr(warnings.filters),
+        "environment": dict(os.environ),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "interrupt": repr(signal.getsignal(signal.SIGINT)),
+        "threads": threading.active_count(),
+        "recursion": sys.getrecursionlimit(),
+    }
+
+before = state()
+import sklearn_dsm
+after = state()
+changed = [key for key in before if before[key] != after[key]]
+roots = sorted({name.split(".")[0] for name in sys.modules})
+print(json.dumps({"changed": changed, "roots": roots}))
+"""
+
+
+@pytest.fixture(scope="module")
+def probed():
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_import_changes_no_global_state(probed):
+    assert probed["changed"] == []
+
+
+@pytest.mark.parametrize(
+    "library", ["matplotlib", "pandas", "polars", "networkx", "skops", "pytest", "torchdiffeq"]
+)
+def test_import_leaves_optional_libraries_alone(probed, library):
+    assert library not in probed["roots"]
+
+
+def test_import_prints_and_warns_nothing():
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import sklearn_dsm, sklearn_dsm.utils"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_public_names_exist_once():
+    assert len(set(sklearn_dsm.__all__)) == len(sklearn_dsm.__all__)
+    missing = [name for name in sklearn_dsm.__all__ if not hasattr(sklearn_dsm, name)]
+    assert missing == []
+
+
+def test_star_import():
+    names = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec("from sklearn_dsm import *", names)
+    assert set(sklearn_dsm.__all__) <= set(names)
+
+
+def test_version():
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?(\.?(dev|a|b|rc)\d*)?", sklearn_dsm.__version__)
+
+
+@pytest.mark.parametrize("name", sklearn_dsm.__all__)
+def test_docstring(name):
+    """One line first; then parameters, where there are any, and an example."""
+    thing = getattr(sklearn_dsm, name)
+    doc = textwrap.dedent("    " + thing.__dict__.get("__doc__", "") if isinstance(thing, type)
+                          else thing.__doc__ or "")
+    assert doc.strip(), f"{name} has no docstring of its own"
+    summary, *rest = doc.strip().splitlines()
+    assert summary.endswith("."), summary
+    assert len(summary) < 100 and (not rest or not rest[0].strip())
+    assert "Examples\n" in doc and ">>> " in doc, f"{name} has no example"
+    if hasattr(thing, "get_params"):
+        documented = set(re.findall(r"^ *(\w[\w, ]*?) : ", doc, re.MULTILINE))
+        documented = {part.strip() for names in documented for part in names.split(",")}
+        params = set(thing._get_param_names())
+        assert params <= documented, sorted(params - documented)
+
+
+@pytest.mark.parametrize("name", sklearn_dsm.__all__)
+def test_documentation_page(name):
+    assert API_PAGE.exists(), "docs/api.rst is missing"
+    assert re.search(rf"\b{name}\b", API_PAGE.read_text()), f"{name} is not in docs/api.rst"

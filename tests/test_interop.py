@@ -1,0 +1,283 @@
+"""The estimator inside scikit-learn's tools, with other libraries' tables and formats."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_dsm import VP, DSMDensityEstimator, InterruptedFitWarning
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
+)
+
+
+def quick(**params):
+    common = {
+        "reference": "gaussian",
+        "hidden_layer_sizes": (16, 16),
+        "max_epochs": 4,
+        "batch_size": 32,
+        "learning_rate": 0.02,
+        "random_state": 0,
+    }
+    return DSMDensityEstimator(**(common | params))
+
+
+@pytest.fixture(scope="module")
+def X():
+    random = np.random.RandomState(0)
+    side = np.where(random.rand(150, 1) < 0.5, -1.0, 1.0)
+    return 0.5 * random.standard_normal((150, 2)) + side * [1.0, -2.0]
+
+
+@pytest.fixture(scope="module")
+def fitted(X):
+    density = quick().fit(X)
+    assert density.weights_
+    return density
+
+
+# Searches and pipelines
+
+
+def test_grid_search_over_a_process(X):
+    density = quick(process=VP())
+    search = GridSearchCV(density, {"process__beta_max": [1.0, 20.0]}, cv=2)
+    search.fit(X)
+    assert density.process.beta_max == 20.0
+    assert search.best_params_["process__beta_max"] in (1.0, 20.0)
+    assert search.best_estimator_.process_.beta_max == search.best_params_["process__beta_max"]
+    assert np.ptp(search.cv_results_["mean_test_score"]) > 0
+    assert search.score(X) == pytest.approx(search.best_estimator_.score_samples(X).mean())
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_parallel_folds_give_the_same_scores(X, backend):
+    import joblib
+
+    alone = cross_val_score(quick(), X, cv=3, n_jobs=1)
+    with joblib.parallel_config(backend=backend):
+        together = cross_val_score(quick(), X, cv=3, n_jobs=2)
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_pipeline(X):
+    pipeline = make_pipeline(StandardScaler(), quick()).fit(X)
+    scaler, density = pipeline[0], pipeline[-1]
+    np.testing.assert_array_equal(
+        pipeline.score_samples(X), density.score_samples(scaler.transform(X))
+    )
+    assert pipeline.score(X) == pytest.approx(density.score(scaler.transform(X)))
+    search = GridSearchCV(pipeline, {"dsmdensityestimator__likelihood": ["ode", "identity"]}, cv=2)
+    assert np.isfinite(search.fit(X).best_score_)
+
+
+def test_params_and_repr_survive_clone():
+    density = quick(process=VP(beta_max=7.0), marginals=None)
+    assert repr(clone(density)) == repr(density)
+    assert clone(density).process is not density.process
+    assert density.get_params()["process__beta_max"] == 7.0
+
+
+# Tables
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames(X, fitted, library):
+    frames = pytest.importorskip(library)
+    frame = frames.DataFrame({"left": X[:, 0], "right": X[:, 1]})
+    density = quick().fit(frame)
+    assert list(density.feature_names_in_) == ["left", "right"]
+    values = density.score_samples(frame)
+    assert type(values) is np.ndarray
+    np.testing.assert_array_equal(values, fitted.score_samples(X))
+    assert type(density.sample(3, random_state=0)) is np.ndarray
+    for call in (density.score_samples, density.score, density.stein_score):
+        with pytest.raises(ValueError, match="feature names should match"):
+            call(frame[["right", "left"]])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        density.score_samples(X)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asfortranarray,
+        lambda X: X.tolist(),
+        lambda X: np.repeat(X, 2, axis=0)[::2],
+        lambda X: X.astype(">f8"),
+        lambda X: np.lib.stride_tricks.as_strided(X, X.shape, X.strides, writeable=False),
+    ],
+    ids=["fortran", "list", "strided", "big-endian", "read-only"],
+)
+def test_layout_of_the_input(X, fitted, convert):
+    same = convert(X.copy())
+    density = quick().fit(same)
+    np.testing.assert_allclose(
+        density.score_samples(same), fitted.score_samples(X), rtol=0, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        fitted.score_samples(same), fitted.score_samples(X), rtol=0, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        fitted.stein_score(same), fitted.stein_score(X), rtol=0, atol=1e-7
+    )
+
+
+def test_single_precision_input(X, fitted):
+    rows = X.astype(np.float32)
+    density = quick().fit(rows)
+    values = density.score_samples(rows)
+    assert values.dtype == np.float64
+    assert density.sample(2).dtype == density.stein_score(rows).dtype == np.float64
+    np.testing.assert_allclose(values, fitted.score_samples(X), rtol=0, atol=1e-2)
+
+
+def test_integer_input():
+    X = np.random.RandomState(0).poisson(20, size=(100, 2))
+    density = quick().fit(X)
+    np.testing.assert_array_equal(
+        density.score_samples(X), density.score_samples(X.astype(float))
+    )
+
+
+def test_input_is_not_changed(X):
+    rows, weight = X.copy(), np.random.RandomState(0).uniform(0.1, 3, len(X))
+    before = weight.copy()
+    density = quick().fit(rows, sample_weight=weight)
+    density.score_samples(rows), density.stein_score(rows)
+    np.testing.assert_array_equal(rows, X)
+    np.testing.assert_array_equal(weight, before)
+
+
+# Callbacks
+
+
+class Recorder:
+    def __init__(self, stop_after=None, interrupt_after=None):
+        self.stop_after, self.interrupt_after = stop_after, interrupt_after
+        self.begun, self.ended, self.scores, self.events = [], [], [], []
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append((context.task_name, context.task_id))
+
+    def on_fit_task_end(self, estimator, context, *, X=None, metadata=None, fitted_estimator=None):
+        self.ended.append((context.task_name, context.task_id))
+        if context.task_name != "epoch":
+            return None
+        assert metadata["sample_weight"].shape == (len(X),)
+        self.scores.append(fitted_estimator.score(X))
+        n_epochs = fitted_estimator.n_epochs_
+        assert len(fitted_estimator.loss_curve_) == n_epochs
+        assert len(fitted_estimator.validation_scores_) == n_epochs
+        if self.interrupt_after == n_epochs:
+            raise KeyboardInterrupt
+        return self.stop_after == n_epochs
+
+    @property
+    def n_epochs(self):
+        return sum(name == "epoch" for name, _ in self.ended)
+
+
+def test_callback_sees_a_task_for_every_epoch(X, fitted):
+    recorder = Recorder()
+    density = quick().set_callbacks(recorder).fit(X)
+    epochs = [("epoch", i) for i in range(4)]
+    assert recorder.begun == [("fit", 0), *epochs]
+    assert recorder.ended == [*epochs, ("fit", 0)]
+    assert recorder.events == ["setup", "teardown"]
+    assert len(recorder.scores) == density.n_epochs_ == 4
+    np.testing.assert_array_equal(density.score_samples(X), fitted.score_samples(X))
+    assert recorder.scores[-1] == pytest.approx(density.score(X))
+    assert recorder.scores[-1] > recorder.scores[0]
+
+
+def test_callbacks_end_where_a_fit_fails(X):
+    recorder = Recorder()
+    with pytest.raises(FloatingPointError):
+        quick(learning_rate=1e30).set_callbacks(recorder).fit(X)
+    assert recorder.events == ["setup", "teardown"]
+
+
+@pytest.mark.parametrize("reference", ["gaussian", "auto"])
+def test_callback_stops_the_fit(X, reference):
+    recorder = Recorder(stop_after=2)
+    density = quick(reference=reference).set_callbacks(recorder).fit(X)
+    assert recorder.n_epochs == 2
+    assert density.stop_reason_ == "callback" and density.n_epochs_ == 2
+    assert np.isfinite(density.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("reference", ["gaussian", "auto"])
+def test_interrupt_keeps_the_best_weights(X, reference):
+    recorder = Recorder(interrupt_after=3)
+    density = quick(reference=reference, max_epochs=50).set_callbacks(recorder)
+    with pytest.warns(InterruptedFitWarning, match="interrupted after 3 epochs.*Fit again"):
+        density.fit(X)
+    assert recorder.n_epochs == 2 + 1
+    assert density.stop_reason_ == "interrupted" and density.n_epochs_ == 3
+    assert density.weights_
+    assert np.isfinite(density.score_samples(X)).all()
+    assert density.sample(2).shape == (2, 2)
+    alone = quick(reference=reference, max_epochs=50, max_fit_time=1e-9).fit(X)
+    assert density.score(X) > alone.score(X)
+
+
+def test_progress_bar(X):
+    pytest.importorskip("rich")
+    quick().set_callbacks(ProgressBar()).fit(X)
+    search = GridSearchCV(quick(), {"learning_rate": [0.01, 0.02]}, cv=2)
+    search.set_callbacks(ProgressBar()).fit(X)
+
+
+def test_scoring_monitor(X):
+    monitor = ScoringMonitor(scoring=None)
+    quick().set_callbacks(monitor).fit(X, np.zeros(len(X)))
+    tasks = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(tasks) == 4
+
+
+def test_verbose(X, capsys):
+    quick().fit(X)
+    assert capsys.readouterr().out == ""
+    quick(verbose=4).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(re.match(r"epoch +\d+ +loss +\S+ +held-out gain +\S+ +best", x) for x in lines)
+
+
+# Files
+
+
+def test_pickle_is_small(X, fitted):
+    assert len(pickle.dumps(fitted)) < 60_000
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+    np.testing.assert_array_equal(
+        again.sample(5, random_state=1), fitted.sample(5, random_state=1)
+    )
+
+
+@pytest.mark.parametrize("process", ["vp", VP(beta_max=5.0)], ids=str)
+def test_skops(X, process):
+    skops = pytest.importorskip("skops.io")
+    fitted = quick(process=process, reference="gmm").fit(X)
+    data = skops.dumps(fitted)
+    untrusted = skops.get_untrusted_types(data=data)
+    assert all(name.startswith("sklearn_dsm.") for name in untrusted), untrusted
+    again = skops.loads(data, trusted=untrusted)
+    np.testing.assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+    np.testing.assert_array_equal(again.stein_score(X), fitted.stein_score(X))

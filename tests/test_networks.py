@@ -1,0 +1,132 @@
+"""Laws of the score network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sklearn_dsm.networks import ScoreNetwork
+
+LAYERS = [(11,), (11, 7), (11, 7, 5)]
+every_depth = pytest.mark.parametrize("layers", LAYERS, ids=["one", "two", "three"])
+LOG_SNRS = [-9.0, -2.0, 0.0, 3.0, 8.0, 13.0]
+N_FEATURES = 4
+
+
+def tensor(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+@pytest.fixture
+def rows(generator):
+    return 2 * torch.randn(6, N_FEATURES, generator=generator(0), dtype=torch.float64)
+
+
+@pytest.fixture
+def moved(generator, randomized):
+    """layers -> a network with every parameter moved."""
+    return lambda layers: randomized(ScoreNetwork(N_FEATURES, layers, generator(1)), seed=2)
+
+
+@every_depth
+@pytest.mark.parametrize("log_snr", LOG_SNRS)
+def test_a_fresh_network_returns_zero(rows, generator, layers, log_snr):
+    network = ScoreNetwork(N_FEATURES, layers, generator(1)).double()
+    output, trace = network.forward_and_divergence(rows, tensor(log_snr))
+    assert torch.equal(network(rows, tensor(log_snr)), torch.zeros_like(rows))
+    assert torch.equal(output, torch.zeros_like(rows))
+    assert torch.equal(trace, torch.zeros(len(rows), dtype=torch.float64))
+
+
+@every_depth
+@pytest.mark.parametrize("log_snr", LOG_SNRS)
+def test_the_trace_is_that_of_the_jacobian(rows, moved, layers, log_snr):
+    network, y = moved(layers), rows.requires_grad_()
+    output, trace = network.forward_and_divergence(y, tensor(log_snr))
+    forward = network(y, tensor(log_snr))
+    expected = sum(
+        torch.autograd.grad(forward[:, j].sum(), y, retain_graph=True)[0][:, j]
+        for j in range(N_FEATURES)
+    )
+    torch.testing.assert_close(output, forward, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(trace, expected, rtol=1e-12, atol=1e-12)
+
+
+@every_depth
+@pytest.mark.parametrize("n_features", [1, 12])
+def test_the_trace_holds_for_any_number_of_columns(generator, randomized, layers, n_features):
+    network = randomized(ScoreNetwork(n_features, layers, generator(1)), seed=2)
+    y = torch.randn(3, n_features, generator=generator(0), dtype=torch.float64)
+    _, trace = network.forward_and_divergence(y, tensor(1.0))
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: network(row, tensor(1.0))))(y)
+    expected = jacobian.diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(trace, expected, rtol=1e-12, atol=1e-12)
+
+
+@every_depth
+def test_a_level_a_row_is_each_row_at_its_level(rows, moved, layers):
+    network, log_snrs = moved(layers), tensor(LOG_SNRS)
+    together = network(rows, log_snrs[:, None])
+    alone = torch.cat([network(row[None], each) for row, each in zip(rows, log_snrs, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+
+
+@every_depth
+def test_the_generator_gives_the_weights_and_the_global_seed_is_left_alone(generator, layers):
+    state = torch.get_rng_state()
+    first, again, other = (
+        ScoreNetwork(N_FEATURES, layers, generator(seed)).state_dict() for seed in (3, 3, 4)
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["weights.0"], other["weights.0"])
+
+
+@every_depth
+def test_the_gradient_reaches_every_entry_of_every_parameter(rows, moved, layers):
+    network = moved(layers)
+    network(rows, tensor(LOG_SNRS)[:, None]).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert (parameter.grad != 0).all(), name
+
+
+@every_depth
+def test_the_first_gradient_of_a_fresh_network_reaches_its_output(rows, generator, layers):
+    network = ScoreNetwork(N_FEATURES, layers, generator(1)).double()
+    (network(rows, tensor(0.0)) * rows).sum().backward()
+    assert (network.output.grad != 0).all()
+
+
+@every_depth
+@pytest.mark.parametrize("log_snr", LOG_SNRS)
+def test_the_output_is_bounded_however_far_the_row(rows, moved, layers, log_snr):
+    """The last hidden layer is a tanh: no entry exceeds the output gain times a row's sum."""
+    network = moved(layers)
+    _, gain = network._modulations(tensor(log_snr))
+    bound = gain.abs() * network.output.abs().sum(1)
+    for distance in (1.0, 1e3, 1e6, 1e150):
+        output = network(distance * rows, tensor(log_snr))
+        assert (output.abs() <= bound * (1 + 1e-12)).all()
+
+
+@every_depth
+def test_the_correction_fades_at_both_ends(rows, moved, layers):
+    """As a towards the noise and as sigma towards the data, up to a factor of the level's gain."""
+    network = moved(layers)
+    for end, step in ((-20.0, -8.0), (20.0, 8.0)):
+        near, far = (network(rows, tensor(x)).abs().max() for x in (end, end + step))
+        assert far / near < 2 * torch.exp(tensor(-abs(step) / 2))
+
+
+@every_depth
+def test_saved_weights_give_the_same_network(rows, moved, generator, layers):
+    network = moved(layers)
+    copy = ScoreNetwork(N_FEATURES, layers, generator(9)).double()
+    copy.load_state_dict({k: v.clone() for k, v in network.state_dict().items()})
+    for value, expected in zip(
+        copy.forward_and_divergence(rows, tensor(2.0)),
+        network.forward_and_divergence(rows, tensor(2.0)),
+        strict=True,
+    ):
+        assert torch.equal(value, expected)
