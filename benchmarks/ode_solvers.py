@@ -72,7 +72,9 @@ def ours(model, prior, x, tolerance):
 def by_torchdiffeq(model, prior, x, tolerance):
     ends = torch.tensor([LEVELS.high, LEVELS.low], dtype=DTYPE)
     field = flow(model, x.shape[1])
-    return finished(prior, odeint(field, started(model, x), ends, rtol=tolerance, atol=tolerance)[-1])
+    return finished(
+        prior, odeint(field, started(model, x), ends, rtol=tolerance, atol=tolerance)[-1]
+    )
 
 
 def by_scipy(model, prior, x, tolerance):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 import torch
 
@@ -12,9 +10,9 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
     """A seed: drawn from a RandomState, fresh for None, and the integer's own for an integer."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(random_state.randint(np.iinfo(np.int32).max))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(np.iinfo(np.int32).max))
+    return int(random_state)
 
 
 def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:

@@ -189,9 +189,7 @@ def identity_log_density(
     nodes = IdentityNodes(*(part.to(x) for part in nodes))
     n_noise = nodes.noise.shape[1]
     log_density = reference.log_density(x, NoiseLevel(x.new_ones(()), x.new_zeros(())))
-    for k, (log_snr, weight) in enumerate(
-        zip(nodes.log_snr, nodes.log_snr_weights, strict=True)
-    ):
+    for k, (log_snr, weight) in enumerate(zip(nodes.log_snr, nodes.log_snr_weights, strict=True)):
         noise = nodes.noise[k % len(nodes.noise)]
         level = NoiseLevel.from_log_snr(log_snr)
         noised = (level.a * x[:, None] + level.v.sqrt() * noise).reshape(n * n_noise, d)

@@ -41,7 +41,7 @@ class ScoreLoss(BaseEstimator, metaclass=ABCMeta):
 def _gain_terms(
     model: CorrectedScore, rows: Tensor, noise: Tensor, log_snr: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """r . c and |c|^2 of rows (n, d) noised by Z (..., n, d): shapes (..., n).
+    """``r . c`` and ``|c|^2`` of rows (n, d) noised by Z (..., n, d): shapes (..., n).
 
     c is what the model adds to the noise the reference sees, r the noise it misses. The
     squared error of the noise changes by |c|^2 - 2 r . c.
@@ -132,7 +132,7 @@ class HeldOutBound(NamedTuple):
 
     @torch.no_grad()
     def terms(self, model: CorrectedScore) -> tuple[Tensor, Tensor]:
-        """The integrands r . c and |c|^2 of every draw (m, n); a gain is r . c - |c|^2 / 2."""
+        """The integrands ``r . c`` and ``|c|^2`` of every draw (m, n), see :meth:`gain`."""
         draws = []
         for noise, log_snr, density in zip(self.noise, self.log_snr, self.density, strict=True):
             pair = _gain_terms(model, self.rows, torch.stack([noise, -noise]), log_snr)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-
 
 # Knots of the output's gain over noise levels, which held-out rows set after training.
 BAND_RANGE, N_BANDS = (-8.0, 13.0), 8
@@ -42,7 +42,9 @@ class _SineSilu:
         self.n_sine = n_sine
 
     def __call__(self, u: Tensor) -> Tensor:
-        return torch.cat([u[..., : self.n_sine].sin(), nn.functional.silu(u[..., self.n_sine :])], -1)
+        return torch.cat(
+            [u[..., : self.n_sine].sin(), nn.functional.silu(u[..., self.n_sine :])], -1
+        )
 
     def with_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
         wave, rest = u[..., : self.n_sine], u[..., self.n_sine :]
@@ -90,7 +92,7 @@ class ScoreNetwork(nn.Module):
     hidden_layer_sizes : sequence of int
     generator : torch.Generator
         Source of the initial weights.
-    frequency : float, default=2.0
+    frequency : float, default=1.0
         Standard deviation of the sine units' initial frequencies.
     sine_share : float, default=0.5
         Share of sine units in the first hidden layer.
@@ -98,12 +100,15 @@ class ScoreNetwork(nn.Module):
         Share of hidden units that a training step leaves out, drawn from ``generator``.
     """
 
+    level_centers: Tensor
+    band_gains: Tensor
+
     def __init__(
         self,
         n_features: int,
         hidden_layer_sizes: Sequence[int],
         generator: torch.Generator,
-        frequency: float = 2.0,
+        frequency: float = 1.0,
         sine_share: float = 0.5,
         dropout: float = 0.0,
         n_level_features: int = 32,
@@ -114,7 +119,7 @@ class ScoreNetwork(nn.Module):
         n_sine = int(sine_share * sizes[1]) if len(sizes) > 2 else 0
         self.weights = nn.ParameterList(
             _parameter(n_out, n_in, std=1 / math.sqrt(n_in), generator=generator)
-            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+            for n_in, n_out in pairwise(sizes)
         )
         with torch.no_grad():
             self.weights[0][:n_sine] *= frequency
@@ -139,7 +144,9 @@ class ScoreNetwork(nn.Module):
         features = (-0.5 * ((log_snr[..., None] - self.level_centers) / width) ** 2).exp()
         features = features.reshape(*log_snr.shape[:-1], -1)
         out = self.level_output(nn.functional.silu(self.level_hidden(features)))
-        *parts, last = out.split([size for h in self.hidden_layer_sizes for size in (h, h)] + [1], -1)
+        *parts, last = out.split(
+            [size for h in self.hidden_layer_sizes for size in (h, h)] + [1], -1
+        )
         pairs = [(1 + gain, shift) for gain, shift in zip(parts[::2], parts[1::2], strict=True)]
         # A smooth density's noise correction fades as sigma at the data and as a at the noise.
         fade = torch.sigmoid(log_snr).sqrt() * torch.sigmoid(6 - log_snr).sqrt()

@@ -39,11 +39,11 @@ class NoiseProcess(BaseEstimator, metaclass=ABCMeta):
 
     def drift_and_diffusion(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """f and g^2 of dX = f X ds + g dW: f = a'/a and g^2 = v' - 2 f v."""
-        level, slope = torch.func.jvp(
+        (a, v), (a_slope, v_slope) = torch.func.jvp(  # type: ignore[misc]
             lambda s: tuple(self.level(s)), (time,), (torch.ones_like(time),)
         )
-        drift = slope[0] / level[0]
-        return drift, slope[1] - 2 * drift * level[1]
+        drift = a_slope / a
+        return drift, v_slope - 2 * drift * v
 
     def validate(self) -> NoiseProcess:
         """Check the parameters, as an estimator does when it is fitted."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .levels import NoiseLevel
+from .networks import ScoreNetwork
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -62,6 +63,10 @@ class GaussianScore(ExactScore):
     covariance : Tensor of shape (d, d), positive definite
     """
 
+    mean: Tensor
+    eigenvalues: Tensor
+    axes: Tensor
+
     def __init__(self, mean: Tensor, covariance: Tensor):
         super().__init__()
         eigenvalues, axes = torch.linalg.eigh(covariance)
@@ -97,6 +102,11 @@ class GaussianMixtureScore(ExactScore):
     means : Tensor of shape (k, d)
     covariances : Tensor of shape (k, d, d), positive definite
     """
+
+    log_weights: Tensor
+    eigenvalues: Tensor
+    axes: Tensor
+    rotated_means: Tensor
 
     def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor):
         super().__init__()
@@ -148,6 +158,9 @@ class KernelScore(ExactScore):
     bandwidth : float, positive
     weights : Tensor of shape (k,), positive, summing to 1; equal where None
     """
+
+    centers: Tensor
+    log_weights: Tensor
 
     def __init__(self, centers: Tensor, bandwidth: float, weights: Tensor | None = None):
         super().__init__()
@@ -204,13 +217,13 @@ class CorrectedScore(ScoreModel):
     ----------
     reference : ExactScore
         What is corrected, and in any case what likelihoods are measured against.
-    network : nn.Module
-        Maps rows (n, d) and a log-SNR of shape () or (n, 1) to an output (n, d).
+    network : ScoreNetwork
+        Maps rows (..., n, d) and a log-SNR of shape () or (n, 1) to an output (..., n, d).
     residual : bool, default=True
         False makes the network give the whole score.
     """
 
-    def __init__(self, reference: ExactScore, network: nn.Module, residual: bool = True):
+    def __init__(self, reference: ExactScore, network: ScoreNetwork, residual: bool = True):
         super().__init__()
         self.reference = reference
         self.network = network

@@ -7,6 +7,7 @@ works at variance-preserving levels whatever process the model was trained under
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -85,7 +86,7 @@ def integrate(
     Tensor of shape (n, k)
     """
     slope = field(state, grid[0])
-    for start, end in zip(grid[:-1], grid[1:], strict=True):
+    for start, end in pairwise(grid):
         step = end - start
         slopes = [slope]
         for node, row in zip(tableau.nodes, tableau.stages[:-1], strict=False):

@@ -28,7 +28,12 @@ def quick(**params):
 
 
 def trained(**params):
-    return quick(**({"max_epochs": 6, "learning_rate": 0.02} | params))
+    common = {"hidden_layer_sizes": (64, 64), "batch_size": 128, "max_epochs": 10}
+    return quick(**(common | {"learning_rate": 0.01} | params))
+
+
+def without_reference():
+    return trained(reference=None, max_epochs=30, learning_rate=0.005)
 
 
 QUICK = [quick(), quick(likelihood="identity")]
@@ -65,7 +70,7 @@ def test_density_checks(estimator, check):
     ],
 )
 def test_density_checks_without_reference(check):
-    check("DSMDensityEstimator", trained(reference=None))
+    check("DSMDensityEstimator", without_reference())
 
 
 # The identity is not normalised exactly, so its mass is not checked.
@@ -83,9 +88,10 @@ def test_density_checks_of_the_identity(check):
     check("DSMDensityEstimator", trained(reference="gaussian", likelihood="identity"))
 
 
-def test_the_checked_estimator_has_a_network():
+def test_the_checked_estimators_have_a_network():
     X = estimator_checks.bimodal_rows()
     assert trained(reference="gaussian").fit(X).weights_
+    assert without_reference().fit(X).weights_
 
 
 class WrongDensity(DensityMixin, BaseEstimator):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -104,14 +105,13 @@ def test_identity_does_not_depend_on_the_reference(mixture):
     torch.testing.assert_close(value, data.log_density(x), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("n_noise", [8, 32])
-def test_identity_with_sobol_noise_has_no_bias(mixture, n_noise):
+def test_identity_with_sobol_noise_has_no_bias(mixture):
     problem, n_seeds = mixture(2), 200
     x = problem.draw(8, seed=0)
     values = torch.stack(
         [
             identity_log_density(
-                problem.model, problem.gaussian, x, sobol_nodes(40, n_noise, 2, LOW, HIGH, seed)
+                problem.model, problem.gaussian, x, sobol_nodes(40, 8, 2, LOW, HIGH, seed)
             )
             for seed in range(n_seeds)
         ]
@@ -169,8 +169,8 @@ def test_identity_of_a_product_is_the_sum(mixture, problem):
     """Shared Gauss-Hermite nodes on the axes of a product mixture."""
     first, second = mixture(1, 2, seed=1), mixture(1, 2, seed=2)
     product = _product(problem, first, second)
-    x = torch.cat([first.draw(30, seed=0), second.draw(30, seed=1)], 1)
-    line = hermite_nodes(40, 48, LOW, HIGH)
+    x = torch.cat([first.draw(15, seed=0), second.draw(15, seed=1)], 1)
+    line = hermite_nodes(30, 32, LOW, HIGH)
     z, w = line.noise[0, :, 0], line.noise_weights
     plane = IdentityNodes(
         line.log_snr, line.log_snr_weights, torch.cartesian_prod(z, z)[None], w.outer(w).flatten()
@@ -261,7 +261,7 @@ def test_a_tighter_tolerance_is_tighter(mixture, n_features, seed):
         value, _ = ode_log_density(problem.model, problem.gaussian, x, LEVELS, tolerance)
         errors.append(float((value - problem.log_density(x)).abs().max()))
         assert errors[-1] < max(tolerance, 1e-5)
-    assert all(fine <= max(coarse, 3e-6) for coarse, fine in zip(errors, errors[1:], strict=False))
+    assert all(fine <= max(coarse, 3e-6) for coarse, fine in pairwise(errors))
 
 
 @pytest.mark.parametrize("n_features", [1, 2, 10])
@@ -348,25 +348,22 @@ def test_ode_of_a_network_equals_an_adaptive_solver(learned):
 
 @pytest.mark.parametrize("which", ["mixture", "learned"])
 def test_a_row_does_not_depend_on_the_other_rows(mixture, learned, which):
+    """Each row has its own number of steps, whatever rows it comes with."""
     if which == "mixture":
         problem = mixture(2)
         model, prior, x = problem.model, problem.gaussian, problem.draw(20, seed=3)
     else:
         model, prior, x = learned
-    x = torch.cat([x, 8 * x[:5]])
-    with torch.no_grad():
-        value = ode_log_density(model, prior, x, LEVELS).value
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(
-            ode_log_density(model, prior, x[order], LEVELS).value, value[order], rtol=0, atol=1e-9
-        )
-        for subset in (slice(0, 1), slice(7, 19), slice(20, 25)):
-            torch.testing.assert_close(
-                ode_log_density(model, prior, x[subset], LEVELS).value,
-                value[subset],
-                rtol=0,
-                atol=1e-9,
-            )
+    x = torch.cat([x, 4 * x[:5]])
+
+    def value(rows):
+        with torch.no_grad():
+            return ode_log_density(model, prior, rows, LEVELS, tolerance=1e-2).value
+
+    expected = value(x)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    for rows in (order, slice(0, 1), slice(7, 19), slice(20, 25)):
+        torch.testing.assert_close(value(x[rows]), expected[rows], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("n_features", [1, 2, 10])
@@ -403,7 +400,7 @@ def test_the_density_of_the_ode_has_mass_one(mixture, learned, which):
     """Whatever the score: the flow is a change of variables."""
     problem = mixture(2)
     model, prior = (problem.model, problem.gaussian) if which == "mixture" else learned[:2]
-    axis = torch.linspace(-1, 1, 61, dtype=torch.float64) * 8
+    axis = torch.linspace(-1, 1, 49, dtype=torch.float64) * 7
     x = torch.cartesian_prod(axis, axis) + prior.mean
     with torch.no_grad():
         value, _ = ode_log_density(model, prior, x, LEVELS, tolerance=1e-3)

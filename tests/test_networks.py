@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sklearn_dsm.networks import ScoreNetwork
+from sklearn_dsm.networks import BAND_RANGE, N_BANDS, ScoreNetwork, band_weights
 
 LAYERS = [(11,), (11, 7), (11, 7, 5)]
 every_depth = pytest.mark.parametrize("layers", LAYERS, ids=["one", "two", "three"])
@@ -130,3 +130,44 @@ def test_saved_weights_give_the_same_network(rows, moved, generator, layers):
         strict=True,
     ):
         assert torch.equal(value, expected)
+
+
+@every_depth
+def test_dropout_acts_in_training_only_and_draws_from_the_generator(rows, generator, layers):
+    def build(dropout):
+        network = ScoreNetwork(N_FEATURES, layers, generator(1), dropout=dropout).double()
+        torch.nn.init.ones_(network.output)
+        return network
+
+    plain, log_snr, state = build(0.0)(rows, tensor(0.0)), tensor(0.0), torch.get_rng_state()
+    first, again, other = build(0.4), build(0.4), build(0.4)
+    torch.testing.assert_close(first.eval()(rows, log_snr), plain, rtol=0, atol=0)
+    dropped = first.train()(rows, log_snr)
+    assert not torch.equal(dropped, plain)
+    assert torch.equal(dropped, again(rows, log_snr))
+    assert not torch.equal(again(rows, log_snr), other(rows, log_snr))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@every_depth
+def test_band_gains_scale_the_output_and_the_trace(rows, moved, layers):
+    network = moved(layers)
+    before = [network.forward_and_divergence(rows, tensor(x)) for x in LOG_SNRS]
+    network.band_gains.fill_(0.25)
+    for log_snr, (output, trace) in zip(LOG_SNRS, before, strict=True):
+        value, value_trace = network.forward_and_divergence(rows, tensor(log_snr))
+        torch.testing.assert_close(value, output / 4, rtol=1e-12, atol=0)
+        torch.testing.assert_close(value_trace, trace / 4, rtol=1e-12, atol=0)
+        torch.testing.assert_close(network(rows, tensor(log_snr)), output / 4, rtol=1e-12, atol=0)
+
+
+def test_band_weights_sum_to_one_and_interpolate_lines():
+    """Hat functions on equally spaced knots, constant beyond the ends."""
+    low, high = BAND_RANGE
+    inside = torch.linspace(low, high, 50, dtype=torch.float64)
+    weights = band_weights(torch.cat([tensor([-40.0]), inside, tensor([40.0])]))
+    assert weights.shape == (52, N_BANDS)
+    torch.testing.assert_close(weights.sum(1), torch.ones(52).double(), rtol=0, atol=1e-12)
+    knots = torch.linspace(low, high, N_BANDS, dtype=torch.float64)
+    torch.testing.assert_close(weights[1:-1] @ knots, inside, rtol=0, atol=1e-12)
+    assert (weights[[0, -1]] @ knots).tolist() == [low, high]

@@ -255,11 +255,13 @@ def test_noise_and_correction_sum_to_the_scaled_score(build, name, level):
     torch.testing.assert_close(noise, reference, rtol=0, atol=0)
 
 
+def _mixture_cdf(weights, law):
+    return lambda values: law.cdf(values[:, None]) @ weights
+
+
 @every_exact_model
 @at_every_level
-def test_sample_follows_the_mixture_along_any_direction(
-    build, components, generator, name, level
-):
+def test_sample_follows_the_mixture_along_any_direction(build, components, generator, name, level):
     """Kolmogorov-Smirnov against the exact distribution function of a projection."""
     model = build(name)
     x = model.sample(4000, level, generator(5))
@@ -268,12 +270,8 @@ def test_sample_follows_the_mixture_along_any_direction(
     for u in directions:
         centers = level.a * means @ u
         deviations = (level.a**2 * (covariances @ u @ u) + level.v * u @ u).sqrt()
-        law = stats.norm(centers.numpy(), deviations.numpy())
-
-        def distribution(values, law=law, weights=weights.numpy()):
-            return law.cdf(values[:, None]) @ weights
-
-        assert stats.kstest((x @ u).numpy(), distribution).pvalue > 1e-3
+        law = _mixture_cdf(weights.numpy(), stats.norm(centers.numpy(), deviations.numpy()))
+        assert stats.kstest((x @ u).numpy(), law).pvalue > 1e-3
 
 
 @every_exact_model

@@ -202,7 +202,7 @@ def _fit_mixtures(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.
     Returns the log-weights, means and scales, (d, size) each, and the mean
     log-likelihood of each column.
     """
-    m, d = U.shape
+    d = U.shape[1]
     cells = np.array_split(np.sort(U, axis=0), size)
     means = np.stack([cell.mean(0) for cell in cells], 1)
     scales = np.maximum(np.stack([cell.std(0) for cell in cells], 1), MIN_SCALE)

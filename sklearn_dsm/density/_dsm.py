@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,13 @@ from ._reference import as_score, choose_mixture, standard_gaussian, transformed
 
 MIN_TRAIN_ROWS = 10
 MAP_CHUNK_ROWS = 2**14
+# Width and options of the network for tables of up to so many rows. Small tables are soon
+# memorised: fewer units, none of them fast, half of them dropped at each step.
+NETWORKS: dict[float, tuple[int, dict]] = {
+    1_000: (128, {"sine_share": 0.0, "dropout": 0.5}),
+    5_000: (192, {"sine_share": 0.0, "dropout": 0.2}),
+    np.inf: (256, {"sine_share": 0.5, "dropout": 0.0}),
+}
 
 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
@@ -64,7 +72,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         which then means "standardize". None: the network gives the whole score.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Width of each hidden layer. Two layers have the fastest exact divergence.
-    max_epochs : int, default=200
+    max_epochs : int, default=100
         Most passes over the rows; a pass has at least 32 batches, so small tables are
         passed over several times, with fresh noise, in one epoch.
     max_fit_time : float or None, default=None
@@ -75,7 +83,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Largest step of the optimiser (Adam), after a warm-up.
     validation_fraction : float, default=0.1
         Share of the rows held out to choose the reference and the best weights.
-    n_iter_no_change : int, default=20
+    n_iter_no_change : int, default=15
         Epochs without a better held-out likelihood bound before training stops.
     likelihood : {"ode", "identity"}, default="ode"
         How ``score_samples`` turns scores into log-densities: the probability-flow ODE,
@@ -102,16 +110,17 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     latent_map_ : dict of str to ndarray
         The column maps and the whitening.
     process_ : NoiseProcess
-    hidden_layer_sizes_ : tuple of int
+    network_ : dict
+        Layer sizes and the other options of the network.
     n_epochs_ : int
     loss_curve_ : list of float
         Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
     validation_scores_ : list of float
         Likelihood bound of the held-out rows after each epoch, nats per row, input units.
-    stop_reason_ : {"max_epochs", "no_change", "max_fit_time", "interrupted", "callback", \
-"too_few_rows"}
+    stop_reason_ : str
+        "max_epochs", "no_change", "max_fit_time", "interrupted", "callback" or "too_few_rows".
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Where the columns of X had names.
 
     Notes
@@ -164,12 +173,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         marginals="auto",
         reference="auto",
         hidden_layer_sizes="auto",
-        max_epochs=200,
+        max_epochs=100,
         max_fit_time=None,
         batch_size=512,
         learning_rate=2e-3,
         validation_fraction=0.1,
-        n_iter_no_change=20,
+        n_iter_no_change=15,
         likelihood="ode",
         tolerance=1e-3,
         sampler="ode",
@@ -232,22 +241,22 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         held_out = self._held_out(len(X), random)
         latent = fit_latent_map(X, weight, held_out, self._resolved_marginals())
         self.latent_map_ = latent.to_arrays()
-        self.hidden_layer_sizes_ = self._resolved_layers(*X.shape)
+        self.network_ = self._network_options(len(X))
         Z, log_slope = latent.forward(X)
         split = _Split(Z, weight, held_out)
         offset = float(np.average(log_slope[held_out], weights=weight[held_out]))
         epochs = _EpochTasks(self, X, weight)
 
-        best, best_bound = None, -np.inf
+        runs: list[_Run] = []
         for mixture, value in self._references(latent, split, random):
-            if value <= best_bound:
+            if runs and value <= max(run.bound for run in runs):
                 continue
-            self.reference_, self.weights_ = mixture, {}
+            self.reference_ = mixture
+            self.weights_: dict[str, np.ndarray] = {}
             epochs.offset = value + offset
             record = self._train(loss, split, device, started, random, epochs)
-            if value + record.best_gain > best_bound:
-                best, best_bound = (mixture, value, record), value + record.best_gain
-        self._keep(*best, split, offset)
+            runs.append(_Run(mixture, value, record))
+        self._keep(max(runs, key=lambda run: run.bound), split, offset)
         epochs.finish()
         return self
 
@@ -295,7 +304,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         ndarray of shape (n_samples, n_features), float64
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
+        if not isinstance(n_samples, Integral) or int(n_samples) < 1:
             raise ValueError(f"n_samples={n_samples!r} must be an integer of at least 1.")
         density = self._latent_density()
         Z = density.sample(int(n_samples), self.sampler, seed_from(random_state))
@@ -321,7 +330,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         ndarray of shape (n_samples, n_features), float64
         """
         X = self._check_rows(X)
-        if not isinstance(noise_level, Real) or not 0 <= noise_level <= 1:
+        if not isinstance(noise_level, Real) or not 0 <= float(noise_level) <= 1:
             raise ValueError(f"noise_level={noise_level!r} must be a number between 0 and 1.")
         latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
         level = self.process_.level(torch.tensor(float(noise_level), dtype=torch.float64))
@@ -354,16 +363,17 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return "standardize" if self.marginals == "auto" else self.marginals
 
-    def _resolved_layers(self, n, d):
+    def _network_options(self, n):
+        """Width, sine units and dropout by the number of rows; given layers stay as they are."""
+        width, options = NETWORKS[min(size for size in NETWORKS if n <= size)]
         sizes = self.hidden_layer_sizes
         if sizes == "auto":
-            width = 96 if n < 500 else 192 if n < 5000 else 256
-            return (width, width)
-        if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            sizes = (width, width)
+        if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must be 'auto' or a tuple of positive integers."
             )
-        return tuple(int(size) for size in sizes)
+        return {"hidden_layer_sizes": tuple(int(size) for size in sizes), **options}
 
     def _references(self, latent, split, random):
         """Mixtures to correct, with their mean log-density on the held-out rows."""
@@ -404,15 +414,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             device=str(device),
             verbose=self.verbose,
         )
-        rows = (
-            tuple(torch.from_numpy(part).float().to(device) for part in side)
-            for side in (split.train, split.held_out)
+        train_rows, held_out_rows = (
+            (torch.from_numpy(rows).float().to(device), torch.from_numpy(w).float().to(device))
+            for rows, w in (split.train, split.held_out)
         )
         generator = torch_generator(seed, device)
-        return train(model, loss, self._levels(), *rows, settings, generator, epochs)
+        return train(
+            model, loss, self._levels(), train_rows, held_out_rows, settings, generator, epochs
+        )
 
-    def _keep(self, mixture, value, record, split, offset):
+    def _keep(self, run, split, offset):
         """Store a run, without its network unless that helps on the held-out rows."""
+        mixture, value, record = run
         self.reference_, self.weights_ = mixture, record.weights or {}
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve
@@ -439,7 +452,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     def _score_model(self, seed=0):
         """The reference with a network of fresh weights, or of the fitted ones if there are."""
         network = ScoreNetwork(
-            self.n_features_in_, self.hidden_layer_sizes_, torch_generator(seed)
+            self.n_features_in_, generator=torch_generator(seed), **self.network_
         )
         if self.weights_:
             state = {name: torch.from_numpy(value) for name, value in self.weights_.items()}
@@ -457,11 +470,24 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             reference=model.reference,
             levels=self._levels(),
             n_features=self.n_features_in_,
-            numbers_per_row=max(*self.hidden_layer_sizes_, mixture_numbers),
+            numbers_per_row=max(*self.network_["hidden_layer_sizes"], mixture_numbers),
             likelihood=self.likelihood,
             tolerance=self.tolerance,
             device=device,
         )
+
+
+class _Run(NamedTuple):
+    """A reference, its mean log-density on the held-out rows, and what training it gave."""
+
+    reference: GaussianMixture
+    value: float
+    record: TrainingRecord
+
+    @property
+    def bound(self) -> float:
+        """Likelihood bound of the held-out rows."""
+        return self.value + self.record.best_gain
 
 
 class _Split:

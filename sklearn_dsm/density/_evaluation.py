@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,9 +120,7 @@ class LatentDensity:
                 self.levels.high,
             )
             return identity_log_density(self.model, self.reference, z, nodes), 0
-        value, error = ode_log_density(
-            self.model, self.reference, z, self.levels, self.tolerance
-        )
+        value, error = ode_log_density(self.model, self.reference, z, self.levels, self.tolerance)
         return value, int((~(error <= self.tolerance)).sum())
 
     def _clean_level(self) -> NoiseLevel:

@@ -63,8 +63,13 @@ class LatentMap(NamedTuple):
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> LatentMap:
         """The map that :meth:`to_arrays` wrote."""
         columns = ColumnMaps(*(arrays[name] for name in ColumnMaps._fields))
-        rest = (arrays[name] for name in cls._fields[1:-1])
-        return cls(columns, *rest, float(arrays["log_slope"]))
+        return cls(
+            columns,
+            arrays["mean"],
+            arrays["whitening"],
+            arrays["coloring"],
+            float(arrays["log_slope"]),
+        )
 
 
 def _moments(Z: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

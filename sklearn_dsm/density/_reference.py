@@ -47,17 +47,13 @@ def full_covariances(mixture: GaussianMixture) -> np.ndarray:
     return variances[:, :, None] * eye
 
 
-def transformed(
-    mixture: GaussianMixture, shift: np.ndarray, matrix: np.ndarray
-) -> GaussianMixture:
+def transformed(mixture: GaussianMixture, shift: np.ndarray, matrix: np.ndarray) -> GaussianMixture:
     """The mixture of (x - shift) @ matrix."""
     covariances = matrix.T @ full_covariances(mixture) @ matrix
     return mixture_from(mixture.weights_, (mixture.means_ - shift) @ matrix, covariances)
 
 
-def choose_mixture(
-    split, random_state: np.random.RandomState
-) -> tuple[GaussianMixture, float]:
+def choose_mixture(split, random_state: np.random.RandomState) -> tuple[GaussianMixture, float]:
     """The mixture with the best held-out mean log-density, and that value.
 
     Sizes grow until two in a row bring nothing. Weighted rows are resampled, since

@@ -77,9 +77,7 @@ def check_density_estimator(
             check(type(estimator).__name__, clone(estimator))
 
 
-def parametrize_with_density_checks(
-    estimators, *, expected_failed_checks: Callable | None = None
-):
+def parametrize_with_density_checks(estimators, *, expected_failed_checks: Callable | None = None):
     """Decorate a pytest test with one case for every estimator and check.
 
     Parameters
@@ -251,9 +249,7 @@ def check_score_is_mean_log_density(name: str, estimator: BaseEstimator) -> None
     fitted = _fitted(estimator, correlated_rows())
     X = correlated_rows(101, seed=1)
     score = fitted.score(X)
-    _assert(
-        isinstance(score, float), f"{name}.score gives a {type(score).__name__}, not a float."
-    )
+    _assert(isinstance(score, float), f"{name}.score gives a {type(score).__name__}, not a float.")
     assert_allclose(
         score,
         fitted.score_samples(X).mean(),
@@ -329,9 +325,7 @@ def check_sample_random_state(name: str, estimator: BaseEstimator) -> None:
     states = [fitted.sample(20, random_state=np.random.RandomState(0)) for _ in range(2)]
     assert_array_equal(*states, err_msg=f"{name}.sample differs for equal RandomStates.")
     for other in (fitted.sample(20, random_state=1), fitted.sample(20)):
-        _assert(
-            not np.any(first == other), f"{name}.sample repeats rows where the seeds differ."
-        )
+        _assert(not np.any(first == other), f"{name}.sample repeats rows where the seeds differ.")
 
 
 def check_samples_follow_data(name: str, estimator: BaseEstimator) -> None:
@@ -454,7 +448,7 @@ def check_pickle(name: str, estimator: BaseEstimator) -> None:
     X = bimodal_rows()
     fitted = _fitted(estimator, X)
     data = pickle.dumps(fitted)
-    again = pickle.loads(data)  # noqa: S301
+    again = pickle.loads(data)
     assert_array_equal(
         again.score_samples(X),
         fitted.score_samples(X),
@@ -503,9 +497,7 @@ def check_fitted_state_is_plain(name: str, estimator: BaseEstimator) -> None:
     """Fitted state is numpy arrays, plain Python and scikit-learn objects made of those."""
     fitted = _fitted(estimator, bimodal_rows())
     odd = list(_odd_parts(fitted, name))
-    _assert(
-        not odd, f"{name}: fitted state must be plain to outlive versions and devices: {odd}."
-    )
+    _assert(not odd, f"{name}: fitted state must be plain to outlive versions and devices: {odd}.")
 
 
 def check_grid_search_without_scoring(name: str, estimator: BaseEstimator) -> None:
@@ -517,8 +509,7 @@ def check_grid_search_without_scoring(name: str, estimator: BaseEstimator) -> No
         warnings.simplefilter("ignore", ConvergenceWarning)
         search.fit(X)
     expected = [
-        _fitted(estimator, X[train]).score_samples(X[test]).mean()
-        for train, test in folds.split(X)
+        _fitted(estimator, X[train]).score_samples(X[test]).mean() for train, test in folds.split(X)
     ]
     assert_allclose(
         search.best_score_,

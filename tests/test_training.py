@@ -1,0 +1,361 @@
+"""Laws of the training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
+from sklearn_dsm._training import TrainingSettings, train
+from sklearn_dsm.levels import LogisticLevels
+from sklearn_dsm.losses import HeldOutBound, ScoreLoss
+from sklearn_dsm.networks import ScoreNetwork
+from sklearn_dsm.scores import CorrectedScore
+
+LEVELS = LogisticLevels(*VP().log_snr_range)
+N_TRAIN, N_HELD_OUT, HELD_OUT_DRAWS = 500, 256, 8192
+
+
+class Recorded(ScoreLoss):
+    """Denoising score matching that remembers the rows of every batch."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, model, rows, weight, levels, generator):
+        self.batches.append((rows.clone(), weight.clone()))
+        return DSM()(model, rows, weight, levels, generator)
+
+
+class Interrupting(ScoreLoss):
+    """Denoising score matching that is interrupted in a batch."""
+
+    def __init__(self, batch):
+        self.batch, self.n_batches = batch, 0
+
+    def __call__(self, model, rows, weight, levels, generator):
+        self.n_batches += 1
+        if self.n_batches == self.batch:
+            raise KeyboardInterrupt
+        return DSM()(model, rows, weight, levels, generator)
+
+
+def settings(**changes):
+    common = {
+        "max_epochs": 5,
+        "batch_size": 100,
+        "learning_rate": 0.02,
+        "n_iter_no_change": 50,
+        "min_batches": 10,
+        "held_out_draws": HELD_OUT_DRAWS,
+    }
+    return TrainingSettings(**(common | changes))
+
+
+@pytest.fixture
+def fresh(bimodal, generator):
+    """seed -> an untrained model."""
+
+    def build(seed=0):
+        network = ScoreNetwork(1, (12, 12), generator(seed)).double()
+        return CorrectedScore(bimodal(3.0).gaussian, network)
+
+    return build
+
+
+@pytest.fixture
+def table(bimodal):
+    """(n, seed) -> rows of a bimodal density with weights of one."""
+    return lambda n, seed: (bimodal(3.0).draw(n, seed), torch.ones(n, dtype=torch.float64))
+
+
+@pytest.fixture
+def fit(fresh, table, generator):
+    """Train a fresh model; the record."""
+
+    def run(seed=0, loss=None, on_epoch=lambda record: False, n_train=N_TRAIN, **changes):
+        return train(
+            fresh(seed),
+            loss or DSM(),
+            LEVELS,
+            table(n_train, 1),
+            table(N_HELD_OUT, 2),
+            settings(**changes),
+            generator(seed),
+            on_epoch,
+        )
+
+    return run
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name]) for name in first
+    )
+
+
+def test_every_epoch_is_recorded(fit):
+    seen = []
+    record = fit(on_epoch=lambda record: seen.append((record.n_epochs, record.gains[-1])))
+    assert record.stop_reason == "max_epochs"
+    assert record.n_epochs == len(record.loss_curve) == len(record.gains) == 5
+    assert seen == list(enumerate(record.gains, 1))
+    assert record.best_gain == max(record.gains) > 0
+    assert all(math.isfinite(loss) for loss in record.loss_curve)
+
+
+def test_weights_are_arrays_that_fit_the_network(fit, fresh):
+    weights, state = fit().weights, fresh().network.state_dict()
+    assert weights.keys() == state.keys()
+    for name, value in weights.items():
+        assert type(value) is np.ndarray
+        assert value.shape == tuple(state[name].shape)
+        assert np.isfinite(value).all()
+
+
+def test_the_best_gain_is_that_of_the_returned_weights(fit, fresh, table, generator):
+    """The held-out draws are the generator's first."""
+    record, rows, model = fit(), table(N_HELD_OUT, 2)[0], fresh()
+    n_draws = HELD_OUT_DRAWS // (2 * N_HELD_OUT)
+    bound = HeldOutBound.draw(rows, LEVELS, n_draws, generator(0))
+    model.network.load_state_dict({k: torch.from_numpy(v) for k, v in record.weights.items()})
+    assert float(bound.gain(model).mean()) == pytest.approx(record.best_gain, rel=1e-12)
+
+
+def test_held_out_weights_weigh_the_gain(fresh, table, generator):
+    rows, _ = table(N_HELD_OUT, 2)
+    weight = 2 * torch.rand(N_HELD_OUT, generator=generator(5), dtype=torch.float64)
+    weight = weight / weight.mean()
+    model = fresh()
+    record = train(
+        model, DSM(), LEVELS, table(N_TRAIN, 1), (rows, weight), settings(), generator(0)
+    )
+    bound = HeldOutBound.draw(rows, LEVELS, HELD_OUT_DRAWS // (2 * N_HELD_OUT), generator(0))
+    model.network.load_state_dict({k: torch.from_numpy(v) for k, v in record.weights.items()})
+    assert float((weight * bound.gain(model)).mean()) == pytest.approx(record.best_gain, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n_features", "n_train", "n_held_out", "seed"),
+    [(1, 12, 256, 0), (2, 10, 4, 1), (1, 6, 2, 18), (4, 30, 2, 2)],
+)
+def test_no_epoch_loses_against_the_reference(
+    mixture, generator, n_features, n_train, n_held_out, seed
+):
+    """Held-out rows set the gain of each band of levels, so a correction cannot do harm."""
+    problem, random = mixture(n_features, 2, seed).whitened(), generator(seed)
+    network = ScoreNetwork(n_features, (16, 16), random).double()
+    tables = [
+        (problem.draw(n, seed + shift), torch.ones(n, dtype=torch.float64))
+        for n, shift in ((n_train, 0), (n_held_out, 1000))
+    ]
+    hasty = settings(
+        max_epochs=12, batch_size=32, learning_rate=0.05, min_batches=30, held_out_draws=512
+    )
+    model = CorrectedScore(problem.gaussian, network)
+    record = train(model, DSM(), LEVELS, *tables, hasty, random)
+    assert min(record.gains) >= 0
+
+
+def test_dropout_is_off_where_the_gain_is_measured(bimodal, table, generator):
+    def model():
+        network = ScoreNetwork(1, (12, 12), generator(0), dropout=0.3).double()
+        return CorrectedScore(bimodal(3.0).gaussian, network)
+
+    rows = table(N_HELD_OUT, 2)
+    record = train(model(), DSM(), LEVELS, table(N_TRAIN, 1), rows, settings(), generator(0))
+    bound = HeldOutBound.draw(rows[0], LEVELS, HELD_OUT_DRAWS // (2 * N_HELD_OUT), generator(0))
+    best = model().eval()
+    best.network.load_state_dict({k: torch.from_numpy(v) for k, v in record.weights.items()})
+    assert float(bound.gain(best).mean()) == pytest.approx(record.best_gain, rel=1e-12)
+
+
+def test_the_gain_stays_below_the_truth_and_approaches_it(fit, table, bimodal, clean):
+    """No score gains more than log p / g on average."""
+    problem, rows = bimodal(3.0), table(N_HELD_OUT, 2)[0]
+    gap = problem.log_density(rows) - problem.gaussian.log_density(rows, clean)
+    record = fit(max_epochs=30, min_batches=20)
+    noise = 4 * gap.std() / math.sqrt(HELD_OUT_DRAWS)
+    assert 0.8 * gap.mean() < record.best_gain < gap.mean() + noise
+
+
+def test_one_epoch_trains(fit):
+    """The step size must not be zero in the only epoch there is."""
+    record = fit(max_epochs=1)
+    assert record.n_epochs == 1
+    assert record.gains[0] != 0
+    assert record.weights is not None
+
+
+def test_the_last_epoch_trains(fresh, table, generator):
+    model, seen = fresh(), []
+
+    def remember(record):
+        seen.append(model.network.output.detach().clone())
+
+    rows = table(N_TRAIN, 1), table(N_HELD_OUT, 2)
+    train(model, DSM(), LEVELS, *rows, settings(max_epochs=4), generator(0), remember)
+    assert len(seen) == 4
+    assert not any(torch.equal(first, second) for first, second in pairwise(seen))
+
+
+def test_true_from_the_hook_stops(fit):
+    record = fit(on_epoch=lambda record: record.n_epochs == 3, max_epochs=50)
+    assert record.stop_reason == "callback"
+    assert record.n_epochs == len(record.gains) == 3
+
+
+def test_no_change_stops_and_leaves_no_weights_where_nothing_gained(fit):
+    record = fit(learning_rate=1e-300, n_iter_no_change=4, max_epochs=50)
+    assert record.stop_reason == "no_change"
+    assert record.n_epochs == 4
+    assert record.weights is None
+    assert record.best_gain == 0.0
+
+
+def test_an_interrupt_after_an_epoch_keeps_the_best_weights(fit):
+    best = {}
+
+    def interrupt(record):
+        best[record.best_gain] = record.weights
+        if record.n_epochs == 6:
+            raise KeyboardInterrupt
+
+    with pytest.warns(InterruptedFitWarning, match="after 6 epochs"):
+        record = fit(on_epoch=interrupt, max_epochs=50)
+    assert record.stop_reason == "interrupted"
+    assert record.n_epochs == 6
+    assert record.best_gain == max(best)
+    assert equal(record.weights, best[max(best)])
+
+
+def test_an_interrupt_changes_nothing_before_it(fit):
+    """The epochs until then are those of the same fit left alone."""
+
+    def interrupt(record):
+        if record.n_epochs == 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(InterruptedFitWarning):
+        stopped = fit(on_epoch=interrupt, max_epochs=8)
+    finished = fit(max_epochs=8)
+    assert stopped.loss_curve == finished.loss_curve[:3]
+    assert stopped.gains[:3] == finished.gains[:3]
+
+
+def test_an_interrupt_after_an_epoch_records_every_epoch_once(fit):
+    def interrupt(record):
+        if record.n_epochs == 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(InterruptedFitWarning):
+        record = fit(on_epoch=interrupt)
+    assert len(record.gains) == len(record.loss_curve) == record.n_epochs == 3
+
+
+def test_an_interrupt_in_the_first_epoch_keeps_what_it_learned(fit):
+    with pytest.warns(InterruptedFitWarning, match="after 0 epochs"):
+        record = fit(loss=Interrupting(batch=31), max_epochs=50, min_batches=40)
+    assert record.stop_reason == "interrupted"
+    assert record.n_epochs == 0
+    assert record.best_gain > 0
+    assert record.weights is not None
+
+
+def test_an_interrupt_before_the_first_step_ends_with_no_weights(fit):
+    with pytest.warns(InterruptedFitWarning, match="after 0 epochs"):
+        record = fit(loss=Interrupting(batch=1))
+    assert record.weights is None
+    assert record.best_gain == 0.0
+
+
+def test_max_fit_time_stops_with_the_best_weights(fit):
+    started = time.perf_counter()
+    record = fit(max_fit_time=0.5, max_epochs=10**6, n_iter_no_change=10**6)
+    assert time.perf_counter() - started < 10
+    assert record.stop_reason == "max_fit_time"
+    assert record.best_gain == max(record.gains) > 0
+    assert record.weights is not None
+
+
+def test_steps_too_large_name_the_learning_rate(fit):
+    with pytest.raises(NonFiniteLossError, match=r"Lower learning_rate \(now 1e\+30\)"):
+        fit(learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("n_train", "batch_size", "min_batches"),
+    [(30, 100, 4), (30, 10, 2), (35, 10, 2), (500, 100, 3), (7, 64, 5)],
+)
+def test_an_epoch_has_equal_batches_and_takes_every_row_evenly(
+    fit, table, n_train, batch_size, min_batches
+):
+    loss = Recorded()
+    changes = {"batch_size": batch_size, "min_batches": min_batches, "max_epochs": 2}
+    fit(loss=loss, n_train=n_train, **changes)
+    n_batches = max(math.ceil(n_train / batch_size), min_batches)
+    assert len(loss.batches) == 2 * n_batches
+    assert all(len(rows) == batch_size for rows, _ in loss.batches)
+    rows = table(n_train, 1)[0]
+    epochs = loss.batches[:n_batches], loss.batches[n_batches:]
+    orders = [torch.cat([rows for rows, _ in epoch]) for epoch in epochs]
+    for order in orders:
+        counts = (order == rows.T).sum(0)
+        assert counts.sum() == n_batches * batch_size
+        assert counts.max() - counts.min() <= 1
+    assert not torch.equal(*orders)
+
+
+def test_rows_keep_their_weights(fresh, table, generator):
+    rows, _ = table(50, 1)
+    loss = Recorded()
+    rest = table(N_HELD_OUT, 2), settings(batch_size=20, max_epochs=1), generator(0)
+    train(fresh(), loss, LEVELS, (rows, rows[:, 0] ** 2), *rest)
+    for batch, weight in loss.batches:
+        assert torch.equal(weight, batch[:, 0] ** 2)
+
+
+def test_a_seed_gives_the_same_weights_to_the_bit(fit):
+    first, again, other = fit(seed=3), fit(seed=3), fit(seed=4)
+    assert equal(first.weights, again.weights)
+    assert first.loss_curve == again.loss_curve
+    assert first.gains == again.gains
+    assert not equal(first.weights, other.weights)
+
+
+def test_fits_in_two_threads_do_not_disturb_each_other(fit):
+    alone = [fit(seed=seed) for seed in (3, 4)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda seed: fit(seed=seed), (3, 4)))
+    for first, second in zip(alone, together, strict=True):
+        assert equal(first.weights, second.weights)
+        assert first.gains == second.gains
+
+
+def test_the_global_random_states_are_left_alone(fit):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
+    fit()
+    assert torch.equal(torch_state, torch.get_rng_state())
+    for before, after in zip(numpy_state, np.random.get_state(), strict=True):
+        assert np.array_equal(before, after)
+
+
+def test_single_precision_trains_as_double_does(fresh, table, generator):
+    """The estimator's own precision: rows and network in float32."""
+    single = [tuple(part.float() for part in table(n, s)) for n, s in ((N_TRAIN, 1), (256, 2))]
+    model = fresh().float()
+    record = train(model, DSM(), LEVELS, *single, settings(), generator(0))
+    assert record.best_gain > 0
+    assert record.weights["output"].dtype == np.float32
+
+
+@pytest.mark.parametrize("verbose", [0, 4])
+def test_progress_is_printed_only_when_asked_for(fit, capsys, verbose):
+    fit(verbose=verbose)
+    assert capsys.readouterr().out.count("epoch") == (5 if verbose else 0)
