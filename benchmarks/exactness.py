@@ -42,7 +42,9 @@ def gaussian_error(n_levels, n_noise, n_features=5):
     """refG on Gaussian data: exact for any nodes."""
     generator = torch.Generator().manual_seed(0)
     factor = torch.randn(n_features, n_features, generator=generator, dtype=DTYPE)
-    model = GaussianScore(torch.ones(n_features, dtype=DTYPE), factor @ factor.T + torch.eye(5))
+    model = GaussianScore(
+        torch.ones(n_features, dtype=DTYPE), factor @ factor.T + torch.eye(n_features, dtype=DTYPE)
+    )
     x = 3 * torch.randn(200, n_features, generator=generator, dtype=DTYPE)
     nodes = sobol_nodes(n_levels, n_noise, n_features, -8.0, 8.0)
     value = identity_log_density(model, model, x, nodes)

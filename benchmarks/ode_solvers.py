@@ -21,7 +21,7 @@ from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm.density._latent import LatentMap
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel
 from sklearn_dsm.likelihood import ode_log_density
-from sklearn_dsm.solvers import clean_step
+from sklearn_dsm.solvers import clean_leg
 
 LEVELS = LogisticLevels(-10.0, 13.8)
 N_ROWS, N_REPEATS = 2000, 3
@@ -41,23 +41,26 @@ def learned_case():
     return density.model, density.reference, torch.from_numpy(Z)
 
 
-def flow(model, d):
-    """d(x, log p)/d(log-SNR) of rows with their accumulated log-density in the last column."""
+def excess(model, d):
+    """Minus the rate of (x, log p) in Ornstein-Uhlenbeck time, log p being the last column."""
 
-    def field(log_snr, state):
+    def slope(state, log_snr):
         level = NoiseLevel.from_log_snr(log_snr)
         score, divergence = model.score_and_divergence(state[:, :d], level)
-        excess = torch.cat([state[:, :d] + score, -(d + divergence)[:, None]], 1)
-        return torch.sigmoid(-log_snr) / 2 * excess
+        return torch.cat([state[:, :d] + score, -(d + divergence)[:, None]], 1)
 
-    return field
+    return slope
+
+
+def flow(model, d):
+    """The same in the log-SNR, with the arguments in the order both libraries want."""
+    slope = excess(model, d)
+    return lambda log_snr, state: torch.sigmoid(-log_snr) / 2 * slope(state, log_snr)
 
 
 def started(model, x):
-    high = torch.tensor(LEVELS.high, dtype=DTYPE)
-    score, divergence = model.score_and_divergence(x, NoiseLevel.from_log_snr(high))
-    excess = torch.cat([x + score, -(x.shape[1] + divergence)[:, None]], 1)
-    return torch.cat([x, x.new_zeros(len(x), 1)], 1) - clean_step(LEVELS.high) * excess
+    state = torch.cat([x, x.new_zeros(len(x), 1)], 1)
+    return clean_leg(excess(model, x.shape[1]), state, LEVELS.high, -1)
 
 
 def finished(prior, state):

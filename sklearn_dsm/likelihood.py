@@ -12,7 +12,7 @@ from torch.quasirandom import SobolEngine
 
 from .levels import LogisticLevels, NoiseLevel
 from .scores import ExactScore, ScoreModel
-from .solvers import clean_step, integrate
+from .solvers import clean_leg, integrate, noise_rate
 
 FIRST_STEPS = 16
 MAX_DOUBLINGS = 5
@@ -89,18 +89,17 @@ def _ode_pass(
         return torch.cat([state[:, :d] + score, -(d + divergence)[:, None]], 1)
 
     def field(state: Tensor, log_snr: Tensor) -> Tensor:
-        return torch.sigmoid(-log_snr) / 2 * excess(state, log_snr)
+        return noise_rate(log_snr) * excess(state, log_snr)
 
     def watch_error(error: Tensor, state: Tensor, slope: Tensor, log_snr: Tensor) -> None:
         # An error e of the position changes the answer by score . e, whatever comes after.
-        rate = torch.sigmoid(-log_snr) / 2
-        score = slope[:, :d] / rate - state[:, :d]
+        score = slope[:, :d] / noise_rate(log_snr) - state[:, :d]
         local = (score * error[:, :d]).sum(1) - error[:, d]
         errors.add_(local.detach().abs())
 
     grid = levels.grid(n_steps, x).flip(0)
     state = torch.cat([x, x.new_zeros(len(x), 1)], 1)
-    state = state - clean_step(levels.high) * excess(state, grid[0])
+    state = clean_leg(excess, state, levels.high, -1)
     state = integrate(field, state, grid, watch_error=watch_error)
     end = prior.log_density(state[:, :d], NoiseLevel.from_log_snr(grid[-1]))
     return end - state[:, d], ERROR_GROWTH * errors

@@ -6,6 +6,7 @@ works at variance-preserving levels whatever process the model was trained under
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
@@ -100,12 +101,26 @@ def integrate(
     return state
 
 
-def clean_step(log_snr: float) -> float:
-    """Ornstein-Uhlenbeck time between the data and this log-SNR, log(1 + e^-log_snr) / 2."""
-    return 0.5 * float(torch.tensor(-log_snr, dtype=torch.float64).exp().log1p())
+def clean_leg(excess: Field, state: Tensor, log_snr: float, direction: int) -> Tensor:
+    """Cross between the data and the first noised level by the midpoint rule.
+
+    Parameters
+    ----------
+    excess : callable (state, log_snr) -> slope
+        Minus the rate of change of the state in Ornstein-Uhlenbeck time.
+    state : Tensor of shape (n, k)
+    log_snr : float
+        Where the leg ends, or starts.
+    direction : {1, -1}
+        1 towards the data, -1 away from them.
+    """
+    time = math.log1p(math.exp(-log_snr)) / 2
+    middle = state.new_tensor(-math.log(math.expm1(time)))
+    half = state + direction * time / 2 * excess(state, middle)
+    return state + direction * time * excess(half, middle)
 
 
-def _noise_rate(log_snr: Tensor) -> Tensor:
+def noise_rate(log_snr: Tensor) -> Tensor:
     """d(OU time) / d(-log_snr) = v / 2."""
     return torch.sigmoid(-log_snr) / 2
 
@@ -139,9 +154,11 @@ def sample(
     """
     stochastic = method == "sde"
 
+    def excess(x: Tensor, log_snr: Tensor) -> Tensor:
+        return x + model.score(x, NoiseLevel.from_log_snr(log_snr))
+
     def flow(x: Tensor, log_snr: Tensor) -> Tensor:
-        excess = x + model.score(x, NoiseLevel.from_log_snr(log_snr))
-        return (2 if stochastic else 1) * _noise_rate(log_snr) * excess
+        return (2 if stochastic else 1) * noise_rate(log_snr) * excess(x, log_snr)
 
     def refresh(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         # The rest of the drift, -Y dt + sqrt(2) dW, is an OU process: take it exactly.
@@ -156,5 +173,4 @@ def sample(
         EULER if stochastic else DORMAND_PRINCE,
         after_step=refresh if stochastic else None,
     )
-    last = NoiseLevel.from_log_snr(torch.as_tensor(levels.high, dtype=x.dtype, device=x.device))
-    return x + clean_step(levels.high) * (x + model.score(x, last))
+    return clean_leg(excess, x, levels.high, 1)

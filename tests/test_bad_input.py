@@ -62,7 +62,7 @@ def test_empty_and_one_row(fitted):
         quick().fit(np.empty((0, 2)))
     with pytest.raises(ValueError, match="0 feature"):
         quick().fit(np.empty((5, 0)))
-    with pytest.raises(ValueError, match="1 sample.*minimum of 2 is required"):
+    with pytest.raises(ValueError, match=r"1 sample.*minimum of 2 is required"):
         quick().fit(rows(1))
     with pytest.raises(ValueError, match="0 sample"):
         fitted.score_samples(np.empty((0, 2)))
@@ -174,7 +174,7 @@ def test_a_mass_of_equal_values_in_a_column():
 
 def test_wrong_number_of_columns_at_prediction(fitted):
     for call in (fitted.score_samples, fitted.score, fitted.stein_score):
-        with pytest.raises(ValueError, match="X has 3 features, but .* is expecting 2"):
+        with pytest.raises(ValueError, match=r"X has 3 features, but .* is expecting 2"):
             call(rows(d=3))
 
 
@@ -287,19 +287,19 @@ def test_rows_far_outside_are_finite_and_low(reference, marginals):
 
 @pytest.mark.parametrize("n_samples", [0, -1, 2.5, "3", None])
 def test_number_of_samples(fitted, n_samples):
-    with pytest.raises(ValueError, match="n_samples=.* must be an integer of at least 1"):
+    with pytest.raises(ValueError, match=r"n_samples=.* must be an integer of at least 1"):
         fitted.sample(n_samples)
 
 
 @pytest.mark.parametrize("state", ["seed", 1.5, [1, 2]], ids=str)
 def test_random_state_of_sample(fitted, state):
-    with pytest.raises(ValueError, match="random_state|cannot be used to seed"):
+    with pytest.raises(ValueError, match=r"random_state|cannot be used to seed"):
         fitted.sample(2, random_state=state)
 
 
 @pytest.mark.parametrize("level", [-1e-9, 1.001, np.nan, np.inf, "data", None])
 def test_noise_level(fitted, level):
-    with pytest.raises(ValueError, match="noise_level=.* must be a number between 0 and 1"):
+    with pytest.raises(ValueError, match=r"noise_level=.* must be a number between 0 and 1"):
         fitted.stein_score(rows(), noise_level=level)
 
 

@@ -17,9 +17,7 @@ from sklearn_dsm.utils import (
     yield_density_checks,
 )
 
-FALLBACK = (
-    "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
-)
+FALLBACK = "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
 
 
 def quick(**params):

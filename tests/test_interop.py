@@ -128,9 +128,7 @@ def test_layout_of_the_input(X, fitted, convert):
     np.testing.assert_allclose(
         fitted.score_samples(same), fitted.score_samples(X), rtol=0, atol=1e-9
     )
-    np.testing.assert_allclose(
-        fitted.stein_score(same), fitted.stein_score(X), rtol=0, atol=1e-7
-    )
+    np.testing.assert_allclose(fitted.stein_score(same), fitted.stein_score(X), rtol=0, atol=1e-7)
 
 
 def test_single_precision_input(X, fitted):
@@ -145,9 +143,7 @@ def test_single_precision_input(X, fitted):
 def test_integer_input():
     X = np.random.RandomState(0).poisson(20, size=(100, 2))
     density = quick().fit(X)
-    np.testing.assert_array_equal(
-        density.score_samples(X), density.score_samples(X.astype(float))
-    )
+    np.testing.assert_array_equal(density.score_samples(X), density.score_samples(X.astype(float)))
 
 
 def test_input_is_not_changed(X):
@@ -281,9 +277,7 @@ def test_pickle_is_small(X):
     assert len(pickle.dumps(fitted)) < 60_000
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.score_samples(X), fitted.score_samples(X))
-    np.testing.assert_array_equal(
-        again.sample(5, random_state=1), fitted.sample(5, random_state=1)
-    )
+    np.testing.assert_array_equal(again.sample(5, random_state=1), fitted.sample(5, random_state=1))
 
 
 @pytest.mark.parametrize("process", ["vp", VP(beta_max=5.0)], ids=str)

@@ -11,10 +11,9 @@ import torch
 from sklearn_dsm import VE, VP
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel
 from sklearn_dsm.scores import GaussianScore, KernelScore
-from sklearn_dsm.solvers import DORMAND_PRINCE, EULER, clean_step, integrate, sample
+from sklearn_dsm.solvers import DORMAND_PRINCE, EULER, clean_leg, integrate, sample
 
 LEVELS = LogisticLevels(*VP().log_snr_range)
-LOW = NoiseLevel.from_log_snr(torch.tensor(LEVELS.low, dtype=torch.float64))
 TABLEAUS = [DORMAND_PRINCE, EULER]
 STEPS = {"ode": 24, "sde": 200}
 every_method = pytest.mark.parametrize("method", STEPS)
@@ -22,6 +21,10 @@ every_method = pytest.mark.parametrize("method", STEPS)
 
 def tensor(value):
     return torch.tensor(value, dtype=torch.float64)
+
+
+LOW = NoiseLevel.from_log_snr(tensor(LEVELS.low))
+CLEAN = NoiseLevel(tensor(1.0), tensor(0.0))
 
 
 def uniform(n_steps, start=0.0, end=2.0):
@@ -119,9 +122,13 @@ def test_hooks_see_every_step():
 
 
 @pytest.mark.parametrize("log_snr", [-5.0, 0.0, 3.0, 20.0, 40.0])
-def test_the_clean_step_is_the_time_to_the_level(log_snr):
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_clean_leg_takes_the_time_to_the_level(log_snr, direction):
     """log SNR = -log(e^2t - 1)."""
-    assert -math.log(math.expm1(2 * clean_step(log_snr))) == pytest.approx(log_snr, rel=1e-12)
+    start = torch.full((1, 1), 2.0, dtype=torch.float64)
+    end = clean_leg(lambda x, _: torch.ones_like(x), 0 * start, log_snr, direction)
+    assert -math.log(math.expm1(2 * abs(float(end)))) == pytest.approx(log_snr, rel=1e-12)
+    assert math.copysign(1, float(end)) == direction
 
 
 # Samplers.
@@ -131,27 +138,62 @@ def test_the_clean_step_is_the_time_to_the_level(log_snr):
 def test_white_noise_stays_white(generator, method):
     """The flow of N(0, I) is at rest; the reverse diffusion leaves its law alone."""
     white = GaussianScore(torch.zeros(3).double(), torch.eye(3).double())
-    start = torch.randn(4000, 3, generator=generator(0), dtype=torch.float64)
+    n = 40000
+    start = torch.randn(n, 3, generator=generator(0), dtype=torch.float64)
     x = sample(white, start, LEVELS, 20, method=method, generator=generator(1))
     if method == "ode":
         torch.testing.assert_close(x, start, rtol=0, atol=1e-12)
-    assert (x.mean(0).abs() < 4 / math.sqrt(4000)).all()
-    centered = torch.cov(x.T) - torch.eye(3, dtype=torch.float64)
-    assert centered.abs().max() < 4 * math.sqrt(2 / 4000)
+    assert (x.mean(0).abs() < 4 / math.sqrt(n)).all()
+    gap = torch.cov(x.T) - torch.eye(3, dtype=torch.float64)
+    assert gap.abs().max() < 4 * math.sqrt(2 / n)
+
+
+def _place(law, z, level):
+    """Rows of a Gaussian at a level with these standardised coordinates."""
+    deviations = (level.a**2 * law.eigenvalues + level.v).sqrt()
+    return level.a * law.mean + (z * deviations) @ law.axes.T
 
 
 @pytest.mark.parametrize("n_features", [1, 2, 5])
-def test_the_flow_of_a_gaussian_keeps_standardised_coordinates(mixture, n_features):
+def test_the_flow_of_a_gaussian_keeps_standardised_coordinates(mixture, n_features, generator):
     law = mixture(n_features).gaussian
-    z = torch.randn(50, n_features, generator=torch.Generator().manual_seed(0)).double()
+    z = torch.randn(50, n_features, generator=generator(0), dtype=torch.float64)
+    x = sample(law, _place(law, z, LOW), LEVELS, 100)
+    torch.testing.assert_close(x, _place(law, z, CLEAN), rtol=0, atol=1e-5)
 
-    def place(level):
-        deviations = (level.a**2 * law.eigenvalues + level.v).sqrt()
-        return level.a * law.mean + (z * deviations) @ law.axes.T
 
-    x = sample(law, place(LOW), LEVELS, 100)
-    clean = place(NoiseLevel(tensor(1.0), tensor(0.0)))
-    torch.testing.assert_close(x, clean, rtol=0, atol=1e-5)
+def test_the_last_leg_takes_out_the_noise_that_is_left(mixture, generator):
+    """Its error is of third order in the time from a coarse last level; the noise of first."""
+    law, highs = mixture(2).gaussian, [3.0, 5.0]
+    z = torch.randn(50, 2, generator=generator(0), dtype=torch.float64)
+    errors = []
+    for high in highs:
+        x = sample(law, _place(law, z, LOW), LogisticLevels(LEVELS.low, high), 400)
+        errors.append((x - _place(law, z, CLEAN)).abs().max())
+    times = [math.log1p(math.exp(-high)) for high in highs]
+    assert abs(math.log(errors[0] / errors[1]) / math.log(times[0] / times[1]) - 3) < 0.5
+
+
+def test_the_reverse_diffusion_from_a_row_draws_from_its_posterior(mixture, generator):
+    """Of Gaussian data noised to a level: mean and covariance of X_0 given the row."""
+    law, n, low = mixture(2).gaussian, 20000, -1.0
+    level = NoiseLevel.from_log_snr(tensor(low))
+    row = law.mean + tensor([1.0, -0.5])
+    x = sample(
+        law,
+        row.expand(n, 2),
+        LogisticLevels(low, LEVELS.high),
+        800,
+        method="sde",
+        generator=generator(0),
+    )
+    precision = law.axes / law.eigenvalues @ law.axes.T
+    inverse = precision + level.a**2 / level.v * torch.eye(2, dtype=torch.float64)
+    mean = torch.linalg.solve(inverse, precision @ law.mean + level.a / level.v * row)
+    z = (x - mean) @ torch.linalg.cholesky(inverse)
+    assert (z.mean(0).abs() < 4 / math.sqrt(n)).all()
+    gap = torch.cov(z.T) - torch.eye(2, dtype=torch.float64)
+    assert gap.abs().max() < 4 * math.sqrt(2 / n)
 
 
 @every_method
@@ -198,8 +240,7 @@ def test_samples_follow_the_mixture(
 def test_the_energy_test_sees_a_wrong_law(bimodal, generator, energy_p_value):
     """Draws of the Gaussian of the same moments are told from those of two modes."""
     data = bimodal(2.0)
-    clean = NoiseLevel(tensor(1.0), tensor(0.0))
-    wrong = data.gaussian.sample(800, clean, generator(0))
+    wrong = data.gaussian.sample(800, CLEAN, generator(0))
     assert energy_p_value(wrong, data.draw(800, seed=1), seed=4) < 0.01
 
 
@@ -220,14 +261,14 @@ def test_the_sampling_flow_inverts_the_likelihood_flow(mixture, n_features):
     data = mixture(n_features).whitened()
     x = data.draw(100, seed=0)
 
-    def flow(state, log_snr):
-        level = NoiseLevel.from_log_snr(log_snr)
-        return torch.sigmoid(-log_snr) / 2 * (state + data.model.score(state, level))
+    def excess(state, log_snr):
+        return state + data.model.score(state, NoiseLevel.from_log_snr(log_snr))
 
-    grid = LEVELS.grid(128, x).flip(0)
-    high = NoiseLevel.from_log_snr(grid[0])
-    noised = x - clean_step(LEVELS.high) * (x + data.model.score(x, high))
-    noised = integrate(flow, noised, grid)
+    def flow(state, log_snr):
+        return torch.sigmoid(-log_snr) / 2 * excess(state, log_snr)
+
+    noised = clean_leg(excess, x, LEVELS.high, -1)
+    noised = integrate(flow, noised, LEVELS.grid(128, x).flip(0))
     torch.testing.assert_close(sample(data.model, noised, LEVELS, 128), x, rtol=0, atol=1e-5)
 
 

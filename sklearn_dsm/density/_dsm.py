@@ -31,13 +31,13 @@ from ._reference import as_score, choose_mixture, standard_gaussian, transformed
 
 MIN_TRAIN_ROWS = 10
 MAP_CHUNK_ROWS = 2**14
-# Width and options of the network for tables of up to so many rows. Small tables are soon
-# memorised: fewer units, none of them fast, half of them dropped at each step.
-NETWORKS: dict[float, tuple[int, dict]] = {
-    1_000: (128, {"sine_share": 0.0, "dropout": 0.5}),
-    5_000: (192, {"sine_share": 0.0, "dropout": 0.2}),
-    np.inf: (256, {"sine_share": 0.5, "dropout": 0.0}),
-}
+# White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
+GAUSSIAN_LOG_SNR = -12.0
+# Width and options of the network. A table with few rows a column is soon memorised: fewer
+# units, none of them fast, and half of them dropped at each step.
+FEW_ROWS_PER_COLUMN = 150
+SMALL_NETWORK = (128, {"sine_share": 0.0, "dropout": 0.5})
+LARGE_NETWORK = (256, {"sine_share": 0.5, "dropout": 0.0})
 
 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
@@ -241,7 +241,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         held_out = self._held_out(len(X), random)
         latent = fit_latent_map(X, weight, held_out, self._resolved_marginals())
         self.latent_map_ = latent.to_arrays()
-        self.network_ = self._network_options(len(X))
+        self.network_ = self._network_options(*X.shape)
         Z, log_slope = latent.forward(X)
         split = _Split(Z, weight, held_out)
         offset = float(np.average(log_slope[held_out], weights=weight[held_out]))
@@ -363,9 +363,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return "standardize" if self.marginals == "auto" else self.marginals
 
-    def _network_options(self, n):
-        """Width, sine units and dropout by the number of rows; given layers stay as they are."""
-        width, options = NETWORKS[min(size for size in NETWORKS if n <= size)]
+    def _network_options(self, n, d):
+        """Width, sine units and dropout by the table's shape; given layers stay as they are."""
+        few_rows = n < FEW_ROWS_PER_COLUMN * d
+        width, options = SMALL_NETWORK if few_rows else LARGE_NETWORK
         sizes = self.hidden_layer_sizes
         if sizes == "auto":
             sizes = (width, width)
@@ -447,7 +448,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
 
     def _levels(self):
-        return LogisticLevels(*self.process_.log_snr_range)
+        low, high = self.process_.log_snr_range
+        return LogisticLevels(min(low, GAUSSIAN_LOG_SNR), high)
 
     def _score_model(self, seed=0):
         """The reference with a network of fresh weights, or of the fitted ones if there are."""
