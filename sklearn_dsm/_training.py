@@ -26,11 +26,30 @@ EMA_DECAY = 0.995
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The training loss became NaN or infinite."""
+    """The training loss became NaN or infinite.
+
+    Examples
+    --------
+    >>> from sklearn_dsm import DSMDensityEstimator, NonFiniteLossError
+    >>> try:
+    ...     DSMDensityEstimator(learning_rate=1e30).fit([[float(i)] for i in range(50)])
+    ... except NonFiniteLossError as error:
+    ...     print("Lower learning_rate" in str(error))
+    True
+    """
 
 
 class InterruptedFitWarning(ConvergenceWarning):
-    """A fit was interrupted; the best weights so far are kept."""
+    """A fit was interrupted; the best weights so far are kept.
+
+    Examples
+    --------
+    A script that would rather end than go on with an unfinished model:
+
+    >>> import warnings
+    >>> from sklearn_dsm import InterruptedFitWarning
+    >>> warnings.filterwarnings("error", category=InterruptedFitWarning)
+    """
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,7 @@ class TrainingRecord:
     gains : list of float
         Mean held-out gain over the reference after each epoch, in nats per row.
     best_gain : float
+        Gain of ``weights``.
     stop_reason : {"max_epochs", "no_change", "max_fit_time", "interrupted", "callback"}
     """
 
@@ -195,8 +215,8 @@ class _Selection(Callback):
         self.averaging, self.bound, self.weight = averaging, bound, weight
         self.record, self.settings = record, settings
 
-    def measure(self) -> None:
-        model = self.averaging.model.module
+    def measure(self) -> float:
+        model = self.averaging.model.module.eval()
         products, squares = self.bound.terms(model)
         products, squares = products * self.weight, squares * self.weight
         gains = self._best_gains(products, squares) if model.residual else None
@@ -204,13 +224,13 @@ class _Selection(Callback):
             scale = band_weights(self.bound.log_snr) @ gains
             products, squares = products * scale, squares * scale**2
         gain = float((products - squares / 2).mean())
-        self.record.gains.append(gain)
         if gain > self.record.best_gain:
-            self.record.best_gain, self.best_epoch = gain, len(self.record.gains)
+            self.record.best_gain, self.best_epoch = gain, self.record.n_epochs
             state = model.network.state_dict()
             if gains is not None:
                 state = state | {"band_gains": gains}
             self.record.weights = {k: v.cpu().numpy().copy() for k, v in state.items()}
+        return gain
 
     def _best_gains(self, products: Tensor, squares: Tensor) -> Tensor:
         """The output's gain in each band of levels that suits the held-out rows best.
@@ -237,8 +257,8 @@ class _Selection(Callback):
             )
         self.record.loss_curve.append(loss)
         self.record.n_epochs = len(self.record.loss_curve)
-        self.measure()
-        if len(self.record.gains) - self.best_epoch >= self.settings.n_iter_no_change:
+        self.record.gains.append(self.measure())
+        if self.record.n_epochs - self.best_epoch >= self.settings.n_iter_no_change:
             raise _Stop("no_change")
 
 
@@ -290,7 +310,8 @@ def train(
     NonFiniteLossError
         When the loss is no longer a number.
     """
-    record = TrainingRecord()
+    # A correction competes with its reference; a network that is the whole score does not.
+    record = TrainingRecord(best_gain=0.0 if model.residual else -math.inf)
     held_out, held_out_weight = held_out_rows
     n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
     bound = HeldOutBound.draw(held_out, levels, n_draws, generator)

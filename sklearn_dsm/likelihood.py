@@ -23,10 +23,11 @@ RELATIVE_TOLERANCE = 1e-9
 
 
 class LogDensity(NamedTuple):
-    """Log-densities (n,) and the estimated absolute error of each (n,)."""
+    """Log-densities (n,), the estimated error of each (n,), and whether that suffices (n,)."""
 
     value: Tensor
     error: Tensor
+    converged: Tensor
 
 
 def ode_log_density(
@@ -60,20 +61,23 @@ def ode_log_density(
     ----------
     [ScoreSDE]_
     """
-    values, errors = _ode_pass(model, prior, x, levels, FIRST_STEPS)
     n_steps = FIRST_STEPS
+    values, errors = _ode_pass(model, prior, x, levels, n_steps)
     for _ in range(MAX_DOUBLINGS):
-        # A non-finite error counts as too large. A far row's log-density is so low that
-        # the tolerance is below its last digits.
-        bound = tolerance + RELATIVE_TOLERANCE * values.detach().abs()
-        coarse = torch.nonzero(~(errors <= bound)).squeeze(1)
+        coarse = torch.nonzero(~_converged(values, errors, tolerance)).squeeze(1)
         if len(coarse) == 0:
             break
         n_steps *= 2
         value, error = _ode_pass(model, prior, x[coarse], levels, n_steps)
         values = values.index_put((coarse,), value)
         errors = errors.index_put((coarse,), error)
-    return LogDensity(values, errors)
+    return LogDensity(values, errors, _converged(values, errors, tolerance))
+
+
+def _converged(values: Tensor, errors: Tensor, tolerance: float) -> Tensor:
+    """Which errors are small enough; a non-finite one is not."""
+    # A far row's log-density is so low that the tolerance is below its last digits.
+    return errors <= tolerance + RELATIVE_TOLERANCE * values.detach().abs()
 
 
 def _ode_pass(

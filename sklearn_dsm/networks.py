@@ -98,6 +98,9 @@ class ScoreNetwork(nn.Module):
         Share of sine units in the first hidden layer.
     dropout : float, default=0.0
         Share of hidden units that a training step leaves out, drawn from ``generator``.
+    fades : bool, default=True
+        Whether the output fades towards the data and the noise, as a correction does; False
+        for a network that is the whole score.
     """
 
     level_centers: Tensor
@@ -111,6 +114,7 @@ class ScoreNetwork(nn.Module):
         frequency: float = 1.0,
         sine_share: float = 0.5,
         dropout: float = 0.0,
+        fades: bool = True,
         n_level_features: int = 32,
         level_width: int = 64,
     ):
@@ -127,7 +131,7 @@ class ScoreNetwork(nn.Module):
         self.activations = [_SineSilu(n_sine)] + [_SineSilu(0)] * (len(sizes) - 3) + [_Tanh()]
         self.activations = self.activations[-len(hidden_layer_sizes) :]
 
-        self.dropout, self.generator = dropout, generator
+        self.dropout, self.generator, self.fades = dropout, generator, fades
         self.register_buffer("level_centers", torch.linspace(-10, 14, n_level_features))
         self.register_buffer("band_gains", torch.ones(N_BANDS))
         self.level_hidden = _Linear(n_level_features, level_width, generator)
@@ -148,6 +152,8 @@ class ScoreNetwork(nn.Module):
             [size for h in self.hidden_layer_sizes for size in (h, h)] + [1], -1
         )
         pairs = [(1 + gain, shift) for gain, shift in zip(parts[::2], parts[1::2], strict=True)]
+        if not self.fades:
+            return pairs, 1 + last
         # A smooth density's noise correction fades as sigma at the data and as a at the noise.
         fade = torch.sigmoid(log_snr).sqrt() * torch.sigmoid(6 - log_snr).sqrt()
         band_gain = band_weights(log_snr.detach()) @ self.band_gains

@@ -95,9 +95,11 @@ class ColumnMaps(NamedTuple):
     def _normal_score(self, j: int, u: np.ndarray) -> np.ndarray:
         y = self._standardized(j, u)
         below = logsumexp(self.log_weights[j] + log_ndtr(y), axis=1)
-        above = logsumexp(self.log_weights[j] + log_ndtr(-y), axis=1)
+        z = ndtri_exp(below)
         # The smaller tail keeps its digits.
-        return np.where(below < above, ndtri_exp(below), -ndtri_exp(above))
+        upper = below > -np.log(2)
+        z[upper] = -ndtri_exp(logsumexp(self.log_weights[j] + log_ndtr(-y[upper]), axis=1))
+        return z
 
     def _invert(self, j: int, z: np.ndarray) -> np.ndarray:
         used = np.isfinite(self.log_weights[j])

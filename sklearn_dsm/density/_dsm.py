@@ -13,7 +13,7 @@ from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._random import seed_from, torch_generator
@@ -36,8 +36,8 @@ GAUSSIAN_LOG_SNR = -12.0
 # Width and options of the network. A table with few rows a column is soon memorised: fewer
 # units, none of them fast, and half of them dropped at each step.
 FEW_ROWS_PER_COLUMN = 150
-SMALL_NETWORK = (128, {"sine_share": 0.0, "dropout": 0.5})
-LARGE_NETWORK = (256, {"sine_share": 0.5, "dropout": 0.0})
+SMALL_NETWORK = {"hidden_layer_sizes": (128, 128), "sine_share": 0.0, "dropout": 0.5}
+LARGE_NETWORK = {"hidden_layer_sizes": (256, 256), "sine_share": 0.5, "dropout": 0.0}
 
 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
@@ -256,6 +256,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             epochs.offset = value + offset
             record = self._train(loss, split, device, started, random, epochs)
             runs.append(_Run(mixture, value, record))
+            if record.stop_reason in ("callback", "interrupted"):
+                break
         self._keep(max(runs, key=lambda run: run.bound), split, offset)
         epochs.finish()
         return self
@@ -304,8 +306,14 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         ndarray of shape (n_samples, n_features), float64
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or int(n_samples) < 1:
-            raise ValueError(f"n_samples={n_samples!r} must be an integer of at least 1.")
+        validate_parameter_constraints(
+            {
+                "n_samples": [Interval(Integral, 1, None, closed="left")],
+                "random_state": ["random_state"],
+            },
+            {"n_samples": n_samples, "random_state": random_state},
+            caller_name="sample",
+        )
         density = self._latent_density()
         Z = density.sample(int(n_samples), self.sampler, seed_from(random_state))
         return LatentMap.from_arrays(self.latent_map_).inverse(Z)
@@ -364,17 +372,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         return "standardize" if self.marginals == "auto" else self.marginals
 
     def _network_options(self, n, d):
-        """Width, sine units and dropout by the table's shape; given layers stay as they are."""
-        few_rows = n < FEW_ROWS_PER_COLUMN * d
-        width, options = SMALL_NETWORK if few_rows else LARGE_NETWORK
+        """Layers, sine units and dropout by the table's shape; given layers are taken as given."""
+        fades = {"fades": self.reference is not None}
         sizes = self.hidden_layer_sizes
         if sizes == "auto":
-            sizes = (width, width)
+            return fades | (SMALL_NETWORK if n < FEW_ROWS_PER_COLUMN * d else LARGE_NETWORK)
         if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must be 'auto' or a tuple of positive integers."
             )
-        return {"hidden_layer_sizes": tuple(int(size) for size in sizes), **options}
+        return fades | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
     def _references(self, latent, split, random):
         """Mixtures to correct, with their mean log-density on the held-out rows."""
@@ -465,7 +472,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     def _latent_density(self):
         """The fitted density behind the maps, on the device there is."""
         device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
-        model = self._score_model().double().to(device)
+        model = self._score_model().double().to(device).eval()
         mixture_numbers = self.reference_.means_.size
         return LatentDensity(
             model=model if self.weights_ else model.reference,

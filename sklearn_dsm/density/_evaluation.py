@@ -120,8 +120,8 @@ class LatentDensity:
                 self.levels.high,
             )
             return identity_log_density(self.model, self.reference, z, nodes), 0
-        value, error = ode_log_density(self.model, self.reference, z, self.levels, self.tolerance)
-        return value, int((~(error <= self.tolerance)).sum())
+        result = ode_log_density(self.model, self.reference, z, self.levels, self.tolerance)
+        return result.value, int((~result.converged).sum())
 
     def _clean_level(self) -> NoiseLevel:
         one = torch.ones((), dtype=torch.float64, device=self.device)

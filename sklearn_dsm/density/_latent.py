@@ -97,7 +97,9 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
         squares = ((rows @ whitening) ** 2).sum(1)
         return log_det - 0.5 * float(np.average(squares, weights=weight[held_out]))
 
-    candidates = {*SHRINKAGES, float(ledoit_wolf_shrinkage(Z[~held_out]))}
+    candidates = set(SHRINKAGES)
+    if np.sum(~held_out) > 1:
+        candidates.add(float(ledoit_wolf_shrinkage(Z[~held_out])))
     return max(sorted(candidates), key=log_likelihood)
 
 

@@ -323,7 +323,7 @@ def check_sample_random_state(name: str, estimator: BaseEstimator) -> None:
         err_msg=f"{name}.sample differs for one random_state.",
     )
     states = [fitted.sample(20, random_state=np.random.RandomState(0)) for _ in range(2)]
-    assert_array_equal(*states, err_msg=f"{name}.sample differs for equal RandomStates.")
+    assert_array_equal(states[0], states[1], err_msg=f"{name}.sample differs for equal RandomStates.")
     for other in (fitted.sample(20, random_state=1), fitted.sample(20)):
         _assert(not np.any(first == other), f"{name}.sample repeats rows where the seeds differ.")
 
@@ -601,10 +601,10 @@ def _energy_p_value(X: np.ndarray, Y: np.ndarray, n_permutations: int = 999) -> 
 
 
 def _global_state() -> dict[str, object]:
-    kind, keys, *rest = np.random.get_state()
+    numpy_state = np.random.get_state(legacy=False)
     return {
         "random": random.getstate(),
-        "numpy": (kind, keys.tobytes(), rest),
+        "numpy": pickle.dumps(numpy_state),
         "torch": bytes(torch.get_rng_state().numpy()),
     }
 
