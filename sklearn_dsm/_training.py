@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.optimize import lsq_linear
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -23,6 +24,9 @@ from .scores import CorrectedScore
 
 WARM_UP_STEPS = 50
 EMA_DECAY = 0.995
+MAX_GAIN = 1.5
+# Nats per row; less is no reason to go on.
+MIN_IMPROVEMENT = 1e-5
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -195,7 +199,8 @@ class _Schedule(Callback):
 
     def on_batch_begin(self, net, training=False, **kwargs):
         settings = self.settings
-        progress = len(net.history) / settings.max_epochs
+        # The history already counts the epoch that runs.
+        progress = (len(net.history) - 1) / settings.max_epochs
         if settings.max_fit_time is not None:
             elapsed = (time.perf_counter() - self.started) / settings.max_fit_time
             if elapsed >= 1:
@@ -224,7 +229,7 @@ class _Selection(Callback):
             scale = band_weights(self.bound.log_snr) @ gains
             products, squares = products * scale, squares * scale**2
         gain = float((products - squares / 2).mean())
-        if gain > self.record.best_gain:
+        if gain > self.record.best_gain + MIN_IMPROVEMENT:
             self.record.best_gain, self.best_epoch = gain, self.record.n_epochs
             state = model.network.state_dict()
             if gains is not None:
@@ -238,12 +243,15 @@ class _Selection(Callback):
         The bound is quadratic in the gains. A band whose correction does not generalise
         gets a gain near zero, so no band can lower the bound.
         """
-        bands = band_weights(self.bound.log_snr).flatten(0, 1)
-        normal = bands.T @ (bands * squares.flatten()[:, None])
+        bands = band_weights(self.bound.log_snr).flatten(0, 1).double()
+        normal = bands.T @ (bands * squares.flatten()[:, None].double())
         ridge = normal.diagonal().mean() * 1e-3 + 1e-12
-        right = bands.T @ products.flatten()
-        eye = torch.eye(len(right), dtype=right.dtype, device=right.device)
-        return torch.linalg.solve(normal + ridge * eye, right).clamp(0, 1.5)
+        factor = torch.linalg.cholesky(normal + ridge * torch.eye(len(normal)).to(normal))
+        right = torch.linalg.solve_triangular(
+            factor, (bands.T @ products.flatten().double())[:, None], upper=False
+        )
+        fit = lsq_linear(factor.T.cpu().numpy(), right[:, 0].cpu().numpy(), (0.0, MAX_GAIN), "bvls")
+        return torch.from_numpy(fit.x).to(products)
 
     def on_train_begin(self, net, **kwargs):
         self.best_epoch = 0
@@ -315,6 +323,7 @@ def train(
     held_out, held_out_weight = held_out_rows
     n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
     bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
+    model.network.generator = generator
     averaging = _Averaging()
     selection = _Selection(averaging, bound, held_out_weight, record, settings)
     net = _ScoreNet(

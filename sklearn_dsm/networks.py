@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +65,25 @@ class _Tanh:
 
 
 def band_weights(log_snr: Tensor) -> Tensor:
-    """Piecewise-linear weights of the ``N_BANDS`` bands of noise levels, shape (..., N_BANDS)."""
+    """Weights of the ``N_BANDS`` bands of noise levels, shape (..., N_BANDS), summing to one.
+
+    They are smooth: a kink would cost the solver its order.
+    """
     low, high = BAND_RANGE
-    position = (log_snr.clamp(low, high) - low) / (high - low) * (N_BANDS - 1)
-    bands = torch.arange(N_BANDS, dtype=log_snr.dtype, device=log_snr.device)
-    return (1 - (position[..., None] - bands).abs()).clamp(min=0)
+    centers = torch.linspace(low, high, N_BANDS, dtype=log_snr.dtype, device=log_snr.device)
+    width = (high - low) / (N_BANDS - 1) / 2
+    # Infinite log-SNRs belong to the end bands.
+    distance = (log_snr.clamp(2 * low, 2 * high)[..., None] - centers) / width
+    return (-0.5 * distance**2).softmax(-1)
+
+
+class _Modulation(NamedTuple):
+    """What a noise level sets: gains and shifts by layer, the output's gain, a linear part."""
+
+    gains: list[Tensor]
+    shifts: list[Tensor]
+    output_gain: Tensor
+    linear: Tensor | None
 
 
 class ScoreNetwork(nn.Module):
@@ -77,14 +92,13 @@ class ScoreNetwork(nn.Module):
     .. math:: h_0 = y, \qquad h_l = f_l(g_l(\lambda) \odot (W_l h_{l-1}) + b_l(\lambda)),
         \qquad c(y, \lambda) = g(\lambda) W_{L+1} h_L.
 
-    The last matrix starts at zero, so a fresh network returns zero. All rows of a batch
-    at one level share the gains, hence with two hidden layers the trace of the Jacobian
-    is one matrix product:
+    The last matrix starts at zero, so a fresh network returns zero. With two hidden layers
+    the trace of the Jacobian is one matrix product, whatever the number of columns:
 
-    .. math:: \mathrm{tr} = f_2'(u_2)^T \left[ (\mathrm{diag}(g_2) W_2 \mathrm{diag}(g_1))
-        \odot (W_1 W_3)^T \right] f_1'(u_1),
+    .. math:: \mathrm{tr} = g(\lambda)\, (g_2 \odot f_2'(u_2))^T
+        \left[ W_2 \odot (W_1 W_3)^T \right] (g_1 \odot f_1'(u_1)).
 
-    whatever the number of columns. Other depths carry all d tangents forward.
+    Other depths carry all d tangents forward.
 
     Parameters
     ----------
@@ -98,9 +112,10 @@ class ScoreNetwork(nn.Module):
         Share of sine units in the first hidden layer.
     dropout : float, default=0.0
         Share of hidden units that a training step leaves out, drawn from ``generator``.
-    fades : bool, default=True
-        Whether the output fades towards the data and the noise, as a correction does; False
-        for a network that is the whole score.
+    whole : bool, default=False
+        Whether the output is all the noise in the rows rather than a correction. It then
+        has a linear part, :math:`\sigma(\lambda) (1 + k(\lambda))\, y`, and a fresh network
+        is the score of white Gaussian rows; a correction fades towards both ends instead.
     """
 
     level_centers: Tensor
@@ -114,7 +129,7 @@ class ScoreNetwork(nn.Module):
         frequency: float = 1.0,
         sine_share: float = 0.5,
         dropout: float = 0.0,
-        fades: bool = True,
+        whole: bool = False,
         n_level_features: int = 32,
         level_width: int = 64,
     ):
@@ -131,42 +146,58 @@ class ScoreNetwork(nn.Module):
         self.activations = [_SineSilu(n_sine)] + [_SineSilu(0)] * (len(sizes) - 3) + [_Tanh()]
         self.activations = self.activations[-len(hidden_layer_sizes) :]
 
-        self.dropout, self.generator, self.fades = dropout, generator, fades
+        self.dropout, self.generator, self.whole = dropout, generator, whole
         self.register_buffer("level_centers", torch.linspace(-10, 14, n_level_features))
         self.register_buffer("band_gains", torch.ones(N_BANDS))
         self.level_hidden = _Linear(n_level_features, level_width, generator)
-        n_modulations = 2 * sum(hidden_layer_sizes) + 1
+        n_modulations = 2 * sum(hidden_layer_sizes) + 1 + whole
         self.level_output = _Linear(level_width, n_modulations, generator, gain=0.5)
+        self.level_output.weight.data[n_modulations - whole :] = 0
         phases = torch.rand(n_sine, generator=generator) * 2 * math.pi
         with torch.no_grad():
             self.level_output.bias[sizes[1] : sizes[1] + n_sine] = phases
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
 
-    def _modulations(self, log_snr: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Gains and shifts of every hidden layer, and the gain of the output."""
+    def _modulate(self, log_snr: Tensor) -> _Modulation:
         width = (self.level_centers[1] - self.level_centers[0]) * 1.5
         features = (-0.5 * ((log_snr[..., None] - self.level_centers) / width) ** 2).exp()
         features = features.reshape(*log_snr.shape[:-1], -1)
         out = self.level_output(nn.functional.silu(self.level_hidden(features)))
-        *parts, last = out.split(
-            [size for h in self.hidden_layer_sizes for size in (h, h)] + [1], -1
-        )
-        pairs = [(1 + gain, shift) for gain, shift in zip(parts[::2], parts[1::2], strict=True)]
-        if not self.fades:
-            return pairs, 1 + last
+        sizes = [size for width in self.hidden_layer_sizes for size in (width, width)]
+        *parts, last = out.split([*sizes, 1 + self.whole], -1)
+        gains, shifts = [1 + gain for gain in parts[::2]], parts[1::2]
+        sigma = torch.sigmoid(-log_snr).sqrt()
+        if self.whole:
+            return _Modulation(gains, shifts, 1 + last[..., :1], sigma * (1 + last[..., 1:]))
         # A smooth density's noise correction fades as sigma at the data and as a at the noise.
         fade = torch.sigmoid(log_snr).sqrt() * torch.sigmoid(6 - log_snr).sqrt()
-        band_gain = band_weights(log_snr.detach()) @ self.band_gains
-        return pairs, fade * band_gain.reshape(log_snr.shape) * (1 + last)
+        band_gain = (band_weights(log_snr.detach()) @ self.band_gains).reshape(log_snr.shape)
+        return _Modulation(gains, shifts, fade * band_gain * (1 + last), None)
 
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
-        modulations, output_gain = self._modulations(log_snr)
+        gains, shifts, output_gain, linear = self._modulate(log_snr)
         h = y
-        for weight, (gain, shift), f in zip(
-            self.weights, modulations, self.activations, strict=True
+        for weight, gain, shift, f in zip(
+            self.weights, gains, shifts, self.activations, strict=True
         ):
             h = self._drop(f(gain * (h @ weight.T) + shift))
-        return output_gain * (h @ self.output.T)
+        out = output_gain * (h @ self.output.T)
+        return out if linear is None else out + linear * y
+
+    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (..., n, d) and the trace of its Jacobian in y (..., n), without dropout."""
+        gains, shifts, output_gain, linear = self._modulate(log_snr)
+        h, slopes = y, []
+        for weight, gain, shift, f in zip(
+            self.weights, gains, shifts, self.activations, strict=True
+        ):
+            h, slope = f.with_slope(gain * (h @ weight.T) + shift)
+            slopes.append(slope * gain)
+        out = output_gain * (h @ self.output.T)
+        trace = output_gain.squeeze(-1) * self._trace(slopes)
+        if linear is None:
+            return out, trace
+        return out + linear * y, trace + linear.squeeze(-1) * y.shape[-1]
 
     def _drop(self, h: Tensor) -> Tensor:
         if not self.training or self.dropout == 0:
@@ -174,29 +205,15 @@ class ScoreNetwork(nn.Module):
         draws = torch.rand(h.shape, generator=self.generator, dtype=h.dtype, device=h.device)
         return h * (draws >= self.dropout) / (1 - self.dropout)
 
-    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """The output (n, d) and the trace of its Jacobian in y (n,), at one shared level."""
-        modulations, output_gain = self._modulations(log_snr)
-        h, slopes = y, []
-        for weight, (gain, shift), f in zip(
-            self.weights, modulations, self.activations, strict=True
-        ):
-            h, slope = f.with_slope(gain * (h @ weight.T) + shift)
-            slopes.append((slope, gain))
-        trace = output_gain.squeeze(-1) * self._trace(slopes)
-        return output_gain * (h @ self.output.T), trace
-
-    def _trace(self, slopes: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _trace(self, slopes: list[Tensor]) -> Tensor:
+        """Trace of output . D_L W_L ... D_1 W_1 for the diagonal slopes D_l of each layer."""
         first, last = self.weights[0], self.output
         if len(slopes) == 1:
-            slope, gain = slopes[0]
-            return slope @ (gain * (first * last.T).sum(1))
+            return slopes[0] @ (first * last.T).sum(1)
         if len(slopes) == 2:
-            (slope_1, gain_1), (slope_2, gain_2) = slopes
-            coupling = gain_2[:, None] * self.weights[1] * gain_1 * (first @ last).T
-            return ((slope_1 @ coupling.T) * slope_2).sum(-1)
-        slope, gain = slopes[0]
-        tangents = (slope * gain)[:, None, :] * first.T
-        for weight, (slope, gain) in zip(self.weights[1:], slopes[1:], strict=True):
-            tangents = (tangents @ weight.T) * (slope * gain)[:, None, :]
+            coupling = self.weights[1] * (first @ last).T
+            return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
+        tangents = slopes[0][..., None, :] * first.T
+        for weight, slope in zip(self.weights[1:], slopes[1:], strict=True):
+            tangents = (tangents @ weight.T) * slope[..., None, :]
         return (tangents * last).sum((-2, -1))

@@ -39,11 +39,17 @@ class NoiseProcess(BaseEstimator, metaclass=ABCMeta):
 
     def drift_and_diffusion(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """f and g^2 of dX = f X ds + g dW: f = a'/a and g^2 = v' - 2 f v."""
-        (a, v), (a_slope, v_slope) = torch.func.jvp(  # type: ignore[misc]
-            lambda s: tuple(self.level(s)), (time,), (torch.ones_like(time),)
-        )
-        drift = a_slope / a
-        return drift, v_slope - 2 * drift * v
+        with torch.enable_grad():
+            time = time.detach().requires_grad_()
+            a, v = self.level(time)
+            a_slope, v_slope = (
+                torch.autograd.grad(part.sum(), time, retain_graph=True)[0]
+                if part.requires_grad
+                else torch.zeros_like(time)
+                for part in (a, v)
+            )
+        drift = a_slope / a.detach()
+        return drift, v_slope - 2 * drift * v.detach()
 
     def validate(self) -> NoiseProcess:
         """Check the parameters, as an estimator does when it is fitted."""
@@ -118,7 +124,9 @@ class VP(NoiseProcess):
     @property
     def log_snr_range(self) -> tuple[float, float]:
         ends = torch.tensor([1.0, self._first_time], dtype=torch.float64)
-        low, high = self.level(ends).log_snr.tolist()
+        rate = self._integrated_rate(ends)
+        # log(a^2 / v) = -log(e^B - 1), which for large B is -B.
+        low, high = (-rate - (-torch.expm1(-rate)).log()).tolist()
         return low, high
 
     def _check_schedule(self) -> None:

@@ -220,7 +220,7 @@ class CorrectedScore(ScoreModel):
     network : ScoreNetwork
         Maps rows (..., n, d) and a log-SNR of shape () or (n, 1) to an output (..., n, d).
     residual : bool, default=True
-        False makes the network give the whole score.
+        False makes the network, built with ``whole=True``, give the whole score.
     """
 
     def __init__(self, reference: ExactScore, network: ScoreNetwork, residual: bool = True):

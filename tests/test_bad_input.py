@@ -287,7 +287,7 @@ def test_rows_far_outside_are_finite_and_low(reference, marginals):
 
 @pytest.mark.parametrize("n_samples", [0, -1, 2.5, "3", None])
 def test_number_of_samples(fitted, n_samples):
-    with pytest.raises(ValueError, match=r"n_samples=.* must be an integer of at least 1"):
+    with pytest.raises(ValueError, match=r"'n_samples' parameter of sample must be an int"):
         fitted.sample(n_samples)
 
 

@@ -24,8 +24,12 @@ def rows(generator):
 
 @pytest.fixture
 def moved(generator, randomized):
-    """layers -> a network with every parameter moved."""
-    return lambda layers: randomized(ScoreNetwork(N_FEATURES, layers, generator(1)), seed=2)
+    """(layers, options) -> a network with every parameter moved."""
+
+    def build(layers, **options):
+        return randomized(ScoreNetwork(N_FEATURES, layers, generator(1), **options), seed=2)
+
+    return build
 
 
 @every_depth
@@ -39,9 +43,10 @@ def test_a_fresh_network_returns_zero(rows, generator, layers, log_snr):
 
 
 @every_depth
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("log_snr", LOG_SNRS)
-def test_the_trace_is_that_of_the_jacobian(rows, moved, layers, log_snr):
-    network, y = moved(layers), rows.requires_grad_()
+def test_the_trace_is_that_of_the_jacobian(rows, moved, layers, whole, log_snr):
+    network, y = moved(layers, whole=whole), rows.requires_grad_()
     output, trace = network.forward_and_divergence(y, tensor(log_snr))
     forward = network(y, tensor(log_snr))
     expected = sum(
@@ -103,7 +108,7 @@ def test_the_first_gradient_of_a_fresh_network_reaches_its_output(rows, generato
 def test_the_output_is_bounded_however_far_the_row(rows, moved, layers, log_snr):
     """The last hidden layer is a tanh: no entry exceeds the output gain times a row's sum."""
     network = moved(layers)
-    _, gain = network._modulations(tensor(log_snr))
+    gain = network._modulate(tensor(log_snr)).output_gain
     bound = gain.abs() * network.output.abs().sum(1)
     for distance in (1.0, 1e3, 1e6, 1e150):
         output = network(distance * rows, tensor(log_snr))
@@ -117,6 +122,16 @@ def test_the_correction_fades_at_both_ends(rows, moved, layers):
     for end, step in ((-20.0, -8.0), (20.0, 8.0)):
         near, far = (network(rows, tensor(x)).abs().max() for x in (end, end + step))
         assert far / near < 2 * torch.exp(tensor(-abs(step) / 2))
+
+
+@every_depth
+def test_a_network_that_is_the_whole_score_does_not_fade(rows, moved, layers):
+    """Its level features, hence its output, are constant far beyond the range of levels."""
+    network = moved(layers, whole=True)
+    for end in (-60.0, 60.0):
+        near, far = (network(rows, tensor(x)) for x in (end, 2 * end))
+        assert near.abs().max() > 1e-3
+        torch.testing.assert_close(near, far, rtol=1e-9, atol=1e-9)
 
 
 @every_depth
@@ -161,13 +176,9 @@ def test_band_gains_scale_the_output_and_the_trace(rows, moved, layers):
         torch.testing.assert_close(network(rows, tensor(log_snr)), output / 4, rtol=1e-12, atol=0)
 
 
-def test_band_weights_sum_to_one_and_interpolate_lines():
-    """Hat functions on equally spaced knots, constant beyond the ends."""
+def test_band_weights_sum_to_one_and_peak_at_their_centres():
     low, high = BAND_RANGE
-    inside = torch.linspace(low, high, 50, dtype=torch.float64)
-    weights = band_weights(torch.cat([tensor([-40.0]), inside, tensor([40.0])]))
-    assert weights.shape == (52, N_BANDS)
-    torch.testing.assert_close(weights.sum(1), torch.ones(52).double(), rtol=0, atol=1e-12)
-    knots = torch.linspace(low, high, N_BANDS, dtype=torch.float64)
-    torch.testing.assert_close(weights[1:-1] @ knots, inside, rtol=0, atol=1e-12)
-    assert (weights[[0, -1]] @ knots).tolist() == [low, high]
+    centres = torch.linspace(low, high, N_BANDS, dtype=torch.float64)
+    weights = band_weights(torch.cat([centres, tensor([-1e9, 1e9, -torch.inf])]))
+    torch.testing.assert_close(weights.sum(1), torch.ones(N_BANDS + 3).double())
+    assert weights.argmax(1).tolist() == [*range(N_BANDS), 0, N_BANDS - 1, 0]

@@ -30,6 +30,8 @@ from ._latent import LatentMap, fit_latent_map
 from ._reference import as_score, choose_mixture, standard_gaussian, transformed
 
 MIN_TRAIN_ROWS = 10
+# Held-out rows on which a network's log-density is compared with its reference's.
+MAX_SCORED_ROWS = 500
 MAP_CHUNK_ROWS = 2**14
 # White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
 GAUSSIAN_LOG_SNR = -12.0
@@ -69,10 +71,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         What the network corrects. "gmm": a mixture whose size suits the held-out rows.
         "auto": the Gaussian, and the mixture where the network does not beat it. A fitted
         mixture is in input units and needs ``marginals`` "standardize", None or "auto",
-        which then means "standardize". None: the network gives the whole score.
+        which then means "standardize". None: the network gives the whole score, and there
+        is nothing to fall back on.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Width of each hidden layer. Two layers have the fastest exact divergence.
-    max_epochs : int, default=100
+    max_epochs : int, default=60
         Most passes over the rows; a pass has at least 32 batches, so small tables are
         passed over several times, with fresh noise, in one epoch.
     max_fit_time : float or None, default=None
@@ -173,7 +176,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         marginals="auto",
         reference="auto",
         hidden_layer_sizes="auto",
-        max_epochs=100,
+        max_epochs=60,
         max_fit_time=None,
         batch_size=512,
         learning_rate=2e-3,
@@ -242,23 +245,21 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         latent = fit_latent_map(X, weight, held_out, self._resolved_marginals())
         self.latent_map_ = latent.to_arrays()
         self.network_ = self._network_options(*X.shape)
-        Z, log_slope = latent.forward(X)
-        split = _Split(Z, weight, held_out)
-        offset = float(np.average(log_slope[held_out], weights=weight[held_out]))
+        split = _Split(*latent.forward(X), weight, held_out)
         epochs = _EpochTasks(self, X, weight)
 
-        runs: list[_Run] = []
-        for mixture, value in self._references(latent, split, random):
-            if runs and value <= max(run.bound for run in runs):
+        candidates: list[_Candidate] = []
+        for mixture in self._references(latent, split, random):
+            value = split.score(mixture.score_samples)
+            alone = _Candidate(mixture, TrainingRecord(), value, value, {})
+            if candidates and alone.value <= max(known.value for known in candidates):
                 continue
-            self.reference_ = mixture
-            self.weights_: dict[str, np.ndarray] = {}
-            epochs.offset = value + offset
+            self.reference_, epochs.offset = mixture, alone.value
             record = self._train(loss, split, device, started, random, epochs)
-            runs.append(_Run(mixture, value, record))
+            candidates += self._with_and_without_network(alone, record, split)
             if record.stop_reason in ("callback", "interrupted"):
                 break
-        self._keep(max(runs, key=lambda run: run.bound), split, offset)
+        self._keep(max(candidates, key=lambda candidate: candidate.value))
         epochs.finish()
         return self
 
@@ -373,18 +374,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     def _network_options(self, n, d):
         """Layers, sine units and dropout by the table's shape; given layers are taken as given."""
-        fades = {"fades": self.reference is not None}
+        whole = {"whole": self.reference is None}
         sizes = self.hidden_layer_sizes
         if sizes == "auto":
-            return fades | (SMALL_NETWORK if n < FEW_ROWS_PER_COLUMN * d else LARGE_NETWORK)
+            return whole | (SMALL_NETWORK if n < FEW_ROWS_PER_COLUMN * d else LARGE_NETWORK)
         if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must be 'auto' or a tuple of positive integers."
             )
-        return fades | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
+        return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
     def _references(self, latent, split, random):
-        """Mixtures to correct, with their mean log-density on the held-out rows."""
+        """Mixtures to correct."""
         option, d = self.reference, split.n_features
         if isinstance(option, GaussianMixture):
             check_is_fitted(option)
@@ -394,11 +395,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     "GaussianMixture on the same columns."
                 )
             shift, matrix = latent.as_affine()
-            mixture = transformed(option, shift, matrix)
-            yield mixture, split.held_out_mean(mixture.score_samples)
+            yield transformed(option, shift, matrix)
         if option in ("auto", "gaussian", None):
-            gaussian = standard_gaussian(d)
-            yield gaussian, split.held_out_mean(gaussian.score_samples)
+            yield standard_gaussian(d)
         if option in ("auto", "gmm"):
             yield choose_mixture(split, random)
 
@@ -412,7 +411,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             if time_left <= 0:
                 return TrainingRecord(stop_reason="max_fit_time")
         seed = seed_from(random)
-        model = self._score_model(seed).float().to(device)
+        model = self._score_model({}, seed).float().to(device)
         settings = TrainingSettings(
             max_epochs=self.max_epochs,
             max_fit_time=time_left,
@@ -431,17 +430,26 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             model, loss, self._levels(), train_rows, held_out_rows, settings, generator, epochs
         )
 
-    def _keep(self, run, split, offset):
-        """Store a run, without its network unless that helps on the held-out rows."""
-        mixture, value, record = run
-        self.reference_, self.weights_ = mixture, record.weights or {}
+    def _with_and_without_network(self, alone, record, split):
+        """The reference, and the network's density where it has one, scored alike."""
+        alone = alone._replace(record=record)
+        if record.weights is None:
+            return [alone]
+        density = self._latent_density(record.weights)
+        rows = slice(MAX_SCORED_ROWS)
+        reference = split.score(alone.reference.score_samples, rows)
+        network = split.score(lambda Z: density.log_density(Z)[0], rows)
+        corrected = alone._replace(value=alone.value + network - reference, weights=record.weights)
+        return [corrected] if self.reference is None else [alone, corrected]
+
+    def _keep(self, candidate):
+        """Store the best candidate, and say so where it has no network."""
+        record = candidate.record
+        self.reference_ = candidate.reference
+        self.weights_: dict[str, np.ndarray] = candidate.weights
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve
-        self.validation_scores_ = [value + gain + offset for gain in record.gains]
-        if self.weights_ and self.reference is not None:
-            density = self._latent_density()
-            if split.held_out_mean(lambda Z: density.log_density(Z)[0]) < value:
-                self.weights_ = {}
+        self.validation_scores_ = [candidate.reference_value + gain for gain in record.gains]
         if not self.weights_:
             reason = {
                 "too_few_rows": f"there are fewer than {MIN_TRAIN_ROWS} rows to train on",
@@ -449,33 +457,33 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             }.get(record.stop_reason, "the network gained nothing on the held-out rows")
             warnings.warn(
                 f"The fitted density is its reference alone, a Gaussian mixture of "
-                f"{len(mixture.weights_)} behind the column maps: {reason}.",
+                f"{len(self.reference_.weights_)} behind the column maps: {reason}.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
 
     def _levels(self):
-        low, high = self.process_.log_snr_range
-        return LogisticLevels(min(low, GAUSSIAN_LOG_SNR), high)
+        return LogisticLevels(GAUSSIAN_LOG_SNR, self.process_.log_snr_range[1])
 
-    def _score_model(self, seed=0):
-        """The reference with a network of fresh weights, or of the fitted ones if there are."""
+    def _score_model(self, weights, seed=0):
+        """The reference with a network of these weights, or fresh ones where there are none."""
         network = ScoreNetwork(
             self.n_features_in_, generator=torch_generator(seed), **self.network_
         )
-        if self.weights_:
-            state = {name: torch.from_numpy(value) for name, value in self.weights_.items()}
+        if weights:
+            state = {name: torch.from_numpy(value) for name, value in weights.items()}
             network.load_state_dict(state)
         residual = self.reference is not None
         return CorrectedScore(as_score(self.reference_), network, residual=residual)
 
-    def _latent_density(self):
-        """The fitted density behind the maps, on the device there is."""
+    def _latent_density(self, weights=None):
+        """The density behind the maps with the fitted weights, or these, on the device there is."""
+        weights = self.weights_ if weights is None else weights
         device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
-        model = self._score_model().double().to(device).eval()
+        model = self._score_model(weights).double().to(device).eval()
         mixture_numbers = self.reference_.means_.size
         return LatentDensity(
-            model=model if self.weights_ else model.reference,
+            model=model if weights else model.reference,
             reference=model.reference,
             levels=self._levels(),
             n_features=self.n_features_in_,
@@ -486,31 +494,30 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         )
 
 
-class _Run(NamedTuple):
-    """A reference, its mean log-density on the held-out rows, and what training it gave."""
+class _Candidate(NamedTuple):
+    """A reference, how training against it went, and a density made of them."""
 
     reference: GaussianMixture
-    value: float
     record: TrainingRecord
-
-    @property
-    def bound(self) -> float:
-        """Likelihood bound of the held-out rows."""
-        return self.value + self.record.best_gain
+    reference_value: float
+    value: float
+    weights: dict[str, np.ndarray]
 
 
 class _Split:
     """Latent rows and weights, those to train on and those held out."""
 
-    def __init__(self, Z, weight, held_out):
+    def __init__(self, Z, log_slope, weight, held_out):
         self.n_features = Z.shape[1]
         self.train = (Z[~held_out], weight[~held_out])
         self.held_out = (Z[held_out], weight[held_out] / weight[held_out].mean())
+        self.held_out_log_slope = log_slope[held_out]
 
-    def held_out_mean(self, log_density):
-        """Weighted mean of a log-density over the held-out rows."""
-        rows, weight = self.held_out
-        return float(np.average(log_density(rows), weights=weight))
+    def score(self, log_density, rows=slice(None)):
+        """Mean log-density of held-out rows in input units, for a latent log-density."""
+        Z, weight = (part[rows] for part in self.held_out)
+        values = log_density(Z) + self.held_out_log_slope[rows]
+        return float(np.average(values, weights=weight))
 
 
 class _EpochTasks:

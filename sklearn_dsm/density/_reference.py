@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 from ..scores import ExactScore, GaussianMixtureScore, GaussianScore
 
-CANDIDATE_SIZES = (1, 2, 3, 5, 8, 12, 18)
+CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
 MAX_ROWS = 10000
 REG_COVAR = 1e-5
 
@@ -53,32 +53,29 @@ def transformed(mixture: GaussianMixture, shift: np.ndarray, matrix: np.ndarray)
     return mixture_from(mixture.weights_, (mixture.means_ - shift) @ matrix, covariances)
 
 
-def choose_mixture(split, random_state: np.random.RandomState) -> tuple[GaussianMixture, float]:
-    """The mixture with the best held-out mean log-density, and that value.
+def choose_mixture(split, random_state: np.random.RandomState) -> GaussianMixture:
+    """The mixture of the training rows with the best Bayesian information criterion.
 
     Sizes grow until two in a row bring nothing. Weighted rows are resampled, since
     scikit-learn's mixtures take no weights; at most ``MAX_ROWS`` rows are used.
     """
-    train, weight = split.train
-    n, d = train.shape
+    rows, weight = split.train
+    n, d = rows.shape
     if n > MAX_ROWS or np.ptp(weight) > 0:
-        chosen = random_state.choice(n, min(n, MAX_ROWS), p=weight / weight.sum())
-        train = train[chosen]
-    # Whatever happens, the standard Gaussian of the whitened rows is a candidate.
+        rows = rows[random_state.choice(n, min(n, MAX_ROWS), p=weight / weight.sum())]
     best, n_worse = standard_gaussian(d), 0
-    best_value = split.held_out_mean(best.score_samples)
+    best_criterion = best.bic(rows)
     for size in CANDIDATE_SIZES:
-        if len(train) < 3 * size or n_worse == 2:
+        if len(rows) < 3 * size or n_worse == 2:
             break
         mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=random_state)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(train)
-        value = split.held_out_mean(mixture.score_samples)
-        n_worse = 0 if value > best_value else n_worse + 1
-        if value > best_value:
-            best, best_value = mixture, value
-    return best, best_value
+            criterion = mixture.fit(rows).bic(rows)
+        n_worse = 0 if criterion < best_criterion else n_worse + 1
+        if criterion < best_criterion:
+            best, best_criterion = mixture, criterion
+    return best
 
 
 def as_score(mixture: GaussianMixture) -> ExactScore:

@@ -323,7 +323,9 @@ def check_sample_random_state(name: str, estimator: BaseEstimator) -> None:
         err_msg=f"{name}.sample differs for one random_state.",
     )
     states = [fitted.sample(20, random_state=np.random.RandomState(0)) for _ in range(2)]
-    assert_array_equal(states[0], states[1], err_msg=f"{name}.sample differs for equal RandomStates.")
+    assert_array_equal(
+        states[0], states[1], err_msg=f"{name}.sample differs for equal RandomStates."
+    )
     for other in (fitted.sample(20, random_state=1), fitted.sample(20)):
         _assert(not np.any(first == other), f"{name}.sample repeats rows where the seeds differ.")
 
