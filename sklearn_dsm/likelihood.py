@@ -15,7 +15,7 @@ from .scores import ExactScore, ScoreModel
 from .solvers import clean_leg, integrate, noise_rate
 
 FIRST_STEPS = 20
-MAX_DOUBLINGS = 7
+MAX_DOUBLINGS = 6
 # Local errors grow on the way to the data. On exact mixtures in 1 to 10 columns the true
 # error of a log-density stayed below this many times the summed local errors.
 ERROR_GROWTH = 50.0
@@ -77,7 +77,7 @@ def ode_log_density(
 
 def _converged(values: Tensor, errors: Tensor, tolerance: float) -> Tensor:
     """Which errors are small enough; a non-finite one is not."""
-    return errors <= tolerance * (1 + values.detach().abs() / 1000)
+    return errors <= tolerance * (values.detach().abs() / 1000).clamp(min=1)
 
 
 def _ode_pass(

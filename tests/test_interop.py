@@ -246,7 +246,6 @@ def test_a_stop_is_a_stop_for_every_reference(how):
 
 
 def test_progress_bar(X):
-    pytest.importorskip("rich")
     quick().set_callbacks(ProgressBar()).fit(X)
     search = GridSearchCV(quick(), {"learning_rate": [0.01, 0.02]}, cv=2)
     search.set_callbacks(ProgressBar()).fit(X)

@@ -138,12 +138,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_dsm import DSMDensityEstimator
-    >>> X = load_iris().data
+    >>> from sklearn_dsm.datasets import load_sachs
+    >>> X = load_sachs().data[:, :4]
     >>> density = DSMDensityEstimator(max_epochs=5, random_state=0).fit(X)
-    >>> density.score_samples(X).shape
-    (150,)
+    >>> density.score_samples(X[:100]).shape
+    (100,)
     >>> density.sample(3, random_state=0).shape
     (3, 4)
     """

@@ -1,0 +1,13 @@
+"""Settings of a test run."""
+
+import os
+
+# Before SciPy is imported: scikit-learn's checks of array API input need it.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+import torch  # noqa: E402
+
+
+def pytest_configure(config):
+    # Two worker processes share two cores, and the networks of the tests are small.
+    torch.set_num_threads(1)
