@@ -5,7 +5,7 @@ import os
 # Before SciPy is imported: scikit-learn's checks of array API input need it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-import torch  # noqa: E402
+import torch
 
 
 def pytest_configure(config):

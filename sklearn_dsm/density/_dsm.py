@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -249,16 +250,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         epochs = _EpochTasks(self, X, weight)
 
         candidates: list[_Candidate] = []
-        for mixture in self._references(latent, split, random):
-            value = split.score(mixture.score_samples)
-            alone = _Candidate(mixture, TrainingRecord(), value, value, {})
-            if candidates and alone.value <= max(known.value for known in candidates):
-                continue
-            self.reference_, epochs.offset = mixture, alone.value
-            record = self._train(loss, split, device, started, random, epochs)
-            candidates += self._with_and_without_network(alone, record, split)
-            if record.stop_reason in ("callback", "interrupted"):
-                break
+        # The mixtures are fitted on numpy arrays whatever X was.
+        with config_context(array_api_dispatch=False):
+            for mixture in self._references(latent, split, random):
+                value = split.score(mixture.score_samples)
+                if candidates and value <= max(known.value for known in candidates):
+                    continue
+                self.reference_, epochs.offset = mixture, value
+                record = self._train(loss, split, device, started, random, epochs)
+                alone = _Candidate(mixture, record, value, value, {})
+                candidates += self._with_and_without_network(alone, split)
+                if record.stop_reason in ("callback", "interrupted"):
+                    break
         self._keep(max(candidates, key=lambda candidate: candidate.value))
         epochs.finish()
         return self
@@ -430,16 +433,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             model, loss, self._levels(), train_rows, held_out_rows, settings, generator, epochs
         )
 
-    def _with_and_without_network(self, alone, record, split):
+    def _with_and_without_network(self, alone, split):
         """The reference, and the network's density where it has one, scored alike."""
-        alone = alone._replace(record=record)
-        if record.weights is None:
+        weights = alone.record.weights
+        if weights is None:
             return [alone]
-        density = self._latent_density(record.weights)
+        density = self._latent_density(weights)
         rows = slice(MAX_SCORED_ROWS)
         reference = split.score(alone.reference.score_samples, rows)
         network = split.score(lambda Z: density.log_density(Z)[0], rows)
-        corrected = alone._replace(value=alone.value + network - reference, weights=record.weights)
+        corrected = alone._replace(value=alone.value + network - reference, weights=weights)
         return [corrected] if self.reference is None else [alone, corrected]
 
     def _keep(self, candidate):
