@@ -17,7 +17,7 @@ from sklearn_dsm.networks import ScoreNetwork
 from sklearn_dsm.scores import CorrectedScore, GaussianScore
 
 D, N_ROWS, BATCH, EPOCHS, N_PAIRS = 4, 51_200, 512, 4, 7
-LEVELS = LogisticLevels(-10.0, 13.8)
+LEVELS = LogisticLevels(-12.0, 13.8)
 
 
 def fresh_model(width):

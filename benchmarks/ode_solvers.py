@@ -23,7 +23,7 @@ from sklearn_dsm.levels import LogisticLevels, NoiseLevel
 from sklearn_dsm.likelihood import ode_log_density
 from sklearn_dsm.solvers import clean_leg
 
-LEVELS = LogisticLevels(-10.0, 13.8)
+LEVELS = LogisticLevels(-12.0, 13.8)
 N_ROWS, N_REPEATS = 2000, 3
 
 
