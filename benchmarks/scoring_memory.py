@@ -46,10 +46,14 @@ def child(path, n_rows):
 def main():
     report = Report(
         "scoring_memory",
-        "score_samples on n x 8 rows, two layers of 64: seconds and memory above the data",
+        "score_samples on n x 8 rows, two layers of 64, tolerance 1e-2: seconds and memory above the data",
     )
     density = DSMDensityEstimator(
-        hidden_layer_sizes=(64, 64), reference="gaussian", max_epochs=20, random_state=0
+        hidden_layer_sizes=(64, 64),
+        reference="gaussian",
+        max_epochs=20,
+        tolerance=1e-2,
+        random_state=0,
     ).fit(table(5000))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "density.pickle"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 import warnings
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn import config_context
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -26,6 +25,8 @@ from ..networks import ScoreNetwork
 from ..processes import NoiseProcess, resolve_process
 from ..scores import CorrectedScore
 from ._base import BaseDensity
+from ._candidates import Candidate, Split
+from ._epoch_tasks import EpochTasks
 from ._evaluation import LatentDensity, chunks
 from ._latent import LatentMap, fit_latent_map
 from ._reference import as_score, choose_mixture, standard_gaussian, transformed
@@ -239,17 +240,17 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         check_rows(X, getattr(self, "feature_names_in_", None))
         weight = weight / weight.mean()
         loss, device = resolve_loss(self.loss), resolve_device(self.device)
-        self.process_ = resolve_process(self.process)
+        self.process_ = clone(resolve_process(self.process))
         random = np.random.RandomState(seed_from(self.random_state))
 
         held_out = self._held_out(len(X), random)
         latent = fit_latent_map(X, weight, held_out, self._resolved_marginals())
         self.latent_map_ = latent.to_arrays()
         self.network_ = self._network_options(*X.shape)
-        split = _Split(*latent.forward(X), weight, held_out)
-        epochs = _EpochTasks(self, X, weight)
+        split = Split(*latent.forward(X), weight, held_out)
+        epochs = EpochTasks(self, X, weight)
 
-        candidates: list[_Candidate] = []
+        candidates: list[Candidate] = []
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
             for mixture in self._references(latent, split, random):
@@ -258,7 +259,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     continue
                 self.reference_, epochs.offset = mixture, value
                 record = self._train(loss, split, device, started, random, epochs)
-                alone = _Candidate(mixture, record, value, value, {})
+                alone = Candidate(mixture, record, value, value, {})
                 candidates += self._with_and_without_network(alone, split)
                 if record.stop_reason in ("callback", "interrupted"):
                     break
@@ -494,65 +495,4 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             likelihood=self.likelihood,
             tolerance=self.tolerance,
             device=device,
-        )
-
-
-class _Candidate(NamedTuple):
-    """A reference, how training against it went, and a density made of them."""
-
-    reference: GaussianMixture
-    record: TrainingRecord
-    reference_value: float
-    value: float
-    weights: dict[str, np.ndarray]
-
-
-class _Split:
-    """Latent rows and weights, those to train on and those held out."""
-
-    def __init__(self, Z, log_slope, weight, held_out):
-        self.n_features = Z.shape[1]
-        self.train = (Z[~held_out], weight[~held_out])
-        self.held_out = (Z[held_out], weight[held_out] / weight[held_out].mean())
-        self.held_out_log_slope = log_slope[held_out]
-
-    def score(self, log_density, rows=slice(None)):
-        """Mean log-density of held-out rows in input units, for a latent log-density."""
-        Z, weight = (part[rows] for part in self.held_out)
-        values = log_density(Z) + self.held_out_log_slope[rows]
-        return float(np.average(values, weights=weight))
-
-
-class _EpochTasks:
-    """Tells the estimator's callbacks of every epoch, with the model as it stands."""
-
-    def __init__(self, estimator, X, weight):
-        self.estimator, self.X = estimator, X
-        self.metadata = {"sample_weight": weight}
-        self.offset = 0.0
-        self.context = estimator._init_callback_context(max_subtasks=None)
-        self.context.call_on_fit_task_begin(estimator=estimator, X=X, metadata=self.metadata)
-
-    def __call__(self, record):
-        task = self.context.subcontext(task_name="epoch")
-        task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, metadata=self.metadata)
-        return task.call_on_fit_task_end(
-            estimator=self.estimator,
-            X=self.X,
-            metadata=self.metadata,
-            reconstruction_attributes=lambda: self._attributes(record),
-        )
-
-    def _attributes(self, record):
-        fitted = {name: value for name, value in vars(self.estimator).items() if name[-1] == "_"}
-        return fitted | {
-            "weights_": record.weights or {},
-            "n_epochs_": record.n_epochs,
-            "loss_curve_": list(record.loss_curve),
-            "validation_scores_": [self.offset + gain for gain in record.gains],
-        }
-
-    def finish(self):
-        self.context.call_on_fit_task_end(
-            estimator=self.estimator, X=self.X, metadata=self.metadata
         )

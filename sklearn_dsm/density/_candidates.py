@@ -1,0 +1,36 @@
+"""What a fit chooses between, and the rows on which it chooses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.mixture import GaussianMixture
+
+from .._training import TrainingRecord
+
+
+class Candidate(NamedTuple):
+    """A reference, how training against it went, and a density made of them."""
+
+    reference: GaussianMixture
+    record: TrainingRecord
+    reference_value: float
+    value: float
+    weights: dict[str, np.ndarray]
+
+
+class Split:
+    """Latent rows and weights, those to train on and those held out."""
+
+    def __init__(self, Z, log_slope, weight, held_out):
+        self.n_features = Z.shape[1]
+        self.train = (Z[~held_out], weight[~held_out])
+        self.held_out = (Z[held_out], weight[held_out] / weight[held_out].mean())
+        self.held_out_log_slope = log_slope[held_out]
+
+    def score(self, log_density, rows=slice(None)):
+        """Mean log-density of held-out rows in input units, for a latent log-density."""
+        Z, weight = (part[rows] for part in self.held_out)
+        values = log_density(Z) + self.held_out_log_slope[rows]
+        return float(np.average(values, weights=weight))
