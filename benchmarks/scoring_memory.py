@@ -46,7 +46,8 @@ def child(path, n_rows):
 def main():
     report = Report(
         "scoring_memory",
-        "score_samples on n x 8 rows, two layers of 64, tolerance 1e-2: seconds and memory above the data",
+        "score_samples on n x 8 rows, two layers of 64, tolerance 1e-2: "
+        "seconds and memory above the data",
     )
     density = DSMDensityEstimator(
         hidden_layer_sizes=(64, 64),
