@@ -15,7 +15,7 @@ from .scores import ExactScore, ScoreModel
 from .solvers import clean_leg, integrate, noise_rate
 
 FIRST_STEPS = 20
-MAX_DOUBLINGS = 6
+MAX_DOUBLINGS = 7
 # Local errors grow on the way to the data. On exact mixtures in 1 to 10 columns the true
 # error of a log-density stayed below this many times the summed local errors.
 ERROR_GROWTH = 50.0
