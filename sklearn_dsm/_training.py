@@ -219,6 +219,7 @@ class _Selection(Callback):
     def __init__(self, averaging, bound, weight, record, settings):
         self.averaging, self.bound, self.weight = averaging, bound, weight
         self.record, self.settings = record, settings
+        self.bands = band_weights(bound.log_snr)
 
     def measure(self) -> float:
         model = self.averaging.model.module.eval()
@@ -226,7 +227,7 @@ class _Selection(Callback):
         products, squares = products * self.weight, squares * self.weight
         gains = self._best_gains(products, squares) if model.residual else None
         if gains is not None:
-            scale = band_weights(self.bound.log_snr) @ gains
+            scale = self.bands @ gains
             products, squares = products * scale, squares * scale**2
         gain = float((products - squares / 2).mean())
         if gain > self.record.best_gain + MIN_IMPROVEMENT:
@@ -243,7 +244,7 @@ class _Selection(Callback):
         The bound is quadratic in the gains. A band whose correction does not generalise
         gets a gain near zero, so no band can lower the bound.
         """
-        bands = band_weights(self.bound.log_snr).flatten(0, 1).double()
+        bands = self.bands.flatten(0, 1).double()
         normal = bands.T @ (bands * squares.flatten()[:, None].double())
         ridge = normal.diagonal().mean() * 1e-3 + 1e-12
         factor = torch.linalg.cholesky(normal + ridge * torch.eye(len(normal)).to(normal))

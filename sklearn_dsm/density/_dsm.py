@@ -61,7 +61,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     ----------
     process : {"vp", "ve"} or NoiseProcess, default="vp"
         How rows turn into noise; a :class:`VP` or :class:`VE` object to set its
-        parameters. It sets the range of noise levels and the scale of ``noise_level``.
+        parameters. It sets the finest noise level and the scale of ``noise_level``.
     loss : {"dsm"} or ScoreLoss, default="dsm"
         The objective.
     marginals : {"auto", "gaussianize", "standardize"} or None, default="auto"
@@ -70,7 +70,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         a line. "auto": whichever the Bayesian information criterion prefers for the
         column. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
-        What the network corrects. "gmm": a mixture whose size suits the held-out rows.
+        What the network corrects. "gmm": a mixture, its size chosen by BIC.
         "auto": the Gaussian, and the mixture where the network does not beat it. A fitted
         mixture is in input units and needs ``marginals`` "standardize", None or "auto",
         which then means "standardize". None: the network gives the whole score, and there

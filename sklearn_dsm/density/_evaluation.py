@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from .._random import torch_generator
 from ..levels import LogisticLevels, NoiseLevel
-from ..likelihood import identity_log_density, ode_log_density, sobol_nodes
+from ..likelihood import IdentityNodes, identity_log_density, ode_log_density, sobol_nodes
 from ..scores import ExactScore, ScoreModel
 from ..solvers import sample
 
@@ -87,7 +88,7 @@ class LatentDensity:
 
     @torch.no_grad()
     def sample(self, n: int, method: str, seed: int) -> np.ndarray:
-        """n rows (n, d); the same for a seed on every device, up to rounding."""
+        """n rows (n, d); the same for a seed on one kind of device."""
         generator = torch_generator(seed, self.device)
         rows = np.empty((n, self.n_features))
         low = torch.tensor(self.levels.low, dtype=torch.float64, device=self.device)
@@ -112,16 +113,15 @@ class LatentDensity:
         if self.model is self.reference:
             return self.reference.log_density(z, self._clean_level()), 0
         if self.likelihood == "identity":
-            nodes = sobol_nodes(
-                IDENTITY_LEVELS,
-                IDENTITY_NOISE,
-                self.n_features,
-                self.levels.low,
-                self.levels.high,
-            )
-            return identity_log_density(self.model, self.reference, z, nodes), 0
+            return identity_log_density(self.model, self.reference, z, self._nodes), 0
         result = ode_log_density(self.model, self.reference, z, self.levels, self.tolerance)
         return result.value, int((~result.converged).sum())
+
+    @cached_property
+    def _nodes(self) -> IdentityNodes:
+        return sobol_nodes(
+            IDENTITY_LEVELS, IDENTITY_NOISE, self.n_features, self.levels.low, self.levels.high
+        )
 
     def _clean_level(self) -> NoiseLevel:
         one = torch.ones((), dtype=torch.float64, device=self.device)
