@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -15,7 +16,6 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from .levels import LogisticLevels
 from .losses import HeldOutBound, ScoreLoss
@@ -173,19 +173,18 @@ class _Averaging(Callback):
     """An exponential moving average of the weights, short at first."""
 
     def initialize(self):
-        self.model = None
+        self.model, self.n_averaged = None, 0
         return self
 
-    @staticmethod
-    def _update(averages, weights, n_averaged):
-        n = float(n_averaged)
-        decay = min(EMA_DECAY, (1 + n) / (10 + n))
-        torch._foreach_lerp_(averages, weights, 1 - decay)
-
+    @torch.no_grad()
     def on_batch_end(self, net, **kwargs):
         if self.model is None:
-            self.model = AveragedModel(net.module_, multi_avg_fn=self._update)
-        self.model.update_parameters(net.module_)
+            self.model = copy.deepcopy(net.module_)
+        n = self.n_averaged = self.n_averaged + 1
+        decay = min(EMA_DECAY, n / (9 + n))
+        torch._foreach_lerp_(
+            list(self.model.parameters()), list(net.module_.parameters()), 1 - decay
+        )
 
 
 class _Schedule(Callback):
@@ -222,7 +221,7 @@ class _Selection(Callback):
         self.bands = band_weights(bound.log_snr)
 
     def measure(self) -> float:
-        model = self.averaging.model.module.eval()
+        model = self.averaging.model.eval()
         products, squares = self.bound.terms(model)
         products, squares = products * self.weight, squares * self.weight
         gains = self._best_gains(products, squares) if model.residual else None

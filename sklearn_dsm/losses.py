@@ -6,18 +6,15 @@ from abc import ABCMeta, abstractmethod
 from typing import NamedTuple
 
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import validate_parameter_constraints
 from torch import Tensor
 
+from ._validation import ParamsObject, resolve
 from .levels import LogisticLevels, NoiseLevel
 from .scores import CorrectedScore
 
 
-class ScoreLoss(BaseEstimator, metaclass=ABCMeta):
+class ScoreLoss(ParamsObject, metaclass=ABCMeta):
     """A training objective: rows in, one differentiable number out, in nats per row."""
-
-    _parameter_constraints: dict = {}
 
     @abstractmethod
     def __call__(
@@ -29,13 +26,6 @@ class ScoreLoss(BaseEstimator, metaclass=ABCMeta):
         generator: torch.Generator,
     ) -> Tensor:
         """The loss of a batch of rows (n, d) with weights (n,) of mean one over the table."""
-
-    def validate(self) -> ScoreLoss:
-        """Check the parameters, as an estimator does when it is fitted."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
-        return self
 
 
 def _gain_terms(
@@ -98,11 +88,7 @@ LOSSES: dict[str, type[ScoreLoss]] = {"dsm": DSM}
 
 def resolve_loss(loss: str | ScoreLoss) -> ScoreLoss:
     """The loss a shortcut names, or the loss itself, with its parameters checked."""
-    if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"loss={loss!r} is unknown; choose one of {sorted(LOSSES)}.")
-        loss = LOSSES[loss]()
-    return loss.validate()
+    return resolve("loss", loss, LOSSES)
 
 
 class HeldOutBound(NamedTuple):

@@ -5,24 +5,23 @@ from __future__ import annotations
 import math
 from abc import ABCMeta, abstractmethod
 from numbers import Real
+from typing import Self
 
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
+from ._validation import ParamsObject, resolve
 from .levels import NoiseLevel
 
 
-class NoiseProcess(BaseEstimator, metaclass=ABCMeta):
+class NoiseProcess(ParamsObject, metaclass=ABCMeta):
     r"""A linear noise process :math:`X_s = a(s) X_0 + \sqrt{v(s)} Z`, s in [0, 1].
 
     A subclass gives :meth:`level`, the inverse :meth:`time`, and the log-SNRs between
     which the process is simulated; everything else follows from these. Process time 0
     is the data, 1 is noise. Parameters are searchable as ``process__name``.
     """
-
-    _parameter_constraints: dict = {}
 
     @abstractmethod
     def level(self, time: Tensor) -> NoiseLevel:
@@ -51,11 +50,8 @@ class NoiseProcess(BaseEstimator, metaclass=ABCMeta):
         drift = a_slope / a.detach()
         return drift, v_slope - 2 * drift * v.detach()
 
-    def validate(self) -> NoiseProcess:
-        """Check the parameters, as an estimator does when it is fitted."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
+    def validate(self) -> Self:
+        super().validate()
         self._check_schedule()
         return self
 
@@ -191,8 +187,4 @@ PROCESSES: dict[str, type[NoiseProcess]] = {"vp": VP, "ve": VE}
 
 def resolve_process(process: str | NoiseProcess) -> NoiseProcess:
     """The process a shortcut names, or the process itself, with its parameters checked."""
-    if isinstance(process, str):
-        if process not in PROCESSES:
-            raise ValueError(f"process={process!r} is unknown; choose one of {sorted(PROCESSES)}.")
-        process = PROCESSES[process]()
-    return process.validate()
+    return resolve("process", process, PROCESSES)

@@ -219,15 +219,14 @@ class CorrectedScore(ScoreModel):
         What is corrected, and in any case what likelihoods are measured against.
     network : ScoreNetwork
         Maps rows (..., n, d) and a log-SNR of shape () or (n, 1) to an output (..., n, d).
-    residual : bool, default=True
-        False makes the network, built with ``whole=True``, give the whole score.
+        One built with ``whole=True`` gives the whole score.
     """
 
-    def __init__(self, reference: ExactScore, network: ScoreNetwork, residual: bool = True):
+    def __init__(self, reference: ExactScore, network: ScoreNetwork):
         super().__init__()
         self.reference = reference
         self.network = network
-        self.residual = residual
+        self.residual = not network.whole
 
     def noise_and_correction(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         """The noise the reference sees in the rows, and what this model adds to it."""

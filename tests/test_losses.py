@@ -32,6 +32,8 @@ def tensor(value):
 class ExactCorrection(nn.Module):
     """The network that turns one exact score into another."""
 
+    whole = False
+
     def __init__(self, reference, target):
         super().__init__()
         self.reference, self.target = reference, target
@@ -44,8 +46,9 @@ class ExactCorrection(nn.Module):
 class TanhScore(nn.Module):
     """A one-column correction with three parameters, and its derivative."""
 
-    def __init__(self):
+    def __init__(self, whole=False):
         super().__init__()
+        self.whole = whole
         self.theta = nn.Parameter(tensor([0.4, -0.7, 1.3]))
 
     def forward(self, y, log_snr):
@@ -152,10 +155,10 @@ def implicit_objective(model, problem, level):
 
 
 @pytest.mark.parametrize("log_snr", [-2.0, 0.0, 2.0])
-@pytest.mark.parametrize("residual", [True, False])
-def test_denoising_and_implicit_score_matching_have_one_gradient(mixture, log_snr, residual):
+@pytest.mark.parametrize("whole", [False, True])
+def test_denoising_and_implicit_score_matching_have_one_gradient(mixture, log_snr, whole):
     problem, level = mixture(1, seed=4), NoiseLevel.from_log_snr(tensor(log_snr))
-    model = CorrectedScore(problem.gaussian, TanhScore(), residual=residual)
+    model = CorrectedScore(problem.gaussian, TanhScore(whole))
     clean, noise, mass = quadrature(problem, level)
     noised = (level.a * clean + level.v.sqrt() * noise)[:, None]
     predicted = sum(model.noise_and_correction(noised, level))[:, 0]
@@ -168,11 +171,11 @@ def test_denoising_and_implicit_score_matching_have_one_gradient(mixture, log_sn
 
 
 @pytest.mark.parametrize("log_snr", [-2.0, 0.0, 2.0])
-@pytest.mark.parametrize("residual", [True, False])
-def test_the_bound_at_a_level_is_the_gain_in_implicit_score_matching(mixture, log_snr, residual):
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_bound_at_a_level_is_the_gain_in_implicit_score_matching(mixture, log_snr, whole):
     """HeldOutBound on quadrature nodes in place of draws."""
     problem, level = mixture(1, seed=4), NoiseLevel.from_log_snr(tensor(log_snr))
-    model = CorrectedScore(problem.gaussian, TanhScore(), residual=residual)
+    model = CorrectedScore(problem.gaussian, TanhScore(whole))
     clean, noise, mass = quadrature(problem, level)
     ones = torch.ones_like(clean)
     bound = HeldOutBound(clean[:, None], noise[None, :, None], log_snr * ones[None], ones[None])
@@ -228,6 +231,8 @@ def test_the_bound_is_largest_at_the_truth(mixture, generator):
     best = bound.gain(CorrectedScore(problem.gaussian, exact))
 
     class Off(nn.Module):
+        whole = False
+
         def forward(self, y, log_snr):
             return exact(y, log_snr) + 0.3 * torch.sigmoid(log_snr) * y.sin()
 

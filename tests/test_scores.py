@@ -50,9 +50,9 @@ def build(mixture, generator, randomized):
             return KernelScore(centers, 0.4)
         if name == "weighted-kernel":
             return KernelScore(centers, 0.4, torch.arange(1, 7, dtype=torch.float64) / 21)
-        network = ScoreNetwork(n_features, LAYERS.get(name, (9, 8)), generator(3))
-        residual = name != "network-alone"
-        return CorrectedScore(problem.model, randomized(network, seed=4), residual=residual)
+        sizes, whole = LAYERS.get(name, (9, 8)), name == "network-alone"
+        network = ScoreNetwork(n_features, sizes, generator(3), whole=whole)
+        return CorrectedScore(problem.model, randomized(network, seed=4))
 
     return model
 

@@ -477,8 +477,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if weights:
             state = {name: torch.from_numpy(value) for name, value in weights.items()}
             network.load_state_dict(state)
-        residual = self.reference is not None
-        return CorrectedScore(as_score(self.reference_), network, residual=residual)
+        return CorrectedScore(as_score(self.reference_), network)
 
     def _latent_density(self, weights=None):
         """The density behind the maps with the fitted weights, or these, on the device there is."""
