@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 # Knots of the output's gain over noise levels, which held-out rows set after training.
 BAND_RANGE, N_BANDS = (-8.0, 13.0), 8
+# Numbers in the tangents that are carried forward together: half a MiB of float32, which a
+# cache holds.
+TANGENT_NUMBERS = 2**17
+# A batch is split at multiples of this, so that every part's matrix products round alike.
+ROW_BLOCK = 32
 
 
 def _parameter(*shape: int, std: float, generator: torch.Generator) -> nn.Parameter:
@@ -57,10 +62,11 @@ class _Tanh:
     """Bounded, so that a correction cannot run away where there were no data."""
 
     def __call__(self, u: Tensor) -> Tensor:
-        return u.tanh()
+        # Several times faster than torch.tanh.
+        return 2 * torch.sigmoid(2 * u) - 1
 
     def with_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        value = u.tanh()
+        value = self(u)
         return value, 1 - value**2
 
 
@@ -75,6 +81,13 @@ def band_weights(log_snr: Tensor) -> Tensor:
     # Infinite log-SNRs belong to the end bands.
     distance = (log_snr.clamp(2 * low, 2 * high)[..., None] - centers) / width
     return (-0.5 * distance**2).softmax(-1)
+
+
+def _modulated(h: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """gain * (h @ weight.T) + shift; rows of one level share one scaled matrix."""
+    if gain.dim() == 1:
+        return nn.functional.linear(h, gain[:, None] * weight, shift)
+    return gain * (h @ weight.T) + shift
 
 
 class _Modulation(NamedTuple):
@@ -98,7 +111,7 @@ class ScoreNetwork(nn.Module):
     .. math:: \mathrm{tr} = g(\lambda)\, (g_2 \odot f_2'(u_2))^T
         \left[ W_2 \odot (W_1 W_3)^T \right] (g_1 \odot f_1'(u_1)).
 
-    Other depths carry all d tangents forward.
+    Deeper networks carry all d tangents forward, some rows at a time.
 
     Parameters
     ----------
@@ -180,7 +193,7 @@ class ScoreNetwork(nn.Module):
         for weight, gain, shift, f in zip(
             self.weights, gains, shifts, self.activations, strict=True
         ):
-            h = self._drop(f(gain * (h @ weight.T) + shift))
+            h = self._drop(f(_modulated(h, weight, gain, shift)))
         out = output_gain * (h @ self.output.T)
         return out if linear is None else out + linear * y
 
@@ -191,7 +204,7 @@ class ScoreNetwork(nn.Module):
         for weight, gain, shift, f in zip(
             self.weights, gains, shifts, self.activations, strict=True
         ):
-            h, slope = f.with_slope(gain * (h @ weight.T) + shift)
+            h, slope = f.with_slope(_modulated(h, weight, gain, shift))
             slopes.append(slope * gain)
         out = output_gain * (h @ self.output.T)
         trace = output_gain.squeeze(-1) * self._trace(slopes)
@@ -213,7 +226,13 @@ class ScoreNetwork(nn.Module):
         if len(slopes) == 2:
             coupling = self.weights[1] * (first @ last).T
             return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
-        tangents = slopes[0][..., None, :] * first.T
-        for weight, slope in zip(self.weights[1:], slopes[1:], strict=True):
+        rows = max(ROW_BLOCK, TANGENT_NUMBERS // first.numel() // ROW_BLOCK * ROW_BLOCK)
+        parts = zip(*(slope.split(rows, -2) for slope in slopes), strict=True)
+        return torch.cat([self._carry_tangents(part) for part in parts], -1)
+
+    def _carry_tangents(self, slopes: tuple[Tensor, ...]) -> Tensor:
+        tangents = slopes[0][..., None, :] * self.weights[0].T
+        for weight, slope in zip(self.weights[1:-1], slopes[1:-1], strict=True):
             tangents = (tangents @ weight.T) * slope[..., None, :]
-        return (tangents * last).sum((-2, -1))
+        ends = ((tangents @ self.weights[-1].T) * self.output).sum(-2)
+        return (ends * slopes[-1]).sum(-1)

@@ -235,14 +235,20 @@ class CorrectedScore(ScoreModel):
         return reference, output if self.residual else output - reference
 
     def score(self, x: Tensor, level: NoiseLevel) -> Tensor:
-        learned = -self.network(x / level.scale, level.log_snr) / level.v.sqrt()
+        learned = -self.network(*self._inputs(x, level)).to(x.dtype) / level.v.sqrt()
         return learned + self.reference.score(x, level) if self.residual else learned
 
     def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
-        noise, trace = self.network.forward_and_divergence(x / level.scale, level.log_snr)
+        noise, trace = self.network.forward_and_divergence(*self._inputs(x, level))
         factor = -level.v.sqrt().reciprocal()
-        score, divergence = factor * noise, (factor / level.scale).squeeze(-1) * trace
+        score = factor * noise.to(x.dtype)
+        divergence = (factor / level.scale).squeeze(-1) * trace.to(x.dtype)
         if not self.residual:
             return score, divergence
         base = self.reference.score_and_divergence(x, level)
         return base[0] + score, base[1] + divergence
+
+    def _inputs(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        """What the network sees, in its own precision, which may be below the rows'."""
+        dtype = next((weight.dtype for weight in self.network.parameters()), x.dtype)
+        return (x / level.scale).to(dtype), level.log_snr.to(dtype)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .levels import LogisticLevels, NoiseLevel
+from .levels import LogisticLevels, NoiseLevel, SolverLevels
 from .scores import ScoreModel
 
 Field = Callable[[Tensor, Tensor], Tensor]
@@ -25,15 +25,33 @@ class Tableau(NamedTuple):
 
     ``stages`` are the coefficients of the second and later stages, at ``nodes``, and in
     the last row those of the step itself. ``error`` weighs the stages and the slope at
-    the end of the step into the difference from the embedded method.
+    the end of the step into the difference from the embedded method, ``middle`` into the
+    state halfway.
     """
 
     nodes: tuple[float, ...]
     stages: tuple[tuple[float, ...], ...]
-    error: tuple[float, ...]
+    error: tuple[float, ...] = ()
+    middle: tuple[float, ...] = ()
 
 
-# Dormand and Prince (1980), order 5 with an embedded method of order 4.
+class Step(NamedTuple):
+    """A step that was taken, from one level to another.
+
+    ``middle`` is the state halfway and ``error`` the local error of the state at the end,
+    where ``slope`` is the slope.
+    """
+
+    start: Tensor
+    end: Tensor
+    middle: Tensor
+    state: Tensor
+    slope: Tensor
+    error: Tensor
+
+
+# Dormand and Prince (1980), order 5 with an embedded method of order 4; the state halfway, of
+# order 4, is due to Shampine (1986).
 DORMAND_PRINCE = Tableau(
     nodes=(1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0),
     stages=(
@@ -45,8 +63,17 @@ DORMAND_PRINCE = Tableau(
         (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
     ),
     error=(71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+    middle=(
+        6025192743 / 60171106304,
+        0.0,
+        51252292925 / 130801643196,
+        -2691868925 / 90256659456,
+        187940372067 / 3189068634112,
+        -1776094331 / 39487288512,
+        11237099 / 470086768,
+    ),
 )
-EULER = Tableau(nodes=(), stages=((1.0,),), error=(0.0, 0.0))
+EULER = Tableau(nodes=(), stages=((1.0,),))
 
 
 def _combine(coefficients: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
@@ -66,7 +93,7 @@ def integrate(
     tableau: Tableau = DORMAND_PRINCE,
     *,
     after_step: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
-    watch_error: Callable[[Tensor, Tensor, Tensor, Tensor], None] | None = None,
+    watch: Callable[[Step], None] | None = None,
 ) -> Tensor:
     """Integrate ``d state / d level = field(state, level)`` over the levels of a grid.
 
@@ -79,8 +106,8 @@ def integrate(
     tableau : Tableau
     after_step : callable (state, start, end) -> state, optional
         Applied after every step; the reverse SDE adds its noise here.
-    watch_error : callable (error, state, slope, level), optional
-        Sees the local error of every step, where the step ends.
+    watch : callable (Step) -> None, optional
+        Sees every step.
 
     Returns
     -------
@@ -88,36 +115,48 @@ def integrate(
     """
     slope = field(state, grid[0])
     for start, end in pairwise(grid):
-        step = end - start
+        step, before = end - start, state
         slopes = [slope]
         for node, row in zip(tableau.nodes, tableau.stages[:-1], strict=False):
-            slopes.append(field(state + step * _combine(row, slopes), start + node * step))
-        state = state + step * _combine(tableau.stages[-1], slopes)
+            slopes.append(field(before + step * _combine(row, slopes), start + node * step))
+        state = before + step * _combine(tableau.stages[-1], slopes)
         if after_step is not None:
             state = after_step(state, start, end)
         slope = field(state, end)
-        if watch_error is not None:
-            watch_error(step * _combine(tableau.error, [*slopes, slope]), state, slope, end)
+        if watch is not None:
+            slopes.append(slope)
+            middle = before + step * _combine(tableau.middle, slopes)
+            error = step * _combine(tableau.error, slopes)
+            watch(Step(start, end, middle, state, slope, error))
     return state
 
 
-def clean_leg(excess: Field, state: Tensor, log_snr: float, direction: int) -> Tensor:
-    """Cross between the data and the first noised level by the midpoint rule.
+class CleanLeg(NamedTuple):
+    """The way between the data and the first noised level: OU time, and the level halfway."""
 
-    Parameters
-    ----------
-    excess : callable (state, log_snr) -> slope
-        Minus the rate of change of the state in Ornstein-Uhlenbeck time.
-    state : Tensor of shape (n, k)
-    log_snr : float
-        Where the leg ends, or starts.
-    direction : {1, -1}
-        1 towards the data, -1 away from them.
-    """
-    time = math.log1p(math.exp(-log_snr)) / 2
-    middle = state.new_tensor(-math.log(math.expm1(time)))
-    half = state + direction * time / 2 * excess(state, middle)
-    return state + direction * time * excess(half, middle)
+    time: float
+    middle: float
+
+    @classmethod
+    def to(cls, log_snr: float) -> CleanLeg:
+        """The leg that ends at this log-SNR."""
+        time = math.log1p(math.exp(-log_snr)) / 2
+        return cls(time, -math.log(math.expm1(time)))
+
+    def cross(self, excess: Field, state: Tensor, direction: int) -> tuple[Tensor, Tensor]:
+        """The state at the other end by the midpoint rule, and the state halfway.
+
+        Parameters
+        ----------
+        excess : callable (state, log_snr) -> slope
+            Minus the rate of change of the state in Ornstein-Uhlenbeck time.
+        state : Tensor of shape (n, k)
+        direction : {1, -1}
+            1 towards the data, -1 away from them.
+        """
+        middle = state.new_tensor(self.middle)
+        half = state + direction * self.time / 2 * excess(state, middle)
+        return state + direction * self.time * excess(half, middle), half
 
 
 def noise_rate(log_snr: Tensor) -> Tensor:
@@ -169,8 +208,8 @@ def sample(
     x = integrate(
         flow,
         start,
-        levels.grid(n_steps, start),
+        SolverLevels(levels.low, levels.high).grid(n_steps, start),
         EULER if stochastic else DORMAND_PRINCE,
         after_step=refresh if stochastic else None,
     )
-    return clean_leg(excess, x, levels.high, 1)
+    return CleanLeg.to(levels.high).cross(excess, x, 1)[0]

@@ -199,7 +199,8 @@ def test_callback_sees_a_task_for_every_epoch(X, fitted):
     assert recorder.events == ["setup", "teardown"]
     assert len(recorder.scores) == density.n_epochs_ == 4
     np.testing.assert_array_equal(density.score_samples(X), fitted.score_samples(X))
-    assert recorder.scores[-1] == pytest.approx(density.score(X))
+    # The steps of the ODE are chosen after the last epoch.
+    assert recorder.scores[-1] == pytest.approx(density.score(X), abs=density.tolerance)
     assert recorder.scores[-1] >= recorder.scores[0]
 
 

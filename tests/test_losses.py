@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sklearn_dsm import DSM
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel
+from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SolverLevels
 from sklearn_dsm.likelihood import hermite_nodes, identity_log_density, sobol_nodes
 from sklearn_dsm.losses import LOSSES, HeldOutBound, resolve_loss
 from sklearn_dsm.networks import ScoreNetwork
@@ -103,13 +103,16 @@ def test_stratified_levels_lie_one_in_each_equally_likely_cell(levels, generator
         assert (log_snr <= edges[1:]).all()
 
 
-@every_law
-def test_the_grid_has_equally_likely_cells_between_the_ends(levels):
-    grid = levels.grid(10, tensor(0.0))
-    assert grid[0] == levels.low
-    assert grid[-1] == levels.high
-    expected = levels.quantile(torch.linspace(0, 1, 11, dtype=torch.float64))
-    torch.testing.assert_close(grid, expected, rtol=1e-9, atol=1e-9)
+def test_solver_levels_run_between_their_ends_at_the_pace_of_their_slope():
+    levels = SolverLevels(-12.0, 11.0)
+    u = torch.linspace(0, 1, 201, dtype=torch.float64)
+    log_snr = levels.at(u)
+    torch.testing.assert_close(log_snr[[0, -1]], tensor([levels.low, levels.high]))
+    difference = (levels.at(u + 1e-6) - levels.at(u - 1e-6)) / 2e-6
+    torch.testing.assert_close(levels.slope(u), difference, rtol=1e-7, atol=0)
+    torch.testing.assert_close(levels.grid(200, u), log_snr)
+    # Steps are small where a log-density is decided.
+    assert log_snr.diff().argmin() in range(100, 140)
 
 
 @every_law

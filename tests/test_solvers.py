@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sklearn_dsm import VE, VP
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel
+from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SolverLevels
 from sklearn_dsm.scores import GaussianScore, KernelScore
-from sklearn_dsm.solvers import DORMAND_PRINCE, EULER, clean_leg, integrate, sample
+from sklearn_dsm.solvers import DORMAND_PRINCE, EULER, CleanLeg, integrate, sample
 
 LEVELS = LogisticLevels(*VP().log_snr_range)
 TABLEAUS = [DORMAND_PRINCE, EULER]
@@ -68,10 +68,27 @@ def test_the_local_error_is_of_fifth_order():
             field,
             start,
             uniform(1, 0.5, 0.5 + size),
-            watch_error=lambda error, *_: seen.append(error.abs().max().log2()),
+            watch=lambda step: seen.append(step.error.abs().max().log2()),
         )
     for coarse, fine in pairwise(seen):
         assert abs(coarse - fine - 5) < 0.4
+
+
+def test_the_state_halfway_is_of_fifth_order():
+    start, sizes = tensor([[1.0], [-0.5]]), [0.4, 0.2, 0.1]
+    errors = []
+    for size in sizes:
+        begin = truth(0.5, start)
+        grid = uniform(1, 0.5, 0.5 + size)
+        exact = truth(0.5 + size / 2, start)
+        integrate(
+            field,
+            begin,
+            grid,
+            watch=lambda step, exact=exact: errors.append((step.middle - exact).abs().max().log2()),
+        )
+    for coarse, fine in pairwise(errors):
+        assert 4.3 < coarse - fine < 5.7
 
 
 def test_the_local_error_is_the_step_less_that_of_the_embedded_method():
@@ -114,7 +131,7 @@ def test_hooks_see_every_step():
         tensor([[1.0]]),
         grid,
         after_step=double,
-        watch_error=lambda error, state, slope, level: seen.append((float(state), float(level))),
+        watch=lambda step: seen.append((float(step.state), float(step.end))),
     )
     assert float(end) == 16.0
     assert after == list(pairwise(grid.tolist()))
@@ -126,7 +143,9 @@ def test_hooks_see_every_step():
 def test_the_clean_leg_takes_the_time_to_the_level(log_snr, direction):
     """log SNR = -log(e^2t - 1)."""
     start = torch.full((1, 1), 2.0, dtype=torch.float64)
-    end = clean_leg(lambda x, _: torch.ones_like(x), 0 * start, log_snr, direction)
+    leg = CleanLeg.to(log_snr)
+    end, half = leg.cross(lambda x, _: torch.ones_like(x), 0 * start, direction)
+    assert float(half) == float(end) / 2
     assert -math.log(math.expm1(2 * abs(float(end)))) == pytest.approx(log_snr, rel=1e-12)
     assert math.copysign(1, float(end)) == direction
 
@@ -267,8 +286,8 @@ def test_the_sampling_flow_inverts_the_likelihood_flow(mixture, n_features):
     def flow(state, log_snr):
         return torch.sigmoid(-log_snr) / 2 * excess(state, log_snr)
 
-    noised = clean_leg(excess, x, LEVELS.high, -1)
-    noised = integrate(flow, noised, LEVELS.grid(128, x).flip(0))
+    noised, _ = CleanLeg.to(LEVELS.high).cross(excess, x, -1)
+    noised = integrate(flow, noised, SolverLevels(LEVELS.low, LEVELS.high).grid(128, x).flip(0))
     torch.testing.assert_close(sample(data.model, noised, LEVELS, 128), x, rtol=0, atol=1e-5)
 
 

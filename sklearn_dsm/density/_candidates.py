@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 
 from .._training import TrainingRecord
+from ..likelihood import SolverPlan
 
 
 class Candidate(NamedTuple):
@@ -18,6 +19,7 @@ class Candidate(NamedTuple):
     reference_value: float
     value: float
     weights: dict[str, np.ndarray]
+    plan: SolverPlan = SolverPlan()
 
 
 class Split:

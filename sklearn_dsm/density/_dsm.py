@@ -20,6 +20,7 @@ from .._random import seed_from, torch_generator
 from .._training import TrainingRecord, TrainingSettings, train
 from .._validation import check_rows, check_weight, resolve_device
 from ..levels import LogisticLevels
+from ..likelihood import SolverPlan
 from ..losses import ScoreLoss, resolve_loss
 from ..networks import ScoreNetwork
 from ..processes import NoiseProcess, resolve_process
@@ -32,8 +33,13 @@ from ._latent import LatentMap, fit_latent_map
 from ._reference import as_score, choose_mixture, standard_gaussian, transformed
 
 MIN_TRAIN_ROWS = 10
-# Held-out rows on which a network's log-density is compared with its reference's.
+# Held-out rows on which a network's log-density is compared with its reference's, and those
+# on which the steps of the ODE are chosen.
 MAX_SCORED_ROWS = 500
+MAX_CALIBRATION_ROWS = 96
+# Below this tolerance the network is evaluated in float64, as one is that gives the whole
+# score: rounding grows with the distance of a row, a correction's is bounded.
+FLOAT32_TOLERANCE = 1e-4
 MAP_CHUNK_ROWS = 2**14
 # White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
 GAUSSIAN_LOG_SNR = -12.0
@@ -41,7 +47,7 @@ GAUSSIAN_LOG_SNR = -12.0
 # units, none of them fast, and half of them dropped at each step.
 FEW_ROWS_PER_COLUMN = 150
 SMALL_NETWORK = {"hidden_layer_sizes": (128, 128), "sine_share": 0.0, "dropout": 0.5}
-LARGE_NETWORK = {"hidden_layer_sizes": (256, 256), "sine_share": 0.5, "dropout": 0.0}
+LARGE_NETWORK = {"hidden_layer_sizes": (128, 128, 128, 128), "sine_share": 0.5, "dropout": 0.0}
 
 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
@@ -76,8 +82,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         which then means "standardize". None: the network gives the whole score, and there
         is nothing to fall back on.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
-        Width of each hidden layer. Two layers have the fastest exact divergence.
-    max_epochs : int, default=60
+        Width of each hidden layer. "auto": four layers of 128 units, or two for a table
+        with few rows a column. Two layers have an exact divergence at the cost of one matrix
+        product; deeper ones fit better, and their divergence costs a product a column.
+    max_epochs : int, default=150
         Most passes over the rows; a pass has at least 32 batches, so small tables are
         passed over several times, with fresh noise, in one epoch.
     max_fit_time : float or None, default=None
@@ -117,6 +125,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     process_ : NoiseProcess
     network_ : dict
         Layer sizes and the other options of the network.
+    solver_ : dict
+        How finely the ODE is solved: "n_steps" to begin with and the "error_growth" by which
+        local errors are read, both chosen on held-out rows for "tolerance".
     n_epochs_ : int
     loss_curve_ : list of float
         Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
@@ -178,7 +189,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         marginals="auto",
         reference="auto",
         hidden_layer_sizes="auto",
-        max_epochs=60,
+        max_epochs=150,
         max_fit_time=None,
         batch_size=512,
         learning_rate=2e-3,
@@ -247,6 +258,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         latent = fit_latent_map(X, weight, held_out, self._resolved_marginals())
         self.latent_map_ = latent.to_arrays()
         self.network_ = self._network_options(*X.shape)
+        self.solver_ = self._solver_state(SolverPlan())
         split = Split(*latent.forward(X), weight, held_out)
         epochs = EpochTasks(self, X, weight)
 
@@ -440,10 +452,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if weights is None:
             return [alone]
         density = self._latent_density(weights)
+        if self.likelihood == "ode":
+            density = density.calibrated(split.held_out[0][:MAX_CALIBRATION_ROWS])
         rows = slice(MAX_SCORED_ROWS)
         reference = split.score(alone.reference.score_samples, rows)
         network = split.score(lambda Z: density.log_density(Z)[0], rows)
-        corrected = alone._replace(value=alone.value + network - reference, weights=weights)
+        value = alone.value + network - reference
+        corrected = alone._replace(value=value, weights=weights, plan=density.plan)
         return [corrected] if self.reference is None else [alone, corrected]
 
     def _keep(self, candidate):
@@ -451,6 +466,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         record = candidate.record
         self.reference_ = candidate.reference
         self.weights_: dict[str, np.ndarray] = candidate.weights
+        self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve
         self.validation_scores_ = [candidate.reference_value + gain for gain in record.gains]
@@ -484,6 +500,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         weights = self.weights_ if weights is None else weights
         device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
         model = self._score_model(weights).double().to(device).eval()
+        if model.residual and self.tolerance >= FLOAT32_TOLERANCE:
+            model.network.float()
         mixture_numbers = self.reference_.means_.size
         return LatentDensity(
             model=model if weights else model.reference,
@@ -494,4 +512,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             likelihood=self.likelihood,
             tolerance=self.tolerance,
             device=device,
+            plan=self._solver_plan(),
         )
+
+    def _solver_state(self, plan):
+        return plan._asdict() | {"tolerance": self.tolerance}
+
+    def _solver_plan(self):
+        """The fitted plan of the ODE, made finer where the tolerance was lowered since."""
+        plan = SolverPlan(self.solver_["n_steps"], self.solver_["error_growth"])
+        return plan.for_tolerance(self.tolerance, self.solver_["tolerance"])

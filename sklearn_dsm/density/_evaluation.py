@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,15 +12,24 @@ from torch import Tensor
 
 from .._random import torch_generator
 from ..levels import LogisticLevels, NoiseLevel
-from ..likelihood import IdentityNodes, identity_log_density, ode_log_density, sobol_nodes
+from ..likelihood import (
+    IdentityNodes,
+    SolverPlan,
+    calibrated_plan,
+    identity_log_density,
+    ode_log_density,
+    sobol_nodes,
+)
+from ..networks import ROW_BLOCK
 from ..scores import ExactScore, ScoreModel
 from ..solvers import sample
 
-# Numbers a chunk of rows may put into one layer: 8 MiB of float64.
-CHUNK_NUMBERS = 2**20
+# Numbers a chunk of rows may put into one layer: half a MiB of float32, which a cache holds.
+CHUNK_NUMBERS = 2**17
 # A gradient keeps the whole solution in memory.
 GRADIENT_CHUNK_NUMBERS = 2**15
 IDENTITY_LEVELS, IDENTITY_NOISE = 24, 32
+DEFAULT_PLAN = SolverPlan()
 SAMPLE_STEPS = {"ode": 24, "sde": 200}
 
 
@@ -36,17 +45,18 @@ class LatentDensity:
     Attributes
     ----------
     model : ScoreModel
-        On ``device``, in float64.
+        On ``device``, in float64; its network perhaps in float32.
     reference : ExactScore
         Its law ends the ODE and controls the identity. The model may be the reference
         itself, and is then evaluated in closed form.
     levels : LogisticLevels
     n_features : int
     numbers_per_row : int
-        Width of the widest layer, which sizes the chunks.
+        Numbers that a row puts into the widest layer, which sizes the chunks.
     likelihood : {"ode", "identity"}
     tolerance : float
     device : torch.device
+    plan : SolverPlan
     """
 
     model: ScoreModel
@@ -57,16 +67,30 @@ class LatentDensity:
     likelihood: str
     tolerance: float
     device: torch.device
+    plan: SolverPlan = DEFAULT_PLAN
 
+    def calibrated(self, Z: np.ndarray) -> LatentDensity:
+        """The same with a plan for the ODE that was measured on these rows."""
+        plan = calibrated_plan(
+            self.model,
+            self.reference,
+            self._tensor(Z),
+            self.levels,
+            self.tolerance,
+            self._chunk_size(CHUNK_NUMBERS),
+        )
+        return replace(self, plan=plan)
+
+    @torch.no_grad()
     def log_density(self, Z: np.ndarray) -> tuple[np.ndarray, int]:
         """Log-densities (n,), and how many of them missed the tolerance."""
-        values, n_missed = np.empty(len(Z)), 0
+        if self._solves:
+            value, n_missed = self._log_density(self._tensor(Z))
+            return value.cpu().numpy(), n_missed
+        values = np.empty(len(Z))
         for part in chunks(len(Z), self._chunk_size(CHUNK_NUMBERS)):
-            with torch.no_grad():
-                value, missed = self._log_density(self._tensor(Z[part]))
-            values[part] = value.cpu().numpy()
-            n_missed += int(missed)
-        return values, n_missed
+            values[part] = self._log_density(self._tensor(Z[part]))[0].cpu().numpy()
+        return values, 0
 
     def gradient(self, Z: np.ndarray) -> np.ndarray:
         """Gradients (n, d) of :meth:`log_density`."""
@@ -112,10 +136,23 @@ class LatentDensity:
     def _log_density(self, z: Tensor) -> tuple[Tensor, int]:
         if self.model is self.reference:
             return self.reference.log_density(z, self._clean_level()), 0
-        if self.likelihood == "identity":
+        if not self._solves:
             return identity_log_density(self.model, self.reference, z, self._nodes), 0
-        result = ode_log_density(self.model, self.reference, z, self.levels, self.tolerance)
+        result = ode_log_density(
+            self.model,
+            self.reference,
+            z,
+            self.levels,
+            self.tolerance,
+            self.plan,
+            self._chunk_size(CHUNK_NUMBERS),
+        )
         return result.value, int((~result.converged).sum())
+
+    @property
+    def _solves(self) -> bool:
+        """Whether a log-density is the solution of the ODE."""
+        return self.likelihood == "ode" and self.model is not self.reference
 
     @cached_property
     def _nodes(self) -> IdentityNodes:
@@ -129,7 +166,8 @@ class LatentDensity:
 
     def _chunk_size(self, numbers: int) -> int:
         noise = IDENTITY_NOISE if self.likelihood == "identity" else 1
-        return max(1, numbers // (self.numbers_per_row * noise))
+        rows = numbers // (self.numbers_per_row * noise)
+        return max(ROW_BLOCK, rows - rows % ROW_BLOCK)
 
     def _tensor(self, Z: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(Z)).to(self.device)

@@ -1,0 +1,278 @@
+"""What the records of the density benchmark say: a text table for each data set, and a summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from _rivals import FAST, FLOW, METHODS, OURS
+
+# A difference counts where it is larger than this many of its standard errors.
+N_ERRORS = 2.0
+# In the order of the report.
+NAMES = (OURS, FAST, *(name for name in METHODS if name != OURS))
+COLUMNS = (
+    f"  {'method':<27}{'log-density':>13}{'s.e.':>9}{'minus ours':>12}{'s.e.':>9}{'fit s':>8}"
+    f"{'rows/s':>11}{'fit MiB':>9}{'peak MiB':>9}{'KL':>9}{'s.e.':>8}{'mass':>8}"
+    "  settings of the first seed"
+)
+
+
+class Figure(NamedTuple):
+    """A mean over seeds and its standard error; a single seed has its own error."""
+
+    mean: float
+    error: float
+
+    @classmethod
+    def over_seeds(cls, pairs: list[tuple[float, float]]) -> Figure:
+        """The larger of what the rows' errors and what the spread of the seeds imply."""
+        means, errors = np.array(pairs).T
+        within = np.sqrt((errors**2).sum()) / len(errors)
+        between = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else 0.0
+        return cls(float(means.mean()), float(max(within, between)))
+
+
+class Verdict(NamedTuple):
+    """How our estimator does on a table against one competitor: what that has over ours."""
+
+    table: str
+    rival: str
+    difference: Figure
+
+    @property
+    def word(self) -> str:
+        if abs(self.difference.mean) <= N_ERRORS * self.difference.error:
+            return "ties"
+        return "loses" if self.difference.mean > 0 else "wins"
+
+
+class Results:
+    """The records of one budget, by table and method."""
+
+    def __init__(self, head: dict, records: list[dict]):
+        options = head["options"]
+        self.head, self.tables = head, options["tables"]
+        self.records = [r for r in records if r["budget"] == options["budget"]]
+
+    def of(self, table: str, method: str | None = None) -> list[dict]:
+        return [
+            record
+            for record in self.records
+            if record["table"] == table and method in (None, record["method"])
+        ]
+
+    def figure(self, table: str, method: str, name: str, error: str) -> Figure | None:
+        """A figure over the seeds; None where one of them has none."""
+        records = self.of(table, method)
+        if not records or any(record.get(name) is None for record in records):
+            return None
+        return Figure.over_seeds([(record[name], record[error]) for record in records])
+
+    def mean(self, table: str, method: str, name: str) -> float | None:
+        values = [r[name] for r in self.of(table, method) if r.get(name) is not None]
+        return float(np.mean(values)) if values else None
+
+    def has_no_mean(self, table: str, method: str) -> bool:
+        """Whether a fit that ended well gives a row no finite log-density."""
+        return any(record.get("n_not_finite") for record in self.of(table, method))
+
+    def difference(self, table: str, method: str) -> Figure | None:
+        return self.figure(table, method, "difference", "difference_error")
+
+    def divergence(self, table: str, method: str) -> Figure | None:
+        return self.figure(table, method, "divergence", "divergence_error")
+
+    def verdicts(self, table: str) -> list[Verdict]:
+        """Against every competitor with a result, the best of them first."""
+        rivals = ((name, self.difference(table, name)) for name in NAMES[2:])
+        found = [Verdict(table, name, figure) for name, figure in rivals if figure is not None]
+        return sorted(found, key=lambda verdict: -verdict.difference.mean)
+
+
+def add_differences(records: list[dict], folder: Path) -> None:
+    """Put each record's paired difference to ours into it, where both have kept their rows."""
+    ours = {fit_key(record): record for record in records if record["method"] == OURS}
+    for record in records:
+        own = kept_rows(record, folder)
+        base = kept_rows(ours.get(fit_key(record), {}), folder)
+        if record["method"] == OURS or own is None or base is None:
+            continue
+        difference = own - base
+        record["difference"] = float(difference.mean())
+        record["difference_error"] = float(difference.std(ddof=1) / np.sqrt(len(own)))
+
+
+def fit_key(record: dict) -> tuple:
+    return record["table"], record["seed"], record["budget"]
+
+
+def kept_rows(record: dict, folder: Path) -> np.ndarray | None:
+    """The log-densities of a record's rows; None where one is not finite or none are kept."""
+    path = folder / record.get("rows", "")
+    if record.get("log_density") is None or not path.is_file():
+        return None
+    return np.load(path)["log_density"]
+
+
+def write_report(head: dict, records: list[dict], path: Path) -> None:
+    """Write the report and print it."""
+    text = "\n".join(report_lines(Results(head, records))) + "\n"
+    path.write_text(text)
+    print(text)
+
+
+def report_lines(results: Results):
+    options = results.head["options"]
+    yield (
+        f"Held-out log-density in nats a row and units of the input, {options['budget']:g} s of "
+        f"fit, {options['seeds']} split(s)"
+    )
+    yield f"{results.head['machine']}; {results.head['threads']} threads in every fit"
+    yield (
+        "s.e.: standard error over the held-out rows, paired where it is of a difference; MiB: "
+        "peak memory above what was held before the fit, at the end of the fit and of scoring"
+    )
+    for table in results.tables:
+        yield ""
+        yield from table_lines(results, table)
+    yield ""
+    yield from summary_lines(results)
+
+
+def table_lines(results: Results, table: str):
+    records = results.of(table)
+    shapes = [record for record in records if "n_train" in record]
+    if not shapes:
+        reasons = sorted({f"{r['status']}: {r['message']}" for r in records}) or ["not run"]
+        yield f"{table}: {'; '.join(reasons)}"
+        return
+    n_train, n_test, d = (shapes[0][key] for key in ("n_train", "n_test", "d"))
+    note = f"; {shapes[0]['table_note']}" if shapes[0].get("table_note") else ""
+    yield f"{table}: {n_train} rows to fit, {n_test} to test, {d} columns{note}"
+    yield COLUMNS
+    for method in NAMES:
+        yield from method_lines(results, table, method)
+
+
+def method_lines(results: Results, table: str, method: str):
+    records = results.of(table, method)
+    good = [record for record in records if record["status"] == "ok"]
+    if good:
+        yield figures_line(results, table, method)
+    for record in records:
+        if record["status"] != "ok":
+            message = f"{record['status']}, seed {record['seed']}: {record['message']}"
+            yield f"  {method:<27} {' '.join(message.split())[:150]}"
+    lost = sum(record["n_not_finite"] for record in good)
+    if lost:
+        others = results.mean(table, method, "finite_log_density")
+        rest = "" if others is None else f"; the mean of the others is {others:.4f}"
+        yield f"  {'':<27} {lost} of its log-densities are not finite{rest}"
+
+
+def figures_line(results: Results, table: str, method: str) -> str:
+    value = results.figure(table, method, "log_density", "standard_error")
+    difference = results.difference(table, method)
+    divergence = results.divergence(table, method)
+    return (
+        f"  {method:<27}"
+        + pair(value, 13, 9)
+        + pair(difference, 12, 9)
+        + cell(results.mean(table, method, "fit_seconds"), 8, ".1f")
+        + cell(results.mean(table, method, "rows_per_second"), 11, ",.0f")
+        + cell(results.mean(table, method, "fit_mebibytes"), 9, ".0f")
+        + cell(results.mean(table, method, "peak_mebibytes"), 9, ".0f")
+        + pair(divergence, 9, 8)
+        + cell(results.mean(table, method, "mass"), 8, ".4f")
+        + f"  {results.of(table, method)[0].get('note', '')}"
+    )
+
+
+def cell(value: float | None, width: int, form: str) -> str:
+    return f"{'-' if value is None else format(value, form):>{width}}"
+
+
+def pair(figure: Figure | None, width: int, error_width: int) -> str:
+    mean, error = (None, None) if figure is None else figure
+    return cell(mean, width, ".4f") + cell(error, error_width, ".4f")
+
+
+def summary_lines(results: Results):
+    yield f"Summary: a difference counts where it is beyond {N_ERRORS:g} standard errors"
+    against_best = []
+    for table in results.tables:
+        verdicts = results.verdicts(table)
+        yield f"  {table}: {verdict_text(results, table, verdicts)}"
+        against_best += verdicts[:1]
+    yield f"{OURS} against the best competitor of each table: {counts(against_best)}"
+    for name in NAMES[2:]:
+        own = [v for table in results.tables for v in results.verdicts(table) if v.rival == name]
+        lost = [table for table in results.tables if results.has_no_mean(table, name)]
+        without = f"; it has no finite mean on {', '.join(lost)}" if lost else ""
+        if own or lost:
+            yield f"  against {name}: {counts(own)}{without}"
+    yield from fast_lines(results)
+    yield from divergence_lines(results)
+    yield from speed_lines(results)
+
+
+def verdict_text(results: Results, table: str, verdicts: list[Verdict]) -> str:
+    ours = results.figure(table, OURS, "log_density", "standard_error")
+    if ours is None:
+        return f"{OURS} has no finite mean" if results.has_no_mean(table, OURS) else "no result"
+    if not verdicts:
+        return f"best {OURS}, no competitor has a result"
+    best = verdicts[0]
+    mean, error = best.difference
+    winner = OURS if mean < 0 else best.rival
+    against = {"wins": "wins over", "ties": "ties with", "loses": "loses to"}[best.word]
+    return f"best {winner}; {OURS} {against} {best.rival}, {-mean:+.4f} nats (s.e. {error:.4f})"
+
+
+def counts(verdicts: list[Verdict]) -> str:
+    words = Counter(verdict.word for verdict in verdicts)
+    return f"wins {words['wins']}, ties {words['ties']}, loses {words['loses']} of {len(verdicts)}"
+
+
+def fast_lines(results: Results):
+    """What the fast likelihood loses or gains against the exact one of the same fit."""
+    found = [figure.mean for t in results.tables if (figure := results.difference(t, FAST))]
+    if found:
+        yield (
+            f"{FAST} minus {OURS}, nats: median {median(found):+.4f}, from {min(found):+.4f} "
+            f"to {max(found):+.4f}"
+        )
+
+
+def divergence_lines(results: Results):
+    """Distances from the truth: ours, and the smallest of the competitors'."""
+    for table in results.tables:
+        ours = results.divergence(table, OURS)
+        rivals = {name: results.divergence(table, name) for name in NAMES[2:]}
+        known = {name: figure.mean for name, figure in rivals.items() if figure is not None}
+        if ours is None or not known:
+            continue
+        best = min(known, key=known.__getitem__)
+        yield (
+            f"KL(truth || model) on {table}: {OURS} {ours.mean:.4f}, {best} {known[best]:.4f}, "
+            f"ratio {ours.mean / known[best]:.2f}"
+        )
+
+
+def speed_lines(results: Results):
+    for name in (OURS, FAST):
+        speeds = [
+            (results.mean(table, name, "rows_per_second"), other)
+            for table in results.tables
+            if (other := results.mean(table, FLOW, "rows_per_second"))
+        ]
+        ratios = [own / other for own, other in speeds if own]
+        if ratios:
+            yield (
+                f"Rows scored a second, {name} over {FLOW}: median {median(ratios):.3f}, from "
+                f"{min(ratios):.3f} to {max(ratios):.3f} ({len(ratios)} tables)"
+            )

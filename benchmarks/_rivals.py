@@ -1,0 +1,48 @@
+"""The methods of the density benchmark: this package's and its competitors'.
+
+A method takes rows, a budget in seconds and a seed, and gives an object that has
+``score_samples``. Every one chooses its settings by rows that it holds out of those given.
+A ``note`` of the object, where it has one, says which settings those are, and where the
+budget cut it short.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Fit = Callable[[np.ndarray, float, int], Any]
+
+
+class Method(NamedTuple):
+    """The function that fits, as "module:function", and the package it needs beyond our own."""
+
+    function: str
+    needs: str = "sklearn"
+
+    @property
+    def installed(self) -> bool:
+        return find_spec(self.needs) is not None
+
+    def load(self) -> Fit:
+        module, name = self.function.split(":")
+        return getattr(importlib.import_module(module), name)
+
+
+OURS = "DSMDensityEstimator"
+FAST = "DSM, likelihood='fast'"
+FLOW = "NSF"
+METHODS = {
+    OURS: Method("_ours:score_matching"),
+    "KernelDensity": Method("_kernels:kernel_density"),
+    "GaussianMixture": Method("_mixtures:gaussian_mixture"),
+    "BayesianGaussianMixture": Method("_mixtures:bayesian_mixture"),
+    FLOW: Method("_flows:spline_flow", "zuko"),
+    "MAF": Method("_flows:affine_flow", "zuko"),
+    "NSF, gaussianised columns": Method("_flows:spline_flow_of_normal_columns", "zuko"),
+    "VineDensity": Method("_vines:vine", "pyvinecopulib"),
+}

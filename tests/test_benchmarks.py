@@ -1,0 +1,268 @@
+"""The density benchmark: its laws, tables and column maps, and a run from end to end."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal, norm
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SMOKE_METHODS = ("DSMDensityEstimator", "KernelDensity", "GaussianMixture")
+SMOKE_METHODS += ("NSF",) if find_spec("zuko") else ()
+SMOKE_TABLES = ("wine+noise", "two_moons_300")
+
+
+@pytest.fixture(scope="module")
+def room():
+    """name -> module of the benchmarks' folder, which is no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def laws(room):
+    return room("_laws")
+
+
+@pytest.fixture(scope="module")
+def tables(room):
+    return room("_tables")
+
+
+def midpoints(low, high, n):
+    step = (high - low) / n
+    return low + step * (np.arange(n) + 0.5), step
+
+
+def grid(first, second):
+    return np.stack(np.meshgrid(first, second, indexing="ij"), -1).reshape(-1, 2)
+
+
+def entropy_by_quadrature(law, low, high, n):
+    """Total mass and entropy of a law of two columns."""
+    (first, a), (second, b) = (midpoints(low, high, n) for _ in range(2))
+    log_density = law.log_density(grid(first, second))
+    density = np.exp(log_density) * a * b
+    weighted = np.where(density > 0, density * np.maximum(log_density, -700), 0)
+    return density.sum(), -weighted.sum()
+
+
+def in_errors(values, expected):
+    """Distance of a mean from what is expected, in standard errors."""
+    return abs(values.mean() - expected) / (values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def test_two_moons_has_mass_one_and_its_draws_have_its_entropy(laws):
+    law = laws.TwoMoons()
+    mass, entropy = entropy_by_quadrature(law, -1.8, 2.8, 130)
+    assert mass == pytest.approx(1, abs=1e-6)
+    X = law.draw(4000, np.random.default_rng(0))
+    assert in_errors(law.log_density(X), -entropy) < 4
+
+
+def test_checkerboard_has_mass_one_and_one_density(laws):
+    law = laws.Checkerboard()
+    mass, entropy = entropy_by_quadrature(law, -5, 5, 100)
+    assert mass == pytest.approx(1)
+    assert entropy == pytest.approx(np.log(32))
+    X = law.draw(2000, np.random.default_rng(0))
+    np.testing.assert_allclose(law.log_density(X), -np.log(32))
+    squares = np.unique(np.floor(X / 2), axis=0, return_counts=True)[1]
+    assert len(squares) == 8
+    assert squares.min() > 180
+
+
+def test_funnel_is_a_product_of_normals_and_its_draws_have_its_entropy(laws):
+    law = laws.Funnel(10)
+    X = law.draw(20_000, np.random.default_rng(0))
+    expected = norm(0, 3).logpdf(X[:, 0])
+    expected += norm(0, np.exp(X[:, :1] / 2)).logpdf(X[:, 1:]).sum(1)
+    np.testing.assert_allclose(law.log_density(X), expected)
+    assert in_errors(law.log_density(X), -law.entropy()) < 4
+
+
+def test_mixture_agrees_with_scipy_and_its_posteriors_are_calibrated(laws):
+    law = laws.Mixture(n_features=8, n_components=5)
+    X, component = law.draw_labelled(5000, np.random.default_rng(0))
+    parts = [
+        multivariate_normal(mean, root @ root.T).pdf(X)
+        for mean, root in zip(law.means, law.roots, strict=True)
+    ]
+    np.testing.assert_allclose(law.log_density(X), np.log(np.mean(parts, axis=0)))
+    posterior = np.exp(law.log_joint(X) - law.log_density(X)[:, None])
+    own = posterior[np.arange(len(X)), component]
+    assert in_errors(own - (posterior**2).sum(1), 0) < 4
+
+
+def test_mixture_of_fifty_columns_overlaps_a_little(laws):
+    law = laws.Mixture()
+    X, component = law.draw_labelled(4000, np.random.default_rng(0))
+    mistaken = (law.log_joint(X).argmax(1) != component).mean()
+    assert 0.01 < mistaken < 0.05
+
+
+def test_a_law_gives_other_rows_to_test_than_to_fit(tables):
+    table = tables.load("two_moons_300", Path("unused"), seed=0)
+    again = tables.load("two_moons_300", Path("unused"), seed=0)
+    np.testing.assert_array_equal(table.train, again.train)
+    assert not np.isin(table.test, table.train).any()
+    assert np.isfinite(table.truth).all()
+
+
+def test_a_split_parts_the_rows_and_depends_on_the_seed(tables, tmp_path):
+    X = np.arange(400.0).reshape(200, 2)
+    np.savez(tmp_path / "counted.npz", X=X)
+    first, second = (tables.load("counted", tmp_path, seed) for seed in (0, 1))
+    assert first.test.shape == (20, 2)
+    assert not np.array_equal(first.test, second.test)
+    together = np.concatenate([first.train, first.test])
+    np.testing.assert_array_equal(together[np.argsort(together[:, 0])], X)
+
+
+def test_constant_columns_are_dropped_and_told(tables, tmp_path):
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    X[:, 1] = 2.0
+    np.savez(tmp_path / "flat.npz", X=X)
+    table = tables.load("flat", tmp_path, seed=0)
+    assert table.train.shape == (45, 2)
+    assert "1 constant columns dropped" in table.note
+
+
+def test_quantum_noise_stays_within_the_smallest_step(tables):
+    X = np.random.default_rng(0).integers(20, size=(300, 2)) * [0.1, 5.0]
+    added = tables.with_quantum_noise(X) - X
+    assert (added >= 0).all()
+    assert (added.max(0) < [0.1 + 1e-12, 5.0]).all()
+    assert (added.max(0) > [0.09, 4.5]).all()
+
+
+def test_patches_follow_the_published_protocol(tables, tmp_path):
+    grey = np.random.default_rng(0).integers(256, size=(60, 64)).astype(np.uint8)
+    np.savez(tmp_path / "bsds300_patches.npz", train=grey[:40], val=grey[40:50], test=grey[50:])
+    table = tables.load("bsds300_patches", tmp_path, seed=0)
+    assert table.train.shape == (50, 63)
+    assert table.test.shape == (10, 63)
+    expected = grey[50:] / 256.0 - (grey[50:] / 256.0).mean(1, keepdims=True)
+    np.testing.assert_allclose(table.test, expected[:, :-1], atol=1 / 256)
+
+
+@pytest.mark.parametrize("name", ["Standardized", "TailsPulledIn", "Gaussianized"])
+def test_column_maps_give_the_log_of_their_slope(room, name):
+    X = np.random.default_rng(0).standard_t(2, size=(500, 3)) * [1.0, 10.0, 0.1]
+    columns, step = getattr(room("_columns"), name)(X), 1e-6
+    above, below = (columns.forward(X[:50] + sign * step * X.std(0))[0] for sign in (1, -1))
+    slopes = (above - below) / (2 * step * X.std(0))
+    np.testing.assert_allclose(columns.forward(X[:50])[1], np.log(slopes).sum(1), atol=1e-3)
+
+
+def test_pulled_in_tails_stay_within_the_bound(room):
+    X = np.random.default_rng(0).standard_t(2, size=(500, 3))
+    Z = room("_columns").TailsPulledIn(X).forward(X)[0]
+    assert np.abs(Z).max() <= 5 + 1e-9
+
+
+def test_the_mass_of_a_known_law_is_one(room, laws):
+    law = laws.TwoMoons()
+    law.score_samples = law.log_density
+    X = law.draw(300, np.random.default_rng(0))
+    assert room("_density_run").mass(law, X, 90) == pytest.approx(1, abs=1e-3)
+
+
+def record(method, difference, seed=0, **more):
+    """A record as a fit leaves it, with a difference to ours where it is a rival's."""
+    figures = {"log_density": -1.0 + difference, "standard_error": 0.1}
+    figures |= {"difference": difference, "difference_error": 0.1}
+    shape = {"n_train": 90, "n_test": 10, "d": 2, "n_not_finite": 0}
+    state = {"table": "t", "method": method, "seed": seed, "budget": 1.0, "status": "ok"}
+    return state | shape | figures | more
+
+
+@pytest.mark.parametrize(
+    ("difference", "sentence"),
+    [
+        (0.5, "best KernelDensity; DSMDensityEstimator loses to KernelDensity, -0.5000"),
+        (-0.5, "best DSMDensityEstimator; DSMDensityEstimator wins over KernelDensity, +0.5000"),
+        (0.1, "best KernelDensity; DSMDensityEstimator ties with KernelDensity, -0.1000"),
+    ],
+)
+def test_the_summary_names_the_winner(room, difference, sentence):
+    report, options = room("_density_report"), {"tables": ["t"], "budget": 1.0, "seeds": 1}
+    records = [
+        record("DSMDensityEstimator", 0.0),
+        record("KernelDensity", difference),
+        record("GaussianMixture", -1.0),
+    ]
+    head = {"machine": "m", "threads": 1, "options": options}
+    assert sentence in "\n".join(report.report_lines(report.Results(head, records)))
+
+
+def test_the_error_over_seeds_is_the_larger_of_rows_and_spread(room):
+    figure = room("_density_report").Figure
+    assert figure.over_seeds([(1.0, 0.3), (1.0, 0.4)]) == pytest.approx((1.0, 0.25))
+    assert figure.over_seeds([(0.0, 0.1), (2.0, 0.1)]) == pytest.approx((1.0, 1.0))
+
+
+def job(tmp_path, table, method="KernelDensity"):
+    paths = {"data": str(tmp_path), "rows": str(tmp_path / "rows")}
+    fit = {"table": table, "method": method, "seed": 0, "budget": 1.0}
+    return fit | paths | {"started": "now", "mass_points": 20}
+
+
+def test_a_missing_file_and_a_failure_are_recorded(room, tmp_path):
+    density = room("density")
+    (missing,) = density.records_of(job(tmp_path, "absent"))
+    assert missing["status"] == "not found"
+    np.savez(tmp_path / "broken.npz", X=np.full((50, 2), np.inf) * [[1.0, -1.0]])
+    (failed,) = density.records_of(job(tmp_path, "broken"))
+    assert failed["status"] == "failed"
+    assert failed["message"]
+
+
+def run_smoke(folder):
+    command = [sys.executable, str(BENCHMARKS / "density.py"), "--smoke", "--results", str(folder)]
+    command += ["--methods", *SMOKE_METHODS]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+
+
+def check_records(kept):
+    by_fit = {(r["table"], r["method"]): r for r in kept["records"]}
+    for table in SMOKE_TABLES:
+        for method in SMOKE_METHODS:
+            found = by_fit[table, method]
+            assert found["status"] == "ok", found
+            assert np.isfinite(found["log_density"])
+            assert found["fit_mebibytes"] >= 0
+            assert found["rows_per_second"] > 0
+            assert ("difference" in found) == (method != "DSMDensityEstimator")
+            assert ("divergence" in found) == (table == "two_moons_300")
+    assert kept["machine"]
+    assert by_fit["two_moons_300", "KernelDensity"]["mass"] == pytest.approx(1, abs=0.02)
+
+
+def check_report(text):
+    for table in SMOKE_TABLES:
+        assert f"  {table}: best " in text
+    assert "KL(truth || model) on two_moons_300: DSMDensityEstimator" in text
+
+
+# One test: two would each have to wait for a run of their own in two worker processes.
+def test_a_smoke_run_records_reports_draws_and_can_be_resumed(room, tmp_path):
+    run_smoke(tmp_path)
+    kept = json.loads((tmp_path / "density.json").read_text())
+    check_records(kept)
+    check_report((tmp_path / "density.txt").read_text())
+    assert (tmp_path / "density.png").stat().st_size > 10_000
+    options = ["--smoke", "--resume", "--results", str(tmp_path), "--methods", *SMOKE_METHODS]
+    room("density").main(options)
+    assert json.loads((tmp_path / "density.json").read_text())["records"] == kept["records"]
