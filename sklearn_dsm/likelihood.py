@@ -150,8 +150,8 @@ def calibrated_plan(
     """The cheapest plan that is within a tolerance on some rows, measured against fine steps.
 
     For every number of steps the growth of the local errors is what covers the true errors of
-    19 rows in 20, with something to spare. The cheapest number counts the rows that would be integrated again with
-    twice the steps.
+    19 rows in 20, with something to spare. The cheapest number counts the rows that would
+    be integrated again with twice the steps.
     """
 
     def solve(n_steps: int) -> tuple[Tensor, Tensor]:

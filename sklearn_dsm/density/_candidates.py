@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +11,20 @@ from sklearn.mixture import GaussianMixture
 
 from .._training import TrainingRecord
 from ..likelihood import SolverPlan
+
+
+class Clock:
+    """The seconds a fit may take, and those it has left; infinite where there is no limit."""
+
+    def __init__(self, max_fit_time: float | None):
+        self.limited = max_fit_time is not None
+        self.seconds = max_fit_time if max_fit_time is not None else math.inf
+        self.started = time.perf_counter()
+
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self.seconds - (time.perf_counter() - self.started)
 
 
 class Candidate(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 import warnings
 from numbers import Integral, Real
 
@@ -26,7 +26,7 @@ from ..networks import ScoreNetwork
 from ..processes import NoiseProcess, resolve_process
 from ..scores import CorrectedScore
 from ._base import BaseDensity
-from ._candidates import Candidate, Split
+from ._candidates import Candidate, Clock, Split
 from ._epoch_tasks import EpochTasks
 from ._evaluation import LatentDensity, chunks
 from ._latent import LatentMap, fit_latent_map
@@ -41,6 +41,8 @@ MAX_CALIBRATION_ROWS = 96
 # score: rounding grows with the distance of a row, a correction's is bounded.
 FLOAT32_TOLERANCE = 1e-4
 MAP_CHUNK_ROWS = 2**14
+# Share of max_fit_time that training may take up to.
+TRAINING_SHARE = 0.93
 # White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
 GAUSSIAN_LOG_SNR = -12.0
 # Width and options of the network. A table with few rows a column is soon memorised: fewer
@@ -244,7 +246,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         NonFiniteLossError
             Where training diverges.
         """
-        started = time.perf_counter()
+        clock = Clock(self.max_fit_time)
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         weight = check_weight(sample_weight, X)
         X, weight = X[weight > 0], weight[weight > 0]
@@ -265,12 +267,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         candidates: list[Candidate] = []
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            for mixture in self._references(latent, split, random):
+            for mixture in self._references(latent, split, random, clock):
                 value = split.score(mixture.score_samples)
                 if candidates and value <= max(known.value for known in candidates):
                     continue
                 self.reference_, epochs.offset = mixture, value
-                record = self._train(loss, split, device, started, random, epochs)
+                record = self._train(loss, split, device, clock, random, epochs)
                 alone = Candidate(mixture, record, value, value, {})
                 candidates += self._with_and_without_network(alone, split)
                 if record.stop_reason in ("callback", "interrupted"):
@@ -400,7 +402,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
-    def _references(self, latent, split, random):
+    def _references(self, latent, split, random, clock):
         """Mixtures to correct."""
         option, d = self.reference, split.n_features
         if isinstance(option, GaussianMixture):
@@ -414,23 +416,24 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             yield transformed(option, shift, matrix)
         if option in ("auto", "gaussian", None):
             yield standard_gaussian(d)
-        if option in ("auto", "gmm"):
-            yield choose_mixture(split, random)
+        if option == "gmm":
+            yield choose_mixture(split, random, Clock(None))
+        if option == "auto" and clock.left > 0:
+            yield choose_mixture(split, random, clock)
 
-    def _train(self, loss, split, device, started, random, epochs):
+    def _train(self, loss, split, device, clock, random, epochs):
         """Train a network for the current reference; its record, with no weights if it lost."""
         if len(split.train[0]) < MIN_TRAIN_ROWS:
             return TrainingRecord(stop_reason="too_few_rows")
-        time_left = None
-        if self.max_fit_time is not None:
-            time_left = self.max_fit_time - (time.perf_counter() - started)
-            if time_left <= 0:
-                return TrainingRecord(stop_reason="max_fit_time")
+        # What follows training takes time as well.
+        time_left = clock.left - (1 - TRAINING_SHARE) * clock.seconds if clock.limited else math.inf
+        if time_left <= 0:
+            return TrainingRecord(stop_reason="max_fit_time")
         seed = seed_from(random)
         model = self._score_model({}, seed).float().to(device)
         settings = TrainingSettings(
             max_epochs=self.max_epochs,
-            max_fit_time=time_left,
+            max_fit_time=time_left if clock.limited else None,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             n_iter_no_change=self.n_iter_no_change,

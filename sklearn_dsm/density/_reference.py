@@ -53,11 +53,12 @@ def transformed(mixture: GaussianMixture, shift: np.ndarray, matrix: np.ndarray)
     return mixture_from(mixture.weights_, (mixture.means_ - shift) @ matrix, covariances)
 
 
-def choose_mixture(split, random_state: np.random.RandomState) -> GaussianMixture:
+def choose_mixture(split, random_state: np.random.RandomState, clock) -> GaussianMixture:
     """The mixture of the training rows with the best Bayesian information criterion.
 
-    Sizes grow until two in a row bring nothing. Weighted rows are resampled, since
-    scikit-learn's mixtures take no weights; at most ``MAX_ROWS`` rows are used.
+    Sizes grow until two in a row bring nothing or the time is up. Weighted rows are
+    resampled, since scikit-learn's mixtures take no weights; at most ``MAX_ROWS`` rows are
+    used.
     """
     rows, weight = split.train
     n, d = rows.shape
@@ -66,7 +67,7 @@ def choose_mixture(split, random_state: np.random.RandomState) -> GaussianMixtur
     best, n_worse = standard_gaussian(d), 0
     best_criterion = best.bic(rows)
     for size in CANDIDATE_SIZES:
-        if len(rows) < 3 * size or n_worse == 2:
+        if len(rows) < 3 * size or n_worse == 2 or clock.left <= 0:
             break
         mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=random_state)
         with warnings.catch_warnings():
