@@ -7,10 +7,9 @@ import time
 import numpy as np
 import torch
 from _report import Report
-from torch.optim.swa_utils import AveragedModel
 
 from sklearn_dsm._random import torch_generator
-from sklearn_dsm._training import TrainingSettings, _Averaging, train
+from sklearn_dsm._training import TrainingSettings, WeightAverage, half_precision, train
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import DSM
 from sklearn_dsm.networks import ScoreNetwork
@@ -29,15 +28,17 @@ def bare_loop(rows, weight, width):
     """Shuffle, noise, step and average, with nothing around it."""
     model, loss, generator = fresh_model(width), DSM(), torch_generator(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0, fused=True)
-    averaged = AveragedModel(model, multi_avg_fn=_Averaging._update)
+    average = WeightAverage(model)
     for _ in range(EPOCHS):
         order = torch.randperm(N_ROWS, generator=generator)
         for start in range(0, N_ROWS, BATCH):
             index = order[start : start + BATCH]
             optimizer.zero_grad()
-            loss(model, rows[index], weight[index], LEVELS, generator).backward()
+            with half_precision(rows.device):
+                value = loss(model, rows[index], weight[index], LEVELS, generator)
+            value.backward()
             optimizer.step()
-            averaged.update_parameters(model)
+            average.update(model)
 
 
 def through_skorch(rows, weight, width):

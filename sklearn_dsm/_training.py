@@ -23,6 +23,8 @@ from .networks import band_weights
 from .scores import CorrectedScore
 
 WARM_UP_STEPS = 50
+# Epochs in which a fit ends where the held-out rows gain no more: at least, and as a share.
+MIN_LAST_EPOCHS, LAST_EPOCHS_SHARE = 8, 0.3
 EMA_DECAY = 0.995
 MAX_GAIN = 1.5
 # Nats per row; less is no reason to go on.
@@ -180,37 +182,57 @@ class _ScoreNet(NeuralNet):
         self.history.record(prefix + "_loss", total.item() / len(iterator))
 
 
-class _Averaging(Callback):
-    """An exponential moving average of the weights, short at first."""
+class WeightAverage:
+    """A module whose weights are an exponential moving average, short at first."""
 
-    def initialize(self):
-        self.model, self.n_averaged = None, 0
-        return self
+    def __init__(self, module: nn.Module):
+        self.module, self.n_updates = copy.deepcopy(module), 0
 
     @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Count the module's present weights."""
+        n = self.n_updates = self.n_updates + 1
+        averages, weights = list(self.module.parameters()), list(module.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - min(EMA_DECAY, n / (9 + n)))
+
+
+class _Averaging(Callback):
+    """Averages the weights after every step."""
+
+    def initialize(self):
+        self.average = None
+        return self
+
     def on_batch_end(self, net, **kwargs):
-        if self.model is None:
-            self.model = copy.deepcopy(net.module_)
-        n = self.n_averaged = self.n_averaged + 1
-        decay = min(EMA_DECAY, n / (9 + n))
-        torch._foreach_lerp_(
-            list(self.model.parameters()), list(net.module_.parameters()), 1 - decay
-        )
+        if self.average is None:
+            self.average = WeightAverage(net.module_)
+        self.average.update(net.module_)
 
 
 class _Schedule(Callback):
-    """A linear warm-up, then a cosine to zero over the epochs or the time, whichever ends first."""
+    """A linear warm-up, then a cosine to zero over the epochs or the time, whichever ends first.
+
+    Where the held-out rows stop gaining before that, :meth:`end_early` brings the rate down in
+    a few epochs: weights that a large rate still shakes gain from a small one.
+    """
 
     def __init__(self, settings: TrainingSettings):
         self.settings = settings
 
     def on_train_begin(self, net, **kwargs):
         self.n_steps, self.started = 0, time.perf_counter()
+        self.first_last_epochs: tuple[int, int] | None = None
+
+    def end_early(self, epoch: int) -> None:
+        """Take the rate to zero in the epochs after this one."""
+        length = max(MIN_LAST_EPOCHS, round(LAST_EPOCHS_SHARE * epoch))
+        self.first_last_epochs = epoch, epoch + length
 
     def on_batch_begin(self, net, training=False, **kwargs):
         settings = self.settings
         # The history already counts the epoch that runs.
-        progress = (len(net.history) - 1) / settings.max_epochs
+        epoch = len(net.history) - 1
+        progress = epoch / settings.max_epochs
         if settings.max_fit_time is not None:
             elapsed = (time.perf_counter() - self.started) / settings.max_fit_time
             if elapsed >= 1:
@@ -219,6 +241,9 @@ class _Schedule(Callback):
         self.n_steps += 1
         rate = settings.learning_rate * min(1.0, self.n_steps / WARM_UP_STEPS)
         rate *= 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        if self.first_last_epochs is not None:
+            first, last = self.first_last_epochs
+            rate *= 1 - (epoch - first) / (last - first)
         for group in net.optimizer_.param_groups:
             group["lr"] = rate
 
@@ -226,13 +251,14 @@ class _Schedule(Callback):
 class _Selection(Callback):
     """Scores the averaged weights on the held-out rows and keeps the best."""
 
-    def __init__(self, averaging, bound, weight, record, settings):
-        self.averaging, self.bound, self.weight = averaging, bound, weight
+    def __init__(self, schedule, averaging, bound, weight, record, settings):
+        self.schedule, self.averaging = schedule, averaging
+        self.bound, self.weight = bound, weight
         self.record, self.settings = record, settings
         self.bands = band_weights(bound.log_snr)
 
     def measure(self) -> float:
-        model = self.averaging.model.eval()
+        model = self.averaging.average.module.eval()
         products, squares = self.bound.terms(model)
         products, squares = products * self.weight, squares * self.weight
         gains = self._best_gains(products, squares) if model.residual else None
@@ -277,8 +303,22 @@ class _Selection(Callback):
         self.record.loss_curve.append(loss)
         self.record.n_epochs = len(self.record.loss_curve)
         self.record.gains.append(self.measure())
-        if self.record.n_epochs - self.best_epoch >= self.settings.n_iter_no_change:
+        epoch, last_epochs = self.record.n_epochs, self.schedule.first_last_epochs
+        if last_epochs is None:
+            if epoch - self.best_epoch >= self.settings.n_iter_no_change:
+                self.schedule.end_early(epoch)
+                self._return_to_best(net)
+        elif epoch >= last_epochs[1]:
             raise _Stop("no_change")
+
+    def _return_to_best(self, net) -> None:
+        """Go on from the best averaged weights: later ones may have memorised their rows."""
+        weights = self.record.weights
+        if weights is None:
+            return
+        network, unit = net.module_.network, torch.ones_like(net.module_.network.band_gains)
+        state = {name: torch.from_numpy(value) for name, value in weights.items()}
+        network.load_state_dict(state | {"band_gains": unit})
 
 
 class _Progress(Callback):
@@ -336,7 +376,8 @@ def train(
     bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
     model.network.generator = generator
     averaging = _Averaging()
-    selection = _Selection(averaging, bound, held_out_weight, record, settings)
+    schedule = _Schedule(settings)
+    selection = _Selection(schedule, averaging, bound, held_out_weight, record, settings)
     net = _ScoreNet(
         module=model,
         criterion=nn.Identity,
@@ -354,7 +395,7 @@ def train(
         iterator_train__min_batches=settings.min_batches,
         train_split=None,
         callbacks=[
-            ("schedule", _Schedule(settings)),
+            ("schedule", schedule),
             ("averaging", averaging),
             ("selection", selection),
             ("progress", _Progress(record, settings, on_epoch)),
@@ -376,7 +417,7 @@ def train(
             InterruptedFitWarning,
             stacklevel=2,
         )
-    if record.stop_reason in ("max_fit_time", "interrupted") and averaging.model is not None:
+    if record.stop_reason in ("max_fit_time", "interrupted") and averaging.average is not None:
         selection.measure()
     net.notify("on_train_end", X=train_rows, y=None)
     return record

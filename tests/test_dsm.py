@@ -12,6 +12,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsm import VE, VP, DSMDensityEstimator
+from sklearn_dsm._training import LAST_EPOCHS_SHARE, MIN_LAST_EPOCHS
 from sklearn_dsm.datasets import load_sachs
 
 FALLBACK = pytest.mark.filterwarnings(
@@ -92,7 +93,7 @@ def test_auto_marginals_with_a_fitted_mixture_are_linear():
     [
         ({"max_fit_time": 1e-9}, "max_fit_time was too short"),
         ({"validation_fraction": 0.98}, "fewer than 10 rows"),
-        ({"learning_rate": 3.0, "max_epochs": 1}, "gained nothing on the held-out rows"),
+        ({"learning_rate": 1e-12, "max_epochs": 1}, "gained nothing on the held-out rows"),
     ],
     ids=["time", "rows", "gain"],
 )
@@ -133,10 +134,12 @@ def test_validation_scores_are_log_densities_in_input_units():
 def test_training_stops_without_change():
     density = quick(n_iter_no_change=2, max_epochs=60).fit(gaussian())
     assert density.stop_reason_ == "no_change"
-    best = int(np.argmax(density.validation_scores_))
-    assert density.n_epochs_ < 60
-    assert len(density.loss_curve_) == len(density.validation_scores_) == density.n_epochs_
-    assert density.n_epochs_ == 2 or best == density.n_epochs_ - 3
+    scores = density.validation_scores_
+    assert len(density.loss_curve_) == len(scores) == density.n_epochs_ < 60
+    # The first time that two epochs brought nothing, and the epochs in which the rate falls.
+    waited = next(n for n in range(3, 60) if n - 1 - np.argmax(scores[:n]) == 2)
+    last = max(MIN_LAST_EPOCHS, round(LAST_EPOCHS_SHARE * waited))
+    assert density.n_epochs_ == waited + last
 
 
 @FALLBACK
@@ -228,10 +231,10 @@ def test_the_identity_agrees_with_the_ode(fitted):
         identity = fitted.score_samples(X)
     finally:
         fitted.set_params(likelihood="ode")
-    # Both are the same number for an exact score only. After 15 epochs they differ by 0.22
-    # nats a row and 0.03 nats on average; the identity is a lower bound on average.
+    # Both are the same number for an exact score only. After 15 epochs they differ by 0.2
+    # nats a row and 0.05 nats on average; the identity is a lower bound on average.
     assert np.abs(identity - ode).mean() < 0.3
-    assert abs(identity.mean() - ode.mean()) < 0.05
+    assert abs(identity.mean() - ode.mean()) < 0.1
 
 
 def test_a_smaller_tolerance_changes_little(fitted):

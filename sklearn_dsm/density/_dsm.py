@@ -45,6 +45,8 @@ MAP_CHUNK_ROWS = 2**14
 TRAINING_SHARE = 0.93
 # White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
 GAUSSIAN_LOG_SNR = -12.0
+# The fewer rows, the stronger the decay of the weights.
+MAX_WEIGHT_DECAY, DECAYED_ROWS = 0.3, 1500
 # Width and options of the network. A table with few rows a column is soon memorised: fewer
 # units, none of them fast, and half of them dropped at each step.
 FEW_ROWS_PER_COLUMN = 150
@@ -94,12 +96,14 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Seconds after which ``fit`` ends with the best weights so far.
     batch_size : int, default=512
         Rows of a training step; each is noised twice, with opposite signs.
-    learning_rate : float, default=0.002
-        Largest step of the optimiser (Adam), after a warm-up.
+    learning_rate : float, default=0.008
+        Largest step of the optimiser (AdamW), after a warm-up. Its weight decay follows from
+        the number of rows.
     validation_fraction : float, default=0.1
         Share of the rows held out to choose the reference and the best weights.
     n_iter_no_change : int, default=15
-        Epochs without a better held-out likelihood bound before training stops.
+        Epochs without a better held-out likelihood bound before training goes back to the
+        best weights and ends, in a few epochs more, with ever smaller steps.
     likelihood : {"ode", "identity"}, default="ode"
         How ``score_samples`` turns scores into log-densities: the probability-flow ODE,
         normalised; or the likelihood identity, which needs no derivative of the score,
@@ -194,7 +198,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         max_epochs=150,
         max_fit_time=None,
         batch_size=512,
-        learning_rate=2e-3,
+        learning_rate=8e-3,
         validation_fraction=0.1,
         n_iter_no_change=15,
         likelihood="ode",
@@ -437,6 +441,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             n_iter_no_change=self.n_iter_no_change,
+            weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS / len(split.train[0])),
             device=str(device),
             verbose=self.verbose,
         )
