@@ -21,7 +21,7 @@ from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm.density._latent import LatentMap
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel
 from sklearn_dsm.likelihood import ode_log_density
-from sklearn_dsm.solvers import clean_leg
+from sklearn_dsm.solvers import CleanLeg
 
 LEVELS = LogisticLevels(-12.0, 13.8)
 N_ROWS, N_REPEATS = 2000, 3
@@ -35,7 +35,8 @@ def exact_case(n_features):
 
 def learned_case():
     X = make_moons(N_ROWS, noise=0.1, random_state=0)[0]
-    fit = DSMDensityEstimator(max_epochs=30, random_state=0).fit(X)
+    # A low tolerance keeps the network in float64.
+    fit = DSMDensityEstimator(max_epochs=30, tolerance=1e-6, random_state=0).fit(X)
     density = fit._latent_density()
     Z = LatentMap.from_arrays(fit.latent_map_).forward(X)[0]
     return density.model, density.reference, torch.from_numpy(Z)
@@ -60,7 +61,7 @@ def flow(model, d):
 
 def started(model, x):
     state = torch.cat([x, x.new_zeros(len(x), 1)], 1)
-    return clean_leg(excess(model, x.shape[1]), state, LEVELS.high, -1)
+    return CleanLeg.to(LEVELS.high).cross(excess(model, x.shape[1]), state, -1)[0]
 
 
 def finished(prior, state):
