@@ -192,7 +192,7 @@ class WeightAverage:
     def update(self, module: nn.Module) -> None:
         """Count the module's present weights."""
         n = self.n_updates = self.n_updates + 1
-        averages, weights = list(self.module.parameters()), list(module.parameters())
+        averages, weights = tuple(self.module.parameters()), tuple(module.parameters())
         torch._foreach_lerp_(averages, weights, 1 - min(EMA_DECAY, n / (9 + n)))
 
 
