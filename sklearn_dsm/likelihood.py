@@ -20,9 +20,8 @@ MAX_DOUBLINGS = 7
 CALIBRATION_STEPS = (6, 8, 10, 12, 14, 16, 20, 24, 28)
 CALIBRATION_TRUTH_STEPS = 56
 SAFETY, MIN_GROWTH, MAX_GROWTH = 1.5, 0.1, 50.0
-
-
-# Added to the end weights of the trapezoidal rule (1/2 of which is in the first number).
+# Added to weights of one at either end of equally distant nodes: half the trapezoidal rule's
+# end weight, and Gregory's correction, which makes it exact for cubics.
 GREGORY = (-5 / 8, 1 / 6, -1 / 24)
 
 
@@ -32,7 +31,7 @@ class SolverPlan(NamedTuple):
     Attributes
     ----------
     n_steps : int
-        Steps to begin with; even.
+        Steps to begin with.
     error_growth : float
         What the sum of the local errors is multiplied by to estimate a log-density's error:
         local errors grow on the way to the data. On exact mixtures in 1 to 10 columns the
@@ -214,7 +213,7 @@ def _gregory(nodes: Tensor) -> Tensor:
 def _ode_pass(
     model: ScoreModel, prior: ExactScore, x: Tensor, levels: LogisticLevels, n_steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Log-densities, and measures of their errors, with an even number of steps."""
+    """Log-densities (n,), and a measure of the error of each (n,)."""
     d = x.shape[1]
 
     def excess(state: Tensor, log_snr: Tensor) -> Tensor:

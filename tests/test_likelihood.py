@@ -14,6 +14,9 @@ from sklearn_dsm import VE, VP
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel
 from sklearn_dsm.likelihood import (
     IdentityNodes,
+    SolverPlan,
+    _gregory,
+    calibrated_plan,
     hermite_nodes,
     identity_log_density,
     legendre_levels,
@@ -451,3 +454,71 @@ def test_the_entropy_of_a_narrow_gaussian(gaussian, method):
     entropy = math.log(2 * math.pi * math.e) + 0.5 * math.log(1 - 0.98**2)
     assert abs(entropy - 1.22) < 0.005
     assert abs(-value.mean() - entropy) < (1e-4 if method == "ode" else 1e-2)
+
+
+# The rule for the divergence, and the plan
+
+
+@pytest.mark.parametrize("n_nodes", [6, 7, 12])
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_the_rule_with_corrected_ends_is_exact_for_cubics(n_nodes, degree):
+    nodes = torch.linspace(0, 1, n_nodes, dtype=torch.float64)[:, None] ** degree
+    assert float(_gregory(nodes)) == pytest.approx(1 / (degree + 1), rel=1e-13)
+
+
+def test_the_rule_converges_geometrically_where_both_ends_fade():
+    """The integral of a normal density: each further node multiplies the error by a constant."""
+
+    def error(n_nodes):
+        x = torch.linspace(-9, 9, n_nodes, dtype=torch.float64)
+        values = 18 * (-(x**2) / 2).exp() / math.sqrt(2 * math.pi)
+        return abs(float(_gregory(values[:, None])) - 1)
+
+    assert error(13) < 5e-3 and error(17) < 5e-5 and error(25) < 1e-10
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-4])
+def test_a_calibrated_plan_keeps_its_tolerance_on_fresh_rows(mixture, tolerance):
+    problem = mixture(2).whitened()
+    seen, fresh = problem.draw(96, seed=0), problem.draw(400, seed=1)
+    plan = calibrated_plan(problem.model, problem.gaussian, seen, LEVELS, tolerance)
+    value, _, converged = ode_log_density(
+        problem.model, problem.gaussian, fresh, LEVELS, tolerance, plan
+    )
+    error = (value - problem.log_density(fresh)).abs()
+    assert converged.all()
+    assert (error <= tolerance).double().mean() >= 0.99
+
+
+def test_a_calibrated_plan_takes_more_steps_for_less_error(mixture):
+    problem = mixture(2).whitened()
+    x = problem.draw(96, seed=0)
+    steps = [
+        calibrated_plan(problem.model, problem.gaussian, x, LEVELS, tolerance).n_steps
+        for tolerance in (1e-1, 1e-3, 1e-5)
+    ]
+    assert steps[0] < steps[1] < steps[2]
+
+
+def test_a_plan_for_another_tolerance_follows_the_order():
+    plan = SolverPlan(10, 3.0)
+    assert plan.for_tolerance(1e-3, 1e-3) == plan.for_tolerance(1e-1, 1e-3) == plan
+    assert plan.for_tolerance(1e-3 / 32, 1e-3) == SolverPlan(20, 3.0)
+
+
+def test_chunks_do_not_change_a_log_density(learned):
+    model, prior, x = learned
+    whole = ode_log_density(model, prior, x, LEVELS)
+    parts = ode_log_density(model, prior, x, LEVELS, chunk_rows=7)
+    for first, second in zip(whole, parts, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-10, atol=1e-10)
+
+
+def test_a_network_in_single_precision_stays_close(learned):
+    model, prior, x = learned
+    with torch.no_grad():
+        double = ode_log_density(model, prior, x, LEVELS).value
+        model.network.float()
+        single = ode_log_density(model, prior, x, LEVELS).value
+    assert single.dtype == torch.float64
+    assert 0 < (single - double).abs().max() < 2e-5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sklearn_dsm import networks
 from sklearn_dsm.networks import BAND_RANGE, N_BANDS, ScoreNetwork, band_weights
 
 LAYERS = [(11,), (11, 7), (11, 7, 5)]
@@ -40,6 +41,26 @@ def test_a_fresh_network_returns_zero(rows, generator, layers, log_snr):
     assert torch.equal(network(rows, tensor(log_snr)), torch.zeros_like(rows))
     assert torch.equal(output, torch.zeros_like(rows))
     assert torch.equal(trace, torch.zeros(len(rows), dtype=torch.float64))
+
+
+def test_the_trace_does_not_depend_on_how_rows_are_split(moved, generator, monkeypatch):
+    network = moved((11, 7, 5))
+    y = torch.randn(150, N_FEATURES, generator=generator(3), dtype=torch.float64)
+    whole = network.forward_and_divergence(y, tensor(1.0))[1]
+    monkeypatch.setattr(networks, "TANGENT_NUMBERS", 1)
+    parts = network.forward_and_divergence(y, tensor(1.0))[1]
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+
+
+@every_depth
+def test_rows_of_one_level_and_rows_with_a_level_each_agree(rows, moved, layers):
+    network, each = moved(layers), torch.full((len(rows), 1), 2.0, dtype=torch.float64)
+    for one, many in zip(
+        network.forward_and_divergence(rows, tensor(2.0)),
+        network.forward_and_divergence(rows, each),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, many, rtol=1e-12, atol=1e-12)
 
 
 @every_depth

@@ -6,13 +6,21 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
-from sklearn_dsm._training import MIN_LAST_EPOCHS, TrainingSettings, train
+from sklearn_dsm._training import (
+    MIN_LAST_EPOCHS,
+    TrainingSettings,
+    WeightAverage,
+    _Schedule,
+    half_precision,
+    train,
+)
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import HeldOutBound, ScoreLoss
 from sklearn_dsm.networks import ScoreNetwork
@@ -360,3 +368,75 @@ def test_single_precision_trains_as_double_does(fresh, table, generator):
 def test_progress_is_printed_only_when_asked_for(fit, capsys, verbose):
     fit(verbose=verbose)
     assert capsys.readouterr().out.count("epoch") == (5 if verbose else 0)
+
+
+# The average of the weights, half precision, and the end of a fit
+
+
+def test_the_average_of_constant_weights_is_these_weights():
+    module = torch.nn.Linear(3, 2)
+    average = WeightAverage(module)
+    for _ in range(20):
+        average.update(module)
+    torch.testing.assert_close(average.module.weight, module.weight)
+    assert average.module.weight is not module.weight
+
+
+def test_the_average_weighs_weights_by_the_products_of_the_decays():
+    module = torch.nn.Linear(1, 1, bias=False)
+    average, expected = WeightAverage(module), module.weight.item()
+    for n in range(1, 1200):
+        with torch.no_grad():
+            module.weight.fill_(math.sin(n))
+        average.update(module)
+        decay = min(0.995, n / (9 + n))
+        expected = decay * expected + (1 - decay) * math.sin(n)
+    assert average.module.weight.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_half_precision_changes_the_loss_by_its_rounding(bimodal, generator):
+    network = ScoreNetwork(1, (32, 32), generator(0))
+    with torch.no_grad():
+        network.output += 0.3
+    model = CorrectedScore(bimodal(3.0).gaussian, network).float()
+    rows = bimodal(3.0).draw(400, 1).float()
+
+    def loss():
+        return float(DSM()(model, rows, torch.ones(400), LEVELS, generator(5)))
+
+    full = loss()
+    with half_precision(torch.device("cpu")):
+        half = loss()
+    assert half == pytest.approx(full, rel=0.05)
+
+
+def test_an_early_end_takes_the_rate_to_zero():
+    group, plan = {}, settings(max_epochs=1000, learning_rate=1.0)
+    net = SimpleNamespace(history=[None], optimizer_=SimpleNamespace(param_groups=[group]))
+    schedule = _Schedule(plan)
+    schedule.on_train_begin(net)
+
+    def rate(epoch):
+        net.history = [None] * (epoch + 1)
+        schedule.on_batch_begin(net)
+        return group["lr"]
+
+    for _ in range(50):
+        rate(0)
+    cosine = [0.5 * (1 + math.cos(math.pi * epoch / 1000)) for epoch in range(110)]
+    assert rate(99) == pytest.approx(cosine[99])
+    schedule.end_early(20)
+    assert schedule.first_last_epochs == (20, 28)
+    assert [rate(epoch) for epoch in range(20, 29)] == pytest.approx(
+        [cosine[20 + k] * (1 - k / 8) for k in range(9)]
+    )
+    schedule.end_early(100)
+    assert schedule.first_last_epochs == (100, 130)
+
+
+def test_an_early_end_goes_back_to_the_best_weights(fit):
+    """Unlike the training loss, the held-out gains do not fall behind in the last epochs."""
+    record = fit(max_epochs=400, n_iter_no_change=3, learning_rate=0.05)
+    assert record.stop_reason == "no_change"
+    waited = record.n_epochs - MIN_LAST_EPOCHS
+    assert record.gains[-1] > max(record.gains[:waited]) - 0.02
