@@ -8,12 +8,12 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from _rivals import FAST, FLOW, METHODS, OURS
+from _rivals import FLOW, METHODS, OURS
 
 # A difference counts where it is larger than this many of its standard errors.
 N_ERRORS = 2.0
 # In the order of the report.
-NAMES = (OURS, FAST, *(name for name in METHODS if name != OURS))
+NAMES = (OURS, *(name for name in METHODS if name != OURS))
 COLUMNS = (
     f"  {'method':<27}{'log-density':>13}{'s.e.':>9}{'minus ours':>12}{'s.e.':>9}{'fit s':>8}"
     f"{'rows/s':>11}{'fit MiB':>9}{'peak MiB':>9}{'KL':>9}{'s.e.':>8}{'mass':>8}"
@@ -215,7 +215,6 @@ def summary_lines(results: Results):
         without = f"; it has no finite mean on {', '.join(lost)}" if lost else ""
         if own or lost:
             yield f"  against {name}: {counts(own)}{without}"
-    yield from fast_lines(results)
     yield from divergence_lines(results)
     yield from speed_lines(results)
 
@@ -238,21 +237,11 @@ def counts(verdicts: list[Verdict]) -> str:
     return f"wins {words['wins']}, ties {words['ties']}, loses {words['loses']} of {len(verdicts)}"
 
 
-def fast_lines(results: Results):
-    """What the fast likelihood loses or gains against the exact one of the same fit."""
-    found = [figure.mean for t in results.tables if (figure := results.difference(t, FAST))]
-    if found:
-        yield (
-            f"{FAST} minus {OURS}, nats: median {median(found):+.4f}, from {min(found):+.4f} "
-            f"to {max(found):+.4f}"
-        )
-
-
 def divergence_lines(results: Results):
     """Distances from the truth: ours, and the smallest of the competitors'."""
     for table in results.tables:
         ours = results.divergence(table, OURS)
-        rivals = {name: results.divergence(table, name) for name in NAMES[2:]}
+        rivals = {name: results.divergence(table, name) for name in NAMES[1:]}
         known = {name: figure.mean for name, figure in rivals.items() if figure is not None}
         if ours is None or not known:
             continue
@@ -264,15 +253,14 @@ def divergence_lines(results: Results):
 
 
 def speed_lines(results: Results):
-    for name in (OURS, FAST):
-        speeds = [
-            (results.mean(table, name, "rows_per_second"), other)
-            for table in results.tables
-            if (other := results.mean(table, FLOW, "rows_per_second"))
-        ]
-        ratios = [own / other for own, other in speeds if own]
-        if ratios:
-            yield (
-                f"Rows scored a second, {name} over {FLOW}: median {median(ratios):.3f}, from "
-                f"{min(ratios):.3f} to {max(ratios):.3f} ({len(ratios)} tables)"
-            )
+    ratios = [
+        own / other
+        for table in results.tables
+        if (own := results.mean(table, OURS, "rows_per_second"))
+        and (other := results.mean(table, FLOW, "rows_per_second"))
+    ]
+    if ratios:
+        yield (
+            f"Rows scored a second, {OURS} over {FLOW}: median {median(ratios):.3f}, from "
+            f"{min(ratios):.3f} to {max(ratios):.3f} ({len(ratios)} tables)"
+        )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from _budget import n_threads
-from _rivals import FAST, METHODS, OURS
+from _rivals import METHODS, OURS
 from _tables import Table, load
 
 WARM_UP_ROWS = 10
@@ -60,7 +60,7 @@ def start_torch() -> None:
 
 
 def run(job: dict) -> list[dict]:
-    """The records of a job: one, or two where our estimator has a fast likelihood too."""
+    """The records of a job."""
     table = load(job["table"], Path(job["data"]), job["seed"])
     fit = METHODS[job["method"]].load()
     start_torch()
@@ -76,23 +76,11 @@ def run(job: dict) -> list[dict]:
         "note": getattr(density, "note", ""),
         "table_note": table.note,
     }
-    if job["method"] != OURS:
-        return [fitted | scored(density, job["method"], table, job, before)]
-    return our_records(density, fitted, table, job, before)
+    if job["method"] == OURS:
+        from _ours import facts
 
-
-def our_records(density, fitted: dict, table: Table, job: dict, before: float) -> list[dict]:
-    from _ours import facts, with_fast_likelihood
-
-    fitted |= facts(density)
-    records = [fitted | scored(density, OURS, table, job, before)]
-    fast = with_fast_likelihood(density)
-    if fast is None:
-        return records
-    try:
-        return [*records, fitted | facts(fast) | scored(fast, FAST, table, job, before)]
-    except Exception as error:
-        return [*records, fitted | {"method": FAST} | failure(error)]
+        fitted |= facts(density)
+    return [fitted | scored(density, job["method"], table, job, before)]
 
 
 def failure(error: BaseException) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import clone
 
 from sklearn_dsm import DSMDensityEstimator
 
@@ -22,15 +21,4 @@ def facts(density: DSMDensityEstimator) -> dict:
         "stop_reason": density.stop_reason_,
         "reference_alone": not density.weights_,
     }
-    if hasattr(density, "fast_error_"):
-        found["fast_error"] = np.asarray(density.fast_error_, dtype=float).tolist()
     return found
-
-
-def with_fast_likelihood(density: DSMDensityEstimator) -> DSMDensityEstimator | None:
-    """The same fit set to ``likelihood="fast"``; None where the estimator knows no such option."""
-    try:
-        clone(density).set_params(likelihood="fast")._validate_params()
-    except ValueError:
-        return None
-    return density.set_params(likelihood="fast")

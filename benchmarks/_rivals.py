@@ -34,7 +34,6 @@ class Method(NamedTuple):
 
 
 OURS = "DSMDensityEstimator"
-FAST = "DSM, likelihood='fast'"
 FLOW = "NSF"
 METHODS = {
     OURS: Method("_ours:score_matching"),

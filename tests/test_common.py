@@ -71,6 +71,22 @@ def test_density_checks_without_reference(check):
     check("DSMDensityEstimator", without_reference())
 
 
+# A divergence from tangents, in single precision: what the default network uses.
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_score_samples_rows_independent,
+        estimator_checks.check_mass_two_columns,
+        estimator_checks.check_samples_follow_density,
+        estimator_checks.check_stein_score_is_gradient,
+        estimator_checks.check_far_rows,
+    ],
+)
+def test_density_checks_of_a_deep_network(check):
+    deep = trained(reference="gaussian", hidden_layer_sizes=(32, 32, 32, 32), max_epochs=5)
+    check("DSMDensityEstimator", deep)
+
+
 # The identity is not normalised exactly, so its mass is not checked.
 @pytest.mark.parametrize(
     "check",

@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 from .._training import TrainingRecord
 from ..likelihood import SolverPlan
+from ._latent import LatentMap
 
 
 class Clock:
@@ -28,8 +29,9 @@ class Clock:
 
 
 class Candidate(NamedTuple):
-    """A reference, how training against it went, and a density made of them."""
+    """A space, a reference in it, how training went there, and a density made of them."""
 
+    latent: LatentMap
     reference: GaussianMixture
     record: TrainingRecord
     reference_value: float
@@ -39,10 +41,11 @@ class Candidate(NamedTuple):
 
 
 class Split:
-    """Latent rows and weights, those to train on and those held out."""
+    """Latent rows and weights, those to train on and those held out (a mask)."""
 
-    def __init__(self, Z, log_slope, weight, held_out):
-        self.n_features = Z.shape[1]
+    def __init__(self, latent: LatentMap, X, weight, held_out):
+        Z, log_slope = latent.forward(X)
+        self.latent = latent
         self.train = (Z[~held_out], weight[~held_out])
         self.held_out = (Z[held_out], weight[held_out] / weight[held_out].mean())
         self.held_out_log_slope = log_slope[held_out]

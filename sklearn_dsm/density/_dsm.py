@@ -81,7 +81,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         column. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
         What the network corrects. "gmm": a mixture, its size chosen by BIC.
-        "auto": the Gaussian, and the mixture where the network does not beat it. A fitted
+        "auto": the Gaussian, and the mixture where the network does not beat it, also with
+        lines for column maps where ``marginals`` is "auto" too. A fitted
         mixture is in input units and needs ``marginals`` "standardize", None or "auto",
         which then means "standardize". None: the network gives the whole score, and there
         is nothing to fall back on.
@@ -261,23 +262,21 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         random = np.random.RandomState(seed_from(self.random_state))
 
         held_out = self._held_out(len(X), random)
-        latent = fit_latent_map(X, weight, held_out, self._resolved_marginals())
-        self.latent_map_ = latent.to_arrays()
         self.network_ = self._network_options(*X.shape)
         self.solver_ = self._solver_state(SolverPlan())
-        split = Split(*latent.forward(X), weight, held_out)
         epochs = EpochTasks(self, X, weight)
 
         candidates: list[Candidate] = []
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            for mixture in self._references(latent, split, random, clock):
+            for split, mixture in self._references(X, weight, held_out, random, clock):
                 value = split.score(mixture.score_samples)
                 if candidates and value <= max(known.value for known in candidates):
                     continue
-                self.reference_, epochs.offset = mixture, value
+                self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
+                epochs.offset = value
                 record = self._train(loss, split, device, clock, random, epochs)
-                alone = Candidate(mixture, record, value, value, {})
+                alone = Candidate(split.latent, mixture, record, value, value, {})
                 candidates += self._with_and_without_network(alone, split)
                 if record.stop_reason in ("callback", "interrupted"):
                     break
@@ -406,9 +405,14 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
-    def _references(self, latent, split, random, clock):
-        """Mixtures to correct."""
-        option, d = self.reference, split.n_features
+    def _references(self, X, weight, held_out, random, clock):
+        """Mixtures to correct, each with the split rows of the space it lives in."""
+
+        def split_by(marginals):
+            return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
+
+        option, marginals, d = self.reference, self._resolved_marginals(), X.shape[1]
+        split = split_by(marginals)
         if isinstance(option, GaussianMixture):
             check_is_fitted(option)
             if option.means_.shape[1] != d:
@@ -416,14 +420,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "
                     "GaussianMixture on the same columns."
                 )
-            shift, matrix = latent.as_affine()
-            yield transformed(option, shift, matrix)
+            yield split, transformed(option, *split.latent.as_affine())
         if option in ("auto", "gaussian", None):
-            yield standard_gaussian(d)
+            yield split, standard_gaussian(d)
         if option == "gmm":
-            yield choose_mixture(split, random, Clock(None))
+            yield split, choose_mixture(split, random, Clock(None))
         if option == "auto" and clock.left > 0:
-            yield choose_mixture(split, random, clock)
+            yield split, choose_mixture(split, random, clock)
+        # Columns with several modes may hide clusters that are plain in the rows themselves.
+        curved = marginals == "auto" and len(split.latent.columns.curved) > 0
+        if option == "auto" and curved and clock.left > 0:
+            split = split_by("standardize")
+            yield split, choose_mixture(split, random, clock)
 
     def _train(self, loss, split, device, clock, random, epochs):
         """Train a network for the current reference; its record, with no weights if it lost."""
@@ -473,6 +481,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         """Store the best candidate, and say so where it has no network."""
         record = candidate.record
         self.reference_ = candidate.reference
+        self.latent_map_ = candidate.latent.to_arrays()
         self.weights_: dict[str, np.ndarray] = candidate.weights
         self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
