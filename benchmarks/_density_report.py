@@ -88,7 +88,7 @@ class Results:
 
     def verdicts(self, table: str) -> list[Verdict]:
         """Against every competitor with a result, the best of them first."""
-        rivals = ((name, self.difference(table, name)) for name in NAMES[2:])
+        rivals = ((name, self.difference(table, name)) for name in NAMES[1:])
         found = [Verdict(table, name, figure) for name, figure in rivals if figure is not None]
         return sorted(found, key=lambda verdict: -verdict.difference.mean)
 
@@ -209,7 +209,7 @@ def summary_lines(results: Results):
         yield f"  {table}: {verdict_text(results, table, verdicts)}"
         against_best += verdicts[:1]
     yield f"{OURS} against the best competitor of each table: {counts(against_best)}"
-    for name in NAMES[2:]:
+    for name in NAMES[1:]:
         own = [v for table in results.tables for v in results.verdicts(table) if v.rival == name]
         lost = [table for table in results.tables if results.has_no_mean(table, name)]
         without = f"; it has no finite mean on {', '.join(lost)}" if lost else ""
