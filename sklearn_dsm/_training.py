@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -100,13 +101,17 @@ class TrainingRecord:
     stop_reason: str = "max_epochs"
 
 
+@cache
+def _multiplies_bfloat16_fast(device_type: str) -> bool:
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def half_precision(device: torch.device) -> torch.autocast:
     """Matrix products in bfloat16 where the device multiplies it faster than float32."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        capabilities = torch.cpu.get_capabilities()
-        fast = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    fast = _multiplies_bfloat16_fast(device.type)
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
@@ -316,9 +321,9 @@ class _Selection(Callback):
         weights = self.record.weights
         if weights is None:
             return
-        network, unit = net.module_.network, torch.ones_like(net.module_.network.band_gains)
+        network = net.module_.network
         state = {name: torch.from_numpy(value) for name, value in weights.items()}
-        network.load_state_dict(state | {"band_gains": unit})
+        network.load_state_dict(state | {"band_gains": torch.ones_like(network.band_gains)})
 
 
 class _Progress(Callback):

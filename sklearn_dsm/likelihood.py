@@ -98,9 +98,7 @@ def ode_log_density(
     plan = plan or SolverPlan()
 
     def solve(rows: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
-        value, error = _in_chunks(
-            lambda part: _ode_pass(model, prior, part, levels, n_steps), rows, chunk_rows
-        )
+        value, error = _solve_in_chunks(model, prior, rows, levels, n_steps, chunk_rows)
         return value, plan.error_growth * error
 
     n_steps = plan.n_steps
@@ -116,8 +114,13 @@ def ode_log_density(
     return LogDensity(values, errors, _converged(values, errors, tolerance))
 
 
-def _in_chunks(
-    solve: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, chunk_rows: int | None
+def _solve_in_chunks(
+    model: ScoreModel,
+    prior: ExactScore,
+    x: Tensor,
+    levels: LogisticLevels,
+    n_steps: int,
+    chunk_rows: int | None,
 ) -> tuple[Tensor, Tensor]:
     """Solve for chunks of rows, each padded to whole blocks with copies of its first row.
 
@@ -127,7 +130,8 @@ def _in_chunks(
     results = []
     for part in x.split(chunk_rows or max(1, len(x))):
         padding = part[:1].detach().expand(-len(part) % ROW_BLOCK, -1)
-        results.append([out[: len(part)] for out in solve(torch.cat([part, padding]))])
+        solved = _ode_pass(model, prior, torch.cat([part, padding]), levels, n_steps)
+        results.append([out[: len(part)] for out in solved])
     values, errors = zip(*results, strict=True)
     return torch.cat(values), torch.cat(errors)
 
@@ -154,9 +158,7 @@ def calibrated_plan(
     """
 
     def solve(n_steps: int) -> tuple[Tensor, Tensor]:
-        return _in_chunks(
-            lambda part: _ode_pass(model, prior, part, levels, n_steps), x, chunk_rows
-        )
+        return _solve_in_chunks(model, prior, x, levels, n_steps, chunk_rows)
 
     truth, _ = solve(CALIBRATION_TRUTH_STEPS)
     best, lowest_cost = SolverPlan(CALIBRATION_TRUTH_STEPS), math.inf

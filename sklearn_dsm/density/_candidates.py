@@ -18,14 +18,12 @@ class Clock:
     """The seconds a fit may take, and those it has left; infinite where there is no limit."""
 
     def __init__(self, max_fit_time: float | None):
-        self.limited = max_fit_time is not None
-        self.seconds = max_fit_time if max_fit_time is not None else math.inf
+        self.seconds = math.inf if max_fit_time is None else max_fit_time
         self.started = time.perf_counter()
 
-    @property
-    def left(self) -> float:
-        """Seconds left."""
-        return self.seconds - (time.perf_counter() - self.started)
+    def left(self, share: float = 1.0) -> float:
+        """Seconds left of this share of them."""
+        return share * self.seconds - (time.perf_counter() - self.started)
 
 
 class Candidate(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from numbers import Integral, Real
 
@@ -425,11 +424,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             yield split, standard_gaussian(d)
         if option == "gmm":
             yield split, choose_mixture(split, random, Clock(None))
-        if option == "auto" and clock.left > 0:
+        if option == "auto" and clock.left() > 0:
             yield split, choose_mixture(split, random, clock)
         # Columns with several modes may hide clusters that are plain in the rows themselves.
         curved = marginals == "auto" and len(split.latent.columns.curved) > 0
-        if option == "auto" and curved and clock.left > 0:
+        if option == "auto" and curved and clock.left() > 0:
             split = split_by("standardize")
             yield split, choose_mixture(split, random, clock)
 
@@ -438,14 +437,14 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if len(split.train[0]) < MIN_TRAIN_ROWS:
             return TrainingRecord(stop_reason="too_few_rows")
         # What follows training takes time as well.
-        time_left = clock.left - (1 - TRAINING_SHARE) * clock.seconds if clock.limited else math.inf
+        time_left = clock.left(TRAINING_SHARE)
         if time_left <= 0:
             return TrainingRecord(stop_reason="max_fit_time")
         seed = seed_from(random)
         model = self._score_model({}, seed).float().to(device)
         settings = TrainingSettings(
             max_epochs=self.max_epochs,
-            max_fit_time=time_left if clock.limited else None,
+            max_fit_time=time_left,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             n_iter_no_change=self.n_iter_no_change,

@@ -26,8 +26,8 @@ from ..solvers import sample
 
 # Numbers a chunk of rows may put into one layer: half a MiB of float32, which a cache holds.
 CHUNK_NUMBERS = 2**17
-# A gradient keeps the whole solution in memory.
-GRADIENT_CHUNK_NUMBERS = 2**15
+# A gradient keeps the whole solution in memory, with a tangent a column.
+GRADIENT_CHUNK_NUMBERS = 2**16
 IDENTITY_LEVELS, IDENTITY_NOISE = 24, 32
 DEFAULT_PLAN = SolverPlan()
 SAMPLE_STEPS = {"ode": 24, "sde": 200}
@@ -95,7 +95,7 @@ class LatentDensity:
     def gradient(self, Z: np.ndarray) -> np.ndarray:
         """Gradients (n, d) of :meth:`log_density`."""
         gradients = np.empty_like(Z)
-        for part in chunks(len(Z), self._chunk_size(GRADIENT_CHUNK_NUMBERS)):
+        for part in chunks(len(Z), self._chunk_size(GRADIENT_CHUNK_NUMBERS // self.n_features)):
             z = self._tensor(Z[part]).requires_grad_()
             value, _ = self._log_density(z)
             gradients[part] = torch.autograd.grad(value.sum(), z)[0].cpu().numpy()

@@ -67,7 +67,7 @@ def choose_mixture(split, random_state: np.random.RandomState, clock) -> Gaussia
     best, n_worse = standard_gaussian(d), 0
     best_criterion = best.bic(rows)
     for size in CANDIDATE_SIZES:
-        if len(rows) < 3 * size or n_worse == 2 or clock.left <= 0:
+        if len(rows) < 3 * size or n_worse == 2 or clock.left() <= 0:
             break
         mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=random_state)
         with warnings.catch_warnings():
