@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.optimize import elementwise
 from scipy.special import log_ndtr, logsumexp, ndtri_exp
 
@@ -14,6 +15,9 @@ N_QUANTILES = 2000
 N_ITERATIONS = 60
 # In units of a column's own scale: the narrowest component a map may hold.
 MIN_SCALE = 3e-3
+# Where neither a distribution function nor a density comes close to zero, no logarithms of
+# either are needed.
+MIN_TAIL, MIN_DENSITY = 1e-6, 1e-250
 # Normal scores beyond which the last digits of a squared score are worth a nat.
 FAR = 1e5
 _LOG_2PI = np.log(2 * np.pi)
@@ -46,9 +50,8 @@ class ColumnMaps(NamedTuple):
         Z = (X - self.location) / self.scale
         log_slopes = np.broadcast_to(-np.log(self.scale), Z.shape).copy()
         for j in self.curved:
-            z = self._normal_score(j, Z[:, j])
-            log_slopes[:, j] += self._log_slope(j, Z[:, j], z)
-            Z[:, j] = z
+            Z[:, j], log_slope = self._score_and_log_slope(j, Z[:, j])
+            log_slopes[:, j] += log_slope
         return Z, log_slopes
 
     def pull_back(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -70,6 +73,22 @@ class ColumnMaps(NamedTuple):
 
     def _standardized(self, j: int, u: np.ndarray) -> np.ndarray:
         return (u[:, None] - self.means[j]) / self.scales[j]
+
+    def _score_and_log_slope(self, j: int, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Normal scores and the log-slopes there, by logarithms only where these are needed."""
+        used = np.isfinite(self.log_weights[j])
+        weights = np.exp(self.log_weights[j, used])
+        y = (u[:, None] - self.means[j, used]) / self.scales[j, used]
+        centered = torch.erf(torch.from_numpy(y / np.sqrt(2))).numpy() @ weights
+        density = np.exp(-0.5 * y**2) @ (weights / self.scales[j, used])
+        plain = (np.abs(centered) < 1 - 2 * MIN_TAIL) & (density > MIN_DENSITY)
+        z = np.sqrt(2) * torch.erfinv(torch.from_numpy(np.where(plain, centered, 0))).numpy()
+        log_slope = np.log(np.where(plain, density, 1)) + 0.5 * z**2
+        rest = ~plain
+        if rest.any():
+            z[rest] = self._normal_score(j, u[rest])
+            log_slope[rest] = self._log_slope(j, u[rest], z[rest])
+        return z, log_slope
 
     def _log_joint(self, j: int, u: np.ndarray) -> np.ndarray:
         y = self._standardized(j, u)
