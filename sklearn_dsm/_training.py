@@ -12,22 +12,21 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.optimize import lsq_linear
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
+from ._judges import GainJudge, Judge
 from .levels import LogisticLevels
 from .losses import HeldOutBound, ScoreLoss
-from .networks import band_weights
 from .scores import CorrectedScore
 
 WARM_UP_STEPS = 50
 # Epochs in which a fit ends where the held-out rows gain no more: at least, and as a share.
 MIN_LAST_EPOCHS, LAST_EPOCHS_SHARE = 8, 0.3
-EMA_DECAY = 0.995
-MAX_GAIN = 1.5
+EMA_DECAY = 0.999
+HURDLE_SHARE = 0.25
 # Nats per row; less is no reason to go on.
 MIN_IMPROVEMENT = 1e-5
 
@@ -61,7 +60,10 @@ class InterruptedFitWarning(ConvergenceWarning):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long, how fast and where to train; the estimator's parameters of the same names."""
+    """How long, how fast and where to train; the estimator's parameters of the same names.
+
+    Training that has not gained ``hurdle`` after ``HURDLE_SHARE`` of its epochs or time ends.
+    """
 
     max_epochs: int
     batch_size: int
@@ -71,6 +73,7 @@ class TrainingSettings:
     weight_decay: float = 0.0
     min_batches: int = 32
     held_out_draws: int = 16384
+    hurdle: float = -math.inf
     device: str = "cpu"
     verbose: int = 0
 
@@ -90,7 +93,9 @@ class TrainingRecord:
         Mean held-out gain over the reference after each epoch, in nats per row.
     best_gain : float
         Gain of ``weights``.
-    stop_reason : {"max_epochs", "no_change", "max_fit_time", "interrupted", "callback"}
+    stop_reason : str
+        "max_epochs", "no_change", "max_fit_time", "behind" (of the hurdle), "interrupted" or
+        "callback".
     """
 
     weights: dict[str, np.ndarray] | None = None
@@ -109,10 +114,13 @@ def _multiplies_bfloat16_fast(device_type: str) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def half_precision(device: torch.device) -> torch.autocast:
+def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
     """Matrix products in bfloat16 where the device multiplies it faster than float32."""
-    fast = _multiplies_bfloat16_fast(device.type)
+    fast = wanted and _multiplies_bfloat16_fast(device.type)
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+BatchLoss = Callable[..., Tensor]
 
 
 class _Stop(Exception):
@@ -124,41 +132,40 @@ class _Stop(Exception):
 
 
 class _RowBatches:
-    """Equal batches of rows that already lie on the device, in a fresh order each epoch.
+    """Equal batches of tensors that already lie on the device, in a fresh order each epoch.
 
     A small table is repeated until an epoch has ``min_batches``: the noise is fresh, so
     repeated rows are not repeated examples.
     """
 
     def __init__(self, dataset, batch_size: int, generator: torch.Generator, min_batches: int):
-        self.rows, self.weight = dataset
+        self.dataset = dataset
         self.batch_size = batch_size
         self.generator = generator
-        self.n_batches = max(math.ceil(len(self.rows) / batch_size), min_batches)
+        self.n_batches = max(math.ceil(len(dataset[0]) / batch_size), min_batches)
 
     def __len__(self) -> int:
         return self.n_batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        n, needed = len(self.rows), self.n_batches * self.batch_size
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        rows = self.dataset[0]
+        n, needed = len(rows), self.n_batches * self.batch_size
         orders = [
-            torch.randperm(n, generator=self.generator, device=self.rows.device)
+            torch.randperm(n, generator=self.generator, device=rows.device)
             for _ in range(math.ceil(needed / n))
         ]
         order = torch.cat(orders)[:needed]
         for start in range(0, needed, self.batch_size):
             index = order[start : start + self.batch_size]
-            yield self.rows[index], self.weight[index]
+            yield tuple(part[index] for part in self.dataset)
 
 
-class _ScoreNet(NeuralNet):
-    """skorch's loop with a score-matching loss in place of predictions and targets."""
+class _Net(NeuralNet):
+    """skorch's loop with a loss of module and batch in place of predictions and targets."""
 
-    def __init__(self, *args, score_loss: ScoreLoss, levels: LogisticLevels, generator, **kwargs):
+    def __init__(self, *args, batch_loss: BatchLoss, **kwargs):
         super().__init__(*args, **kwargs)
-        self.score_loss = score_loss
-        self.levels = levels
-        self.generator = generator
+        self.batch_loss = batch_loss
 
     @property
     def _default_callbacks(self):
@@ -168,9 +175,7 @@ class _ScoreNet(NeuralNet):
         return X, None
 
     def train_step_single(self, batch, **fit_params):
-        rows, weight = batch
-        with half_precision(rows.device):
-            loss = self.score_loss(self.module_, rows, weight, self.levels, self.generator)
+        loss = self.batch_loss(self.module_, *batch)
         loss.backward()
         return {"loss": loss, "y_pred": None}
 
@@ -233,19 +238,24 @@ class _Schedule(Callback):
         length = max(MIN_LAST_EPOCHS, round(LAST_EPOCHS_SHARE * epoch))
         self.first_last_epochs = epoch, epoch + length
 
+    def _elapsed(self) -> float:
+        """The share of the time that is over."""
+        seconds = self.settings.max_fit_time
+        return 0.0 if seconds is None else (time.perf_counter() - self.started) / seconds
+
+    def progress(self, epoch: int) -> float:
+        """The share of the epochs, of which so many are done, or of the time that is over."""
+        return min(1.0, max(epoch / self.settings.max_epochs, self._elapsed()))
+
     def on_batch_begin(self, net, training=False, **kwargs):
         settings = self.settings
         # The history already counts the epoch that runs.
-        epoch = len(net.history) - 1
-        progress = epoch / settings.max_epochs
-        if settings.max_fit_time is not None:
-            elapsed = (time.perf_counter() - self.started) / settings.max_fit_time
-            if elapsed >= 1:
-                raise _Stop("max_fit_time")
-            progress = max(progress, elapsed)
+        epoch, elapsed = len(net.history) - 1, self._elapsed()
+        if elapsed >= 1:
+            raise _Stop("max_fit_time")
         self.n_steps += 1
         rate = settings.learning_rate * min(1.0, self.n_steps / WARM_UP_STEPS)
-        rate *= 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        rate *= 0.5 * (1 + math.cos(math.pi * self.progress(epoch)))
         if self.first_last_epochs is not None:
             first, last = self.first_last_epochs
             rate *= 1 - (epoch - first) / (last - first)
@@ -254,46 +264,18 @@ class _Schedule(Callback):
 
 
 class _Selection(Callback):
-    """Scores the averaged weights on the held-out rows and keeps the best."""
+    """Has the averaged weights judged on held-out rows and keeps the best."""
 
-    def __init__(self, schedule, averaging, bound, weight, record, settings):
-        self.schedule, self.averaging = schedule, averaging
-        self.bound, self.weight = bound, weight
+    def __init__(self, schedule, averaging, judge, record, settings):
+        self.schedule, self.averaging, self.judge = schedule, averaging, judge
         self.record, self.settings = record, settings
-        self.bands = band_weights(bound.log_snr)
 
     def measure(self) -> float:
-        model = self.averaging.average.module.eval()
-        products, squares = self.bound.terms(model)
-        products, squares = products * self.weight, squares * self.weight
-        gains = self._best_gains(products, squares) if model.residual else None
-        if gains is not None:
-            scale = self.bands @ gains
-            products, squares = products * scale, squares * scale**2
-        gain = float((products - squares / 2).mean())
-        if gain > self.record.best_gain + MIN_IMPROVEMENT:
-            self.record.best_gain, self.best_epoch = gain, self.record.n_epochs
-            state = model.network.state_dict()
-            if gains is not None:
-                state = state | {"band_gains": gains}
+        value, state = self.judge.measure(self.averaging.average.module.eval())
+        if value > self.record.best_gain + MIN_IMPROVEMENT:
+            self.record.best_gain, self.best_epoch = value, self.record.n_epochs
             self.record.weights = {k: v.cpu().numpy().copy() for k, v in state.items()}
-        return gain
-
-    def _best_gains(self, products: Tensor, squares: Tensor) -> Tensor:
-        """The output's gain in each band of levels that suits the held-out rows best.
-
-        The bound is quadratic in the gains. A band whose correction does not generalise
-        gets a gain near zero, so no band can lower the bound.
-        """
-        bands = self.bands.flatten(0, 1).double()
-        normal = bands.T @ (bands * squares.flatten()[:, None].double())
-        ridge = normal.diagonal().mean() * 1e-3 + 1e-12
-        factor = torch.linalg.cholesky(normal + ridge * torch.eye(len(normal)).to(normal))
-        right = torch.linalg.solve_triangular(
-            factor, (bands.T @ products.flatten().double())[:, None], upper=False
-        )
-        fit = lsq_linear(factor.T.cpu().numpy(), right[:, 0].cpu().numpy(), (0.0, MAX_GAIN), "bvls")
-        return torch.from_numpy(fit.x).to(products)
+        return value
 
     def on_train_begin(self, net, **kwargs):
         self.best_epoch = 0
@@ -309,6 +291,9 @@ class _Selection(Callback):
         self.record.n_epochs = len(self.record.loss_curve)
         self.record.gains.append(self.measure())
         epoch, last_epochs = self.record.n_epochs, self.schedule.first_last_epochs
+        behind = self.record.best_gain < self.settings.hurdle
+        if behind and self.schedule.progress(epoch) >= HURDLE_SHARE:
+            raise _Stop("behind")
         if last_epochs is None:
             if epoch - self.best_epoch >= self.settings.n_iter_no_change:
                 self.schedule.end_early(epoch)
@@ -319,11 +304,9 @@ class _Selection(Callback):
     def _return_to_best(self, net) -> None:
         """Go on from the best averaged weights: later ones may have memorised their rows."""
         weights = self.record.weights
-        if weights is None:
-            return
-        network = net.module_.network
-        state = {name: torch.from_numpy(value) for name, value in weights.items()}
-        network.load_state_dict(state | {"band_gains": torch.ones_like(network.band_gains)})
+        if weights is not None:
+            state = {name: torch.from_numpy(value) for name, value in weights.items()}
+            self.judge.restore(net.module_, state)
 
 
 class _Progress(Callback):
@@ -374,21 +357,49 @@ def train(
     NonFiniteLossError
         When the loss is no longer a number.
     """
-    # A correction competes with its reference; a network that is the whole score does not.
-    record = TrainingRecord(best_gain=0.0 if model.residual else -math.inf)
     held_out, held_out_weight = held_out_rows
     n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
     bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
+    judge = GainJudge(bound, held_out_weight, model.residual)
     model.network.generator = generator
+
+    def batch_loss(model: CorrectedScore, rows: Tensor, weight: Tensor) -> Tensor:
+        with half_precision(rows.device):
+            return loss(model, rows, weight, levels, generator)
+
+    return train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
+
+
+def train_module(
+    module: nn.Module,
+    batch_loss: BatchLoss,
+    data: tuple[Tensor, ...],
+    judge: Judge,
+    settings: TrainingSettings,
+    generator: torch.Generator,
+    on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
+) -> TrainingRecord:
+    """Minimise a loss of module and batch, and keep the averaged weights a judge prefers.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Trained in place, on ``settings.device``.
+    batch_loss : callable (module, *batch) -> Tensor
+    data : tuple of Tensor
+        Equally long; a batch holds the same rows of each.
+    judge : Judge
+    settings, generator, on_epoch
+        As in :func:`train`.
+    """
+    record = TrainingRecord(best_gain=judge.baseline)
     averaging = _Averaging()
     schedule = _Schedule(settings)
-    selection = _Selection(schedule, averaging, bound, held_out_weight, record, settings)
-    net = _ScoreNet(
-        module=model,
+    selection = _Selection(schedule, averaging, judge, record, settings)
+    net = _Net(
+        module=module,
         criterion=nn.Identity,
-        score_loss=loss,
-        levels=levels,
-        generator=generator,
+        batch_loss=batch_loss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=settings.weight_decay,
         optimizer__fused=True,
@@ -409,9 +420,9 @@ def train(
         device=settings.device,
     )
     net.initialize()
-    net.notify("on_train_begin", X=train_rows, y=None)
+    net.notify("on_train_begin", X=data, y=None)
     try:
-        net.fit_loop(train_rows)
+        net.fit_loop(data)
     except _Stop as stop:
         record.stop_reason = stop.reason
     except KeyboardInterrupt:
@@ -424,5 +435,5 @@ def train(
         )
     if record.stop_reason in ("max_fit_time", "interrupted") and averaging.average is not None:
         selection.measure()
-    net.notify("on_train_end", X=train_rows, y=None)
+    net.notify("on_train_end", X=data, y=None)
     return record

@@ -12,7 +12,6 @@ from ._validation import ParamsObject, resolve
 from .levels import LogisticLevels, NoiseLevel
 from .scores import CorrectedScore
 
-
 ROWS_PER_LEVEL = 8
 
 

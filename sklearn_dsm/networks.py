@@ -187,6 +187,12 @@ class ScoreNetwork(nn.Module):
         band_gain = (band_weights(log_snr.detach()) @ self.band_gains).reshape(log_snr.shape)
         return _Modulation(gains, shifts, fade * band_gain * (1 + last), None)
 
+    def layers_at(self, log_snr: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Matrices and shifts of the hidden layers at one level (), and the output's matrix."""
+        gains, shifts, output_gain, _ = self._modulate(log_snr)
+        matrices = [gain[:, None] * w for gain, w in zip(gains, self.weights, strict=True)]
+        return matrices, shifts, output_gain * self.output
+
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
         gains, shifts, output_gain, linear = self._modulate(log_snr)
         h = y

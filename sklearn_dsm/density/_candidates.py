@@ -26,18 +26,6 @@ class Clock:
         return share * self.seconds - (time.perf_counter() - self.started)
 
 
-class Candidate(NamedTuple):
-    """A space, a reference in it, how training went there, and a density made of them."""
-
-    latent: LatentMap
-    reference: GaussianMixture
-    record: TrainingRecord
-    reference_value: float
-    value: float
-    weights: dict[str, np.ndarray]
-    plan: SolverPlan = SolverPlan()
-
-
 class Split:
     """Latent rows and weights, those to train on and those held out (a mask)."""
 
@@ -53,3 +41,15 @@ class Split:
         Z, weight = (part[rows] for part in self.held_out)
         values = log_density(Z) + self.held_out_log_slope[rows]
         return float(np.average(values, weights=weight))
+
+
+class Candidate(NamedTuple):
+    """A space, a reference in it, how training went there, and a density made of them."""
+
+    split: Split
+    reference: GaussianMixture
+    record: TrainingRecord
+    reference_value: float
+    value: float
+    weights: dict[str, np.ndarray]
+    plan: SolverPlan = SolverPlan()

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._random import seed_from, torch_generator
 from .._training import TrainingRecord, TrainingSettings, train
 from .._validation import check_rows, check_weight, resolve_device
+from ..amortised import LogDensityHead
 from ..levels import LogisticLevels
 from ..likelihood import SolverPlan
 from ..losses import ScoreLoss, resolve_loss
@@ -26,22 +27,23 @@ from ..processes import NoiseProcess, resolve_process
 from ..scores import CorrectedScore
 from ._base import BaseDensity
 from ._candidates import Candidate, Clock, Split
+from ._distillation import distil
 from ._epoch_tasks import EpochTasks
 from ._evaluation import LatentDensity, chunks
 from ._latent import LatentMap, fit_latent_map
-from ._reference import as_score, choose_mixture, standard_gaussian, transformed
+from ._reference import MixtureSearch, as_score, standard_gaussian, transformed
 
 MIN_TRAIN_ROWS = 10
-# Held-out rows on which a network's log-density is compared with its reference's, and those
-# on which the steps of the ODE are chosen.
-MAX_SCORED_ROWS = 500
-MAX_CALIBRATION_ROWS = 96
+MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
 # Below this tolerance the network is evaluated in float64, as one is that gives the whole
 # score: rounding grows with the distance of a row, a correction's is bounded.
 FLOAT32_TOLERANCE = 1e-4
 MAP_CHUNK_ROWS = 2**14
-# Share of max_fit_time that training may take up to.
-TRAINING_SHARE = 0.93
+# Share of max_fit_time that training may take up to; a head is taught in the rest.
+TRAINING_SHARE = {"ode": 0.93, "identity": 0.93, "fast": 0.6}
+# Shares of max_fit_time after which mixtures are no longer sought, before the first training
+# and after it.
+FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.1, 0.5
 # White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
 GAUSSIAN_LOG_SNR = -12.0
 # The fewer rows, the stronger the decay of the weights.
@@ -79,9 +81,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         a line. "auto": whichever the Bayesian information criterion prefers for the
         column. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
-        What the network corrects. "gmm": a mixture, its size chosen by BIC.
-        "auto": the Gaussian, and the mixture where the network does not beat it, also with
-        lines for column maps where ``marginals`` is "auto" too. A fitted
+        What the network corrects. "gmm": a mixture, its size chosen by held-out rows, or by
+        BIC where these are few. "auto": the Gaussian, and the mixture where the network does
+        not beat it, also with lines for column maps where ``marginals`` is "auto" too. A fitted
         mixture is in input units and needs ``marginals`` "standardize", None or "auto",
         which then means "standardize". None: the network gives the whole score, and there
         is nothing to fall back on.
@@ -89,11 +91,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Width of each hidden layer. "auto": four layers of 128 units, or two for a table
         with few rows a column. Two layers have an exact divergence at the cost of one matrix
         product; deeper ones fit better, and their divergence costs a product a column.
-    max_epochs : int, default=150
+    max_epochs : int or "auto", default="auto"
         Most passes over the rows; a pass has at least 32 batches, so small tables are
-        passed over several times, with fresh noise, in one epoch.
+        passed over several times, with fresh noise, in one epoch. "auto": 150, or as many
+        as ``max_fit_time`` allows where it is given.
     max_fit_time : float or None, default=None
-        Seconds after which ``fit`` ends with the best weights so far.
+        Seconds after which ``fit`` ends with the best weights so far. The steps of the
+        optimiser fall to zero by then.
     batch_size : int, default=512
         Rows of a training step; each is noised twice, with opposite signs.
     learning_rate : float, default=0.008
@@ -104,10 +108,14 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     n_iter_no_change : int, default=15
         Epochs without a better held-out likelihood bound before training goes back to the
         best weights and ends, in a few epochs more, with ever smaller steps.
-    likelihood : {"ode", "identity"}, default="ode"
+    likelihood : {"ode", "identity", "fast"}, default="ode"
         How ``score_samples`` turns scores into log-densities: the probability-flow ODE,
-        normalised; or the likelihood identity, which needs no derivative of the score,
-        is a lower bound on average, and is not normalised exactly.
+        normalised; the likelihood identity, which needs no derivative of the score,
+        is a lower bound on average, and is not normalised exactly; or "fast", one pass
+        of a network that ``fit`` teaches what the ODE gives, for scoring many rows. It has
+        to be asked for at ``fit``, which then takes longer or, within ``max_fit_time``,
+        leaves less of it to the score; its typical error is ``fast_error_``, and it is not
+        normalised exactly.
     tolerance : float, default=1e-3
         Bound on the estimated error of the ODE, in nats per row.
     sampler : {"ode", "sde"}, default="ode"
@@ -134,13 +142,20 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     solver_ : dict
         How finely the ODE is solved: "n_steps" to begin with and the "error_growth" by which
         local errors are read, both chosen on held-out rows for "tolerance".
+    head_ : dict of str to ndarray
+        What "fast" evaluates; empty where it was not asked for, or the reference alone is
+        the model.
+    fast_error_ : float or None
+        Root mean square of the difference between "fast" and "ode" on held-out rows, in nats;
+        None where "fast" was not asked for.
     n_epochs_ : int
     loss_curve_ : list of float
         Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
     validation_scores_ : list of float
         Likelihood bound of the held-out rows after each epoch, nats per row, input units.
     stop_reason_ : str
-        "max_epochs", "no_change", "max_fit_time", "interrupted", "callback" or "too_few_rows".
+        "max_epochs", "no_change", "max_fit_time", "interrupted", "callback", "too_few_rows" or
+        "behind": of a mixture, which was corrected next.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where the columns of X had names.
@@ -173,13 +188,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         "marginals": [StrOptions({"auto", "gaussianize", "standardize"}), None],
         "reference": [StrOptions({"auto", "gaussian", "gmm"}), GaussianMixture, None],
         "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "likelihood": [StrOptions({"ode", "identity"})],
+        "likelihood": [StrOptions({"ode", "identity", "fast"})],
         "tolerance": [Interval(Real, 0, None, closed="neither")],
         "sampler": [StrOptions({"ode", "sde"})],
         "device": [str],
@@ -195,7 +210,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         marginals="auto",
         reference="auto",
         hidden_layer_sizes="auto",
-        max_epochs=150,
+        max_epochs="auto",
         max_fit_time=None,
         batch_size=512,
         learning_rate=8e-3,
@@ -268,18 +283,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         candidates: list[Candidate] = []
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            for split, mixture in self._references(X, weight, held_out, random, clock):
+            for split, mixture, hurdle in self._references(X, weight, held_out, random, clock):
                 value = split.score(mixture.score_samples)
                 if candidates and value <= max(known.value for known in candidates):
                     continue
                 self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
                 epochs.offset = value
-                record = self._train(loss, split, device, clock, random, epochs)
-                alone = Candidate(split.latent, mixture, record, value, value, {})
-                candidates += self._with_and_without_network(alone, split)
+                record = self._train(loss, split, hurdle - value, device, clock, random, epochs)
+                alone = Candidate(split, mixture, record, value, value, {})
+                candidates += self._with_and_without_network(alone, split, clock)
                 if record.stop_reason in ("callback", "interrupted"):
                     break
-        self._keep(max(candidates, key=lambda candidate: candidate.value))
+        self._keep(max(candidates, key=lambda candidate: candidate.value), clock, random)
         epochs.finish()
         return self
 
@@ -392,6 +407,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return "standardize" if self.marginals == "auto" else self.marginals
 
+    def _resolved_epochs(self):
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        return MAX_EPOCHS if self.max_fit_time is None else ENDLESS_EPOCHS
+
     def _network_options(self, n, d):
         """Layers, sine units and dropout by the table's shape; given layers are taken as given."""
         whole = {"whole": self.reference is None}
@@ -405,7 +425,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
     def _references(self, X, weight, held_out, random, clock):
-        """Mixtures to correct, each with the split rows of the space it lives in."""
+        """Mixtures to correct with the split rows of their space, and values to be ahead of.
+
+        Where a network is behind another mixture alone after part of its training, the rest
+        of the time is for that mixture.
+        """
 
         def split_by(marginals):
             return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
@@ -419,36 +443,41 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "
                     "GaussianMixture on the same columns."
                 )
-            yield split, transformed(option, *split.latent.as_affine())
-        if option in ("auto", "gaussian", None):
-            yield split, standard_gaussian(d)
+            yield split, transformed(option, *split.latent.as_affine()), -np.inf
+        if option in ("gaussian", None):
+            yield split, standard_gaussian(d), -np.inf
         if option == "gmm":
-            yield split, choose_mixture(split, random, Clock(None))
-        if option == "auto" and clock.left() > 0:
-            yield split, choose_mixture(split, random, clock)
+            yield split, MixtureSearch(split, random).go_on(Clock(None)), -np.inf
+        if option != "auto":
+            return
+        search = MixtureSearch(split, random)
+        known = search.go_on(clock, FIRST_SEARCH_SHARE)
+        yield split, standard_gaussian(d), split.score(known.score_samples)
+        if clock.left() > 0:
+            yield split, search.go_on(clock, SEARCH_SHARE), -np.inf
         # Columns with several modes may hide clusters that are plain in the rows themselves.
-        curved = marginals == "auto" and len(split.latent.columns.curved) > 0
-        if option == "auto" and curved and clock.left() > 0:
+        if marginals == "auto" and len(split.latent.columns.curved) > 0 and clock.left() > 0:
             split = split_by("standardize")
-            yield split, choose_mixture(split, random, clock)
+            yield split, MixtureSearch(split, random).go_on(clock, SEARCH_SHARE), -np.inf
 
-    def _train(self, loss, split, device, clock, random, epochs):
+    def _train(self, loss, split, hurdle, device, clock, random, epochs):
         """Train a network for the current reference; its record, with no weights if it lost."""
         if len(split.train[0]) < MIN_TRAIN_ROWS:
             return TrainingRecord(stop_reason="too_few_rows")
         # What follows training takes time as well.
-        time_left = clock.left(TRAINING_SHARE)
+        time_left = clock.left(TRAINING_SHARE[self.likelihood])
         if time_left <= 0:
             return TrainingRecord(stop_reason="max_fit_time")
         seed = seed_from(random)
         model = self._score_model({}, seed).float().to(device)
         settings = TrainingSettings(
-            max_epochs=self.max_epochs,
+            max_epochs=self._resolved_epochs(),
             max_fit_time=time_left,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             n_iter_no_change=self.n_iter_no_change,
             weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS / len(split.train[0])),
+            hurdle=hurdle,
             device=str(device),
             verbose=self.verbose,
         )
@@ -461,31 +490,38 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             model, loss, self._levels(), train_rows, held_out_rows, settings, generator, epochs
         )
 
-    def _with_and_without_network(self, alone, split):
+    def _with_and_without_network(self, alone, split, clock):
         """The reference, and the network's density where it has one, scored alike."""
         weights = alone.record.weights
         if weights is None:
             return [alone]
-        density = self._latent_density(weights)
-        if self.likelihood == "ode":
-            density = density.calibrated(split.held_out[0][:MAX_CALIBRATION_ROWS])
-        rows = slice(MAX_SCORED_ROWS)
+        density = self._latent_density(weights, self._likelihood_of_fit())
+        density, n_rows = density.calibrated(split.held_out[0], clock.left())
+        rows = slice(n_rows)
         reference = split.score(alone.reference.score_samples, rows)
         network = split.score(lambda Z: density.log_density(Z)[0], rows)
         value = alone.value + network - reference
         corrected = alone._replace(value=value, weights=weights, plan=density.plan)
         return [corrected] if self.reference is None else [alone, corrected]
 
-    def _keep(self, candidate):
+    def _likelihood_of_fit(self):
+        """What candidates are compared by; a head learns only the best one."""
+        return "ode" if self.likelihood == "fast" else self.likelihood
+
+    def _keep(self, candidate, clock, random):
         """Store the best candidate, and say so where it has no network."""
         record = candidate.record
         self.reference_ = candidate.reference
-        self.latent_map_ = candidate.latent.to_arrays()
+        self.latent_map_ = candidate.split.latent.to_arrays()
         self.weights_: dict[str, np.ndarray] = candidate.weights
         self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve
         self.validation_scores_ = [candidate.reference_value + gain for gain in record.gains]
+        self.head_: dict[str, np.ndarray] = {}
+        self.fast_error_ = 0.0 if self.likelihood == "fast" else None
+        if self.likelihood == "fast" and self.weights_:
+            self._teach_head(candidate.split, clock, seed_from(random))
         if not self.weights_:
             reason = {
                 "too_few_rows": f"there are fewer than {MIN_TRAIN_ROWS} rows to train on",
@@ -497,6 +533,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+    def _teach_head(self, split, clock, seed):
+        density = self._latent_density(likelihood="ode")
+        self.head_, self.fast_error_ = distil(density, density.model.network, split, clock, seed)
 
     def _levels(self):
         return LogisticLevels(GAUSSIAN_LOG_SNR, self.process_.log_snr_range[1])
@@ -511,9 +551,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             network.load_state_dict(state)
         return CorrectedScore(as_score(self.reference_), network)
 
-    def _latent_density(self, weights=None):
+    def _latent_density(self, weights=None, likelihood=None):
         """The density behind the maps with the fitted weights, or these, on the device there is."""
         weights = self.weights_ if weights is None else weights
+        likelihood = likelihood or self.likelihood
         device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
         model = self._score_model(weights).double().to(device).eval()
         if model.residual and self.tolerance >= FLOAT32_TOLERANCE:
@@ -525,11 +566,23 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             levels=self._levels(),
             n_features=self.n_features_in_,
             numbers_per_row=max(*self.network_["hidden_layer_sizes"], mixture_numbers),
-            likelihood=self.likelihood,
+            likelihood=likelihood,
             tolerance=self.tolerance,
             device=device,
             plan=self._solver_plan(),
+            head=self._head(model.network, device) if weights and likelihood == "fast" else None,
         )
+
+    def _head(self, network, device):
+        """The head that ``fit`` taught."""
+        if not self.head_:
+            raise ValueError(
+                "likelihood='fast' needs what fit learns for it, and this fit was made with "
+                "another likelihood: fit again with likelihood='fast', or use 'ode'."
+            )
+        head = LogDensityHead(network, torch_generator(0))
+        head.load_state_dict({name: torch.from_numpy(v) for name, v in self.head_.items()})
+        return head.float().to(device).eval()
 
     def _solver_state(self, plan):
         return plan._asdict() | {"tolerance": self.tolerance}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor
 
 from .._random import torch_generator
+from ..amortised import LogDensityHead
 from ..levels import LogisticLevels, NoiseLevel
 from ..likelihood import (
+    CALIBRATION_STEPS,
+    CALIBRATION_TRUTH_STEPS,
     IdentityNodes,
     SolverPlan,
     calibrated_plan,
@@ -30,6 +34,11 @@ CHUNK_NUMBERS = 2**17
 GRADIENT_CHUNK_NUMBERS = 2**16
 IDENTITY_LEVELS, IDENTITY_NOISE = 24, 32
 DEFAULT_PLAN = SolverPlan()
+# Held-out rows on which a network's log-density is compared with its reference's, and those
+# on which the steps of the ODE are chosen, with the steps that a row takes for either.
+MAX_SCORED_ROWS, STEPS_TO_SCORE = 500, 30
+MAX_CALIBRATION_ROWS = 96
+STEPS_TO_CALIBRATE = CALIBRATION_TRUTH_STEPS + sum(CALIBRATION_STEPS)
 SAMPLE_STEPS = {"ode": 24, "sde": 200}
 
 
@@ -53,10 +62,11 @@ class LatentDensity:
     n_features : int
     numbers_per_row : int
         Numbers that a row puts into the widest layer, which sizes the chunks.
-    likelihood : {"ode", "identity"}
+    likelihood : {"ode", "identity", "fast"}
     tolerance : float
     device : torch.device
     plan : SolverPlan
+    head : LogDensityHead, needed by "fast"
     """
 
     model: ScoreModel
@@ -68,18 +78,37 @@ class LatentDensity:
     tolerance: float
     device: torch.device
     plan: SolverPlan = DEFAULT_PLAN
+    head: LogDensityHead | None = None
 
-    def calibrated(self, Z: np.ndarray) -> LatentDensity:
-        """The same with a plan for the ODE that was measured on these rows."""
+    def calibrated(self, Z: np.ndarray, seconds: float) -> tuple[LatentDensity, int]:
+        """The same with a plan for the ODE that was measured on some of these rows.
+
+        Also how many of the rows can be scored, when both are to take so many seconds. Where
+        these are too few to measure anything the plan stays as it is.
+        """
+        if not self._solves:
+            return self, MAX_SCORED_ROWS
+        row_steps = seconds * self._row_steps_per_second(Z)
+        n_scored = int(np.clip(row_steps / 2 / STEPS_TO_SCORE, ROW_BLOCK, MAX_SCORED_ROWS))
+        n_measured = int(min(row_steps / 2 / STEPS_TO_CALIBRATE, MAX_CALIBRATION_ROWS))
+        if n_measured < ROW_BLOCK:
+            return self, n_scored
         plan = calibrated_plan(
             self.model,
             self.reference,
-            self._tensor(Z),
+            self._tensor(Z[:n_measured]),
             self.levels,
             self.tolerance,
             self._chunk_size(CHUNK_NUMBERS),
         )
-        return replace(self, plan=plan)
+        return replace(self, plan=plan), n_scored
+
+    def _row_steps_per_second(self, Z: np.ndarray) -> float:
+        """How many steps of the ODE, times rows, are taken in a second."""
+        rough = replace(self, plan=SolverPlan(2), tolerance=np.inf)
+        started = time.perf_counter()
+        rough.log_density(np.resize(Z, (ROW_BLOCK, Z.shape[1])))
+        return 2 * ROW_BLOCK / (time.perf_counter() - started)
 
     @torch.no_grad()
     def log_density(self, Z: np.ndarray) -> tuple[np.ndarray, int]:
@@ -91,6 +120,11 @@ class LatentDensity:
         for part in chunks(len(Z), self._chunk_size(CHUNK_NUMBERS)):
             values[part] = self._log_density(self._tensor(Z[part]))[0].cpu().numpy()
         return values, 0
+
+    @torch.no_grad()
+    def reference_log_density(self, Z: np.ndarray) -> np.ndarray:
+        """Log-densities (n,) of the reference alone, in closed form."""
+        return self.reference.log_density(self._tensor(Z), self._clean_level()).cpu().numpy()
 
     def gradient(self, Z: np.ndarray) -> np.ndarray:
         """Gradients (n, d) of :meth:`log_density`."""
@@ -136,6 +170,8 @@ class LatentDensity:
     def _log_density(self, z: Tensor) -> tuple[Tensor, int]:
         if self.model is self.reference:
             return self.reference.log_density(z, self._clean_level()), 0
+        if self.head is not None:
+            return self.reference.log_density(z, self._clean_level()) + self.head(z), 0
         if not self._solves:
             return identity_log_density(self.model, self.reference, z, self._nodes), 0
         result = ode_log_density(

@@ -1,4 +1,4 @@
-"""Gaussian mixtures as references: chosen by BIC, moved to the latent space, as exact scores."""
+"""Gaussian mixtures as references: their size, moved to the latent space, as exact scores."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from ..scores import ExactScore, GaussianMixtureScore, GaussianScore
+from ._candidates import Clock, Split
 
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
-MAX_ROWS = 10000
+MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
 REG_COVAR = 1e-5
 
 
@@ -53,30 +54,43 @@ def transformed(mixture: GaussianMixture, shift: np.ndarray, matrix: np.ndarray)
     return mixture_from(mixture.weights_, (mixture.means_ - shift) @ matrix, covariances)
 
 
-def choose_mixture(split, random_state: np.random.RandomState, clock) -> GaussianMixture:
-    """The mixture of the training rows with the best Bayesian information criterion.
+class MixtureSearch:
+    """Mixtures of growing size in the space of a split, until two in a row bring nothing.
 
-    Sizes grow until two in a row bring nothing or the time is up. Weighted rows are
-    resampled, since scikit-learn's mixtures take no weights; at most ``MAX_ROWS`` rows are
-    used.
+    They are compared by held-out rows where there are enough, else by the Bayesian
+    information criterion. Weighted rows are resampled, since scikit-learn's mixtures take no
+    weights; and at most ``MAX_ROWS`` are used, or a number for each entry of a covariance.
     """
-    rows, weight = split.train
-    n, d = rows.shape
-    if n > MAX_ROWS or np.ptp(weight) > 0:
-        rows = rows[random_state.choice(n, min(n, MAX_ROWS), p=weight / weight.sum())]
-    best, n_worse = standard_gaussian(d), 0
-    best_criterion = best.bic(rows)
-    for size in CANDIDATE_SIZES:
-        if len(rows) < 3 * size or n_worse == 2 or clock.left() <= 0:
-            break
-        mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=random_state)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            criterion = mixture.fit(rows).bic(rows)
-        n_worse = 0 if criterion < best_criterion else n_worse + 1
-        if criterion < best_criterion:
-            best, best_criterion = mixture, criterion
-    return best
+
+    def __init__(self, split: Split, random_state: np.random.RandomState):
+        self.split, self.random_state = split, random_state
+        self.rows, weight = split.train
+        n, d = self.rows.shape
+        n_used = min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
+        if n_used < n or np.ptp(weight) > 0:
+            chosen = random_state.choice(n, n_used, p=weight / weight.sum())
+            self.rows = self.rows[chosen]
+        self.best = standard_gaussian(d)
+        self.merit, self.n_worse = self._merit(self.best), 0
+        self.sizes = [size for size in CANDIDATE_SIZES if n_used >= 3 * size]
+
+    def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
+        """Try more sizes while this share of the time lasts; the best mixture of all so far."""
+        while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
+            size = self.sizes.pop(0)
+            mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                merit = self._merit(mixture.fit(self.rows))
+            self.n_worse = 0 if merit > self.merit else self.n_worse + 1
+            if merit > self.merit:
+                self.best, self.merit = mixture, merit
+        return self.best
+
+    def _merit(self, mixture: GaussianMixture) -> float:
+        if len(self.split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS:
+            return self.split.score(mixture.score_samples)
+        return -mixture.bic(self.rows)
 
 
 def as_score(mixture: GaussianMixture) -> ExactScore:

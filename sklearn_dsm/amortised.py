@@ -1,0 +1,133 @@
+"""A log-density in one network pass: a head that learns what solving the ODE would give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ._judges import ErrorJudge
+from ._training import TrainingRecord, TrainingSettings, half_precision, train_module
+from .networks import ScoreNetwork
+
+# The log-SNRs at which the score network's layers are taken over.
+HEAD_LEVELS = (-2.0, 0.0, 2.0, 4.0, 7.0)
+HEAD_WIDTH = 128
+# Errors beyond this many spreads of the targets count linearly, not squared.
+HUBER_DELTA = 2.0
+
+
+class LogDensityHead(nn.Module):
+    r"""The difference between a model's log-density and its reference's, by regression.
+
+    .. math:: h(z) = c + s\, v^T f\left(V [\phi_1(z), ..., \phi_K(z)] + b\right)
+
+    Every :math:`\phi_k` starts as the hidden layers of the score network at one noise level,
+    with :math:`|\epsilon|^2` and :math:`\epsilon \cdot z` of its output :math:`\epsilon`,
+    which the likelihood identity is made of; all of it is trained further.
+
+    Parameters
+    ----------
+    network : ScoreNetwork
+    generator : torch.Generator
+        Source of the head's own weights.
+    levels : sequence of float
+    width : int
+    """
+
+    radius: Tensor
+    center: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        network: ScoreNetwork,
+        generator: torch.Generator,
+        levels: Sequence[float] = HEAD_LEVELS,
+        width: int = HEAD_WIDTH,
+    ):
+        super().__init__()
+        self.activations = network.activations
+        self.branches = nn.ModuleList(self._branch(network, level) for level in levels)
+        n_in = len(levels) * (network.hidden_layer_sizes[-1] + 2)
+        self.mix = nn.Linear(n_in, width)
+        self.out = nn.Linear(width, 1)
+        with torch.no_grad():
+            self.mix.weight.normal_(std=1 / math.sqrt(n_in), generator=generator)
+            for zero in (self.mix.bias, self.out.weight, self.out.bias):
+                zero.zero_()
+        for name in ("radius", "spread"):
+            self.register_buffer(name, torch.ones(()))
+        self.register_buffer("center", torch.zeros(()))
+
+    @staticmethod
+    def _branch(network, level: float) -> nn.ParameterList:
+        """Weights and shifts of the layers at a level, the output's matrix last."""
+        log_snr = network.output.new_tensor(level)
+        matrices, shifts, output = network.layers_at(log_snr)
+        first = torch.sigmoid(log_snr).sqrt() * matrices[0]
+        parts = [first, *matrices[1:], *shifts, output]
+        return nn.ParameterList(part.detach().clone() for part in parts)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Differences (n,) in nats; a row farther out than any learned from is drawn nearer."""
+        norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+        z = (z * (self.radius / norm).clamp(max=1)).to(self.out.weight.dtype)
+        with half_precision(z.device, self.training):
+            features = torch.cat([self._features(branch, z) for branch in self.branches], -1)
+            hidden = nn.functional.silu(self.mix(features))
+        return self.center + self.spread * self.out(hidden.to(z.dtype)).squeeze(-1)
+
+    def _features(self, branch, z: Tensor) -> Tensor:
+        n, h = len(self.activations), z
+        for matrix, shift, f in zip(branch[:n], branch[n : 2 * n], self.activations, strict=True):
+            h = f(nn.functional.linear(h, matrix, shift))
+        noise = nn.functional.linear(h, branch[-1])
+        summands = [(noise * other).sum(-1, keepdim=True) for other in (noise, z)]
+        return torch.cat([h, *summands], -1)
+
+
+def fit_head(
+    head: LogDensityHead,
+    rows: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
+    settings: TrainingSettings,
+    generator: torch.Generator,
+) -> tuple[TrainingRecord, float]:
+    """Train a head in place, and free it of its mean error on held-out rows.
+
+    Parameters
+    ----------
+    head : LogDensityHead
+    rows, held_out : tuple of Tensor
+        Latent rows (n, d) and their differences (n,) in nats.
+    settings : TrainingSettings
+    generator : torch.Generator
+
+    Returns
+    -------
+    record : TrainingRecord
+    error : float
+        Root mean square of the held-out rows' errors, in nats; NaN for fewer than two.
+    """
+    (z, target), (held_out_z, held_out_target) = rows, held_out
+    middle = target.median()
+    head.radius.copy_(torch.linalg.vector_norm(z, dim=-1).max())
+    head.center.copy_(middle)
+    head.spread.copy_((1.5 * (target - middle).abs().median()).clamp(min=1e-3))
+
+    def batch_loss(head: LogDensityHead, z: Tensor, target: Tensor) -> Tensor:
+        error = (head(z) - target) / head.spread
+        return nn.functional.huber_loss(error, torch.zeros_like(error), delta=HUBER_DELTA)
+
+    judge = ErrorJudge(held_out_z, held_out_target)
+    record = train_module(head, batch_loss, (z, target), judge, settings, generator)
+    if record.weights is not None:
+        head.load_state_dict({name: torch.from_numpy(v) for name, v in record.weights.items()})
+    head.eval()
+    with torch.no_grad():
+        error = held_out_target - head(held_out_z)
+    head.center += error.mean()
+    return record, float(error.std())

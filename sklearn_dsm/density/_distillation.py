@@ -1,0 +1,79 @@
+"""Teaching a head the log-densities that the ODE gives, in the time there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .._random import torch_generator
+from .._training import TrainingSettings
+from ..amortised import LogDensityHead, fit_head
+from ..networks import ScoreNetwork
+from ._candidates import Clock, Split
+from ._evaluation import LatentDensity, chunks
+
+MAX_ROWS, MAX_HELD_OUT_ROWS = 12000, 2000
+# Of the rows to learn from, those of the table come first; then come draws of the model and
+# rows of the table moved by noise of these sizes, in latent units.
+TABLE_SHARE, MOVED_SHARE, MOVES = 0.5, 0.15, (0.1, 0.3, 1.0)
+# Rows solved between two looks at the clock, and the shares of the time that are over when
+# each part has to end.
+ROWS_AT_ONCE, TOLERANCE = 256, 1e-2
+CALIBRATED_SHARE, HELD_OUT_SHARE, SOLVED_SHARE, TAUGHT_SHARE = 0.65, 0.69, 0.82, 0.97
+SETTINGS = TrainingSettings(
+    max_epochs=60, batch_size=512, learning_rate=1e-3, n_iter_no_change=60, weight_decay=1e-4
+)
+
+
+def distil(
+    density: LatentDensity, network: ScoreNetwork, split: Split, clock: Clock, seed: int
+) -> tuple[dict[str, np.ndarray], float]:
+    """A head's weights for the density of a network, and its error on held-out rows in nats."""
+    held_out = split.held_out[0][:MAX_HELD_OUT_ROWS]
+    solver, _ = replace(density, tolerance=TOLERANCE).calibrated(
+        held_out, clock.left(CALIBRATED_SHARE)
+    )
+    judged = _solved(solver, held_out, clock, HELD_OUT_SHARE)
+    learned = _solved(solver, rows_to_learn(solver, split.train[0], seed), clock, SOLVED_SHARE)
+    time_left = clock.left(TAUGHT_SHARE)
+    settings = replace(
+        SETTINGS,
+        device=str(density.device),
+        max_fit_time=max(time_left, 0.1) if np.isfinite(time_left) else None,
+    )
+    generator = torch_generator(seed, density.device)
+    head = LogDensityHead(network, torch_generator(seed)).float().to(density.device)
+    _, error = fit_head(head, learned, judged, settings, generator)
+    return {name: value.cpu().numpy() for name, value in head.state_dict().items()}, error
+
+
+def rows_to_learn(density: LatentDensity, Z: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of the table, draws of the model and moved rows, in an order that mixes them."""
+    random = np.random.default_rng(seed)
+    own = Z[random.permutation(len(Z))[: int(TABLE_SHARE * MAX_ROWS)]]
+    start = Z[random.integers(len(Z), size=int(MOVED_SHARE * MAX_ROWS))]
+    moved = start + random.choice(MOVES, (len(start), 1)) * random.normal(size=start.shape)
+    drawn = density.sample(MAX_ROWS - len(own) - len(moved), "ode", seed)
+    rows = np.concatenate([own, moved, drawn])
+    return rows[random.permutation(len(rows))]
+
+
+def _solved(
+    density: LatentDensity, Z: np.ndarray, clock: Clock, share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As many of the rows as there is time for, and how their log-densities differ from the
+    reference's, on the density's device in float32."""
+    known, differences = [], []
+    for part in chunks(len(Z), ROWS_AT_ONCE):
+        value, _ = density.log_density(Z[part])
+        known.append(Z[part])
+        differences.append(value - density.reference_log_density(Z[part]))
+        if clock.left(share) <= 0:
+            break
+    rows, target = (
+        torch.from_numpy(np.concatenate(parts)).float().to(density.device)
+        for parts in (known, differences)
+    )
+    return rows, target
