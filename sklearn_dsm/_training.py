@@ -26,7 +26,7 @@ WARM_UP_STEPS = 50
 # Epochs in which a fit ends where the held-out rows gain no more: at least, and as a share.
 MIN_LAST_EPOCHS, LAST_EPOCHS_SHARE = 8, 0.3
 EMA_DECAY = 0.999
-HURDLE_SHARE = 0.25
+HURDLE_SHARE = 0.2
 # Nats per row; less is no reason to go on.
 MIN_IMPROVEMENT = 1e-5
 

@@ -13,6 +13,7 @@ CANDIDATE_SIZES = (2, 4, 8, 12)
 ROWS_PER_COMPONENT = 20
 N_QUANTILES = 2000
 N_ITERATIONS = 60
+BLOCK_NUMBERS = 2**15
 # In units of a column's own scale: the narrowest component a map may hold.
 MIN_SCALE = 3e-3
 # Where neither a distribution function nor a density comes close to zero, no logarithms of
@@ -218,31 +219,40 @@ def _robust_location_scale(
 
 
 def _fit_mixtures(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """EM for all columns at once, started from equal cells of the sorted column.
+    """EM for every column, started from equal cells of the sorted column.
 
     Returns the log-weights, means and scales, (d, size) each, and the mean
-    log-likelihood of each column.
+    log-likelihood of each column. A few columns at a time, whose posteriors a cache holds.
     """
+    n_blocks = min(U.shape[1], -(-U.size * size // BLOCK_NUMBERS))
+    fits = [_fit_block(block, size) for block in np.array_split(U, n_blocks, axis=1)]
+    maps, log_likelihoods = zip(*fits, strict=True)
+    parts = tuple(np.concatenate(part) for part in zip(*maps, strict=True))
+    return parts, np.concatenate(log_likelihoods)
+
+
+def _fit_block(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     d = U.shape[1]
     cells = np.array_split(np.sort(U, axis=0), size)
-    means = np.stack([cell.mean(0) for cell in cells], 1)
-    scales = np.maximum(np.stack([cell.std(0) for cell in cells], 1), MIN_SCALE)
-    log_weights = np.full((d, size), -np.log(size))
-    values = U.T[:, :, None]
+    # Components first, (size, d), and rows last: the longest axis is the fastest to sum over.
+    means = np.stack([cell.mean(0) for cell in cells])
+    scales = np.maximum(np.stack([cell.std(0) for cell in cells]), MIN_SCALE)
+    log_weights = np.full((size, d), -np.log(size))
+    values = np.ascontiguousarray(U.T)
     log_likelihood = np.full(d, -np.inf)
     for _ in range(N_ITERATIONS):
-        y = (values - means[:, None]) / scales[:, None]
-        log_joint = (log_weights - np.log(scales))[:, None] - 0.5 * (y**2 + _LOG_2PI)
-        top = log_joint.max(2, keepdims=True)
+        y = (values - means[:, :, None]) / scales[:, :, None]
+        log_joint = (log_weights - np.log(scales))[:, :, None] - 0.5 * (y**2 + _LOG_2PI)
+        top = log_joint.max(0)
         posterior = np.exp(log_joint - top)
-        total = posterior.sum(2, keepdims=True)
-        previous, log_likelihood = log_likelihood, (np.log(total) + top).mean((1, 2))
+        total = posterior.sum(0)
+        previous, log_likelihood = log_likelihood, (np.log(total) + top).mean(1)
         if np.all(log_likelihood - previous < 1e-5):
             break
         posterior /= total
-        mass = posterior.sum(1) + 1e-10
-        log_weights = np.log(mass / mass.sum(1, keepdims=True))
-        means = (posterior * values).sum(1) / mass
-        variances = (posterior * (values - means[:, None]) ** 2).sum(1) / mass
+        mass = posterior.sum(2) + 1e-10
+        log_weights = np.log(mass / mass.sum(0))
+        means = (posterior * values).sum(2) / mass
+        variances = (posterior * (values - means[:, :, None]) ** 2).sum(2) / mass
         scales = np.sqrt(np.maximum(variances, MIN_SCALE**2))
-    return (log_weights, means, scales), log_likelihood
+    return (log_weights.T, means.T, scales.T), log_likelihood

@@ -450,15 +450,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             yield split, MixtureSearch(split, random).go_on(Clock(None)), -np.inf
         if option != "auto":
             return
-        search = MixtureSearch(split, random)
-        known = search.go_on(clock, FIRST_SEARCH_SHARE)
-        yield split, standard_gaussian(d), split.score(known.score_samples)
-        if clock.left() > 0:
-            yield split, search.go_on(clock, SEARCH_SHARE), -np.inf
+        searches = [MixtureSearch(split, random)]
         # Columns with several modes may hide clusters that are plain in the rows themselves.
-        if marginals == "auto" and len(split.latent.columns.curved) > 0 and clock.left() > 0:
-            split = split_by("standardize")
-            yield split, MixtureSearch(split, random).go_on(clock, SEARCH_SHARE), -np.inf
+        if marginals == "auto" and len(split.latent.columns.curved) > 0:
+            searches.append(MixtureSearch(split_by("standardize"), random))
+        for k, search in enumerate(searches, 1):
+            search.go_on(clock, FIRST_SEARCH_SHARE * k / len(searches))
+        yield split, standard_gaussian(d), max(search.value() for search in searches)
+        for search in sorted(searches, key=MixtureSearch.value, reverse=True):
+            if clock.left() > 0:
+                yield search.split, search.go_on(clock, SEARCH_SHARE), -np.inf
 
     def _train(self, loss, split, hurdle, device, clock, random, epochs):
         """Train a network for the current reference; its record, with no weights if it lost."""
@@ -493,7 +494,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     def _with_and_without_network(self, alone, split, clock):
         """The reference, and the network's density where it has one, scored alike."""
         weights = alone.record.weights
-        if weights is None:
+        if weights is None or alone.record.stop_reason == "behind":
             return [alone]
         density = self._latent_density(weights, self._likelihood_of_fit())
         density, n_rows = density.calibrated(split.held_out[0], clock.left())

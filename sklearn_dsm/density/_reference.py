@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -14,7 +15,7 @@ from ._candidates import Clock, Split
 
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
 MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
-REG_COVAR = 1e-5
+REG_COVAR, MORE_ITERATIONS = 1e-5, 20
 
 
 def standard_gaussian(n_features: int) -> GaussianMixture:
@@ -59,7 +60,8 @@ class MixtureSearch:
 
     They are compared by held-out rows where there are enough, else by the Bayesian
     information criterion. Weighted rows are resampled, since scikit-learn's mixtures take no
-    weights; and at most ``MAX_ROWS`` are used, or a number for each entry of a covariance.
+    weights. Each is fitted to at most ``MAX_ROWS`` rows, then for some iterations to all, or
+    to a number for each entry of a covariance.
     """
 
     def __init__(self, split: Split, random_state: np.random.RandomState):
@@ -67,25 +69,41 @@ class MixtureSearch:
         self.rows, weight = split.train
         n, d = self.rows.shape
         n_used = min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
-        if n_used < n or np.ptp(weight) > 0:
+        if n > MAX_ROWS or np.ptp(weight) > 0:
             chosen = random_state.choice(n, n_used, p=weight / weight.sum())
             self.rows = self.rows[chosen]
-        self.best = standard_gaussian(d)
-        self.merit, self.n_worse = self._merit(self.best), 0
         self.sizes = [size for size in CANDIDATE_SIZES if n_used >= 3 * size]
+        self.best, self.n_worse = standard_gaussian(d), 0
+        self.merit = self._merit(self.best)
 
     def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
         """Try more sizes while this share of the time lasts; the best mixture of all so far."""
         while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
-            size = self.sizes.pop(0)
-            mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                merit = self._merit(mixture.fit(self.rows))
+            mixture = self._fitted(self.sizes.pop(0))
+            merit = self._merit(mixture)
             self.n_worse = 0 if merit > self.merit else self.n_worse + 1
             if merit > self.merit:
                 self.best, self.merit = mixture, merit
         return self.best
+
+    def value(self) -> float:
+        """Mean log-density of the held-out rows in input units, under the best so far."""
+        return self.split.score(self.best.score_samples)
+
+    def _fitted(self, size: int) -> GaussianMixture:
+        mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(self.rows[:MAX_ROWS])
+            if len(self.rows) <= MAX_ROWS:
+                return mixture
+            start = {
+                "weights_init": mixture.weights_,
+                "means_init": mixture.means_,
+                "precisions_init": mixture.precisions_,
+            }
+            again = clone(mixture).set_params(max_iter=MORE_ITERATIONS, **start)
+            return again.fit(self.rows)
 
     def _merit(self, mixture: GaussianMixture) -> float:
         if len(self.split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS:
