@@ -8,12 +8,13 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from _rivals import FLOW, METHODS, OURS
+from _rivals import FAST, FLOW, METHODS, OURS
 
 # A difference counts where it is larger than this many of its standard errors.
 N_ERRORS = 2.0
 # In the order of the report.
 NAMES = (OURS, *(name for name in METHODS if name != OURS))
+RIVALS = tuple(name for name in NAMES if name not in (OURS, FAST))
 COLUMNS = (
     f"  {'method':<27}{'log-density':>13}{'s.e.':>9}{'minus ours':>12}{'s.e.':>9}{'fit s':>8}"
     f"{'rows/s':>11}{'fit MiB':>9}{'peak MiB':>9}{'KL':>9}{'s.e.':>8}{'mass':>8}"
@@ -88,7 +89,7 @@ class Results:
 
     def verdicts(self, table: str) -> list[Verdict]:
         """Against every competitor with a result, the best of them first."""
-        rivals = ((name, self.difference(table, name)) for name in NAMES[1:])
+        rivals = ((name, self.difference(table, name)) for name in RIVALS)
         found = [Verdict(table, name, figure) for name, figure in rivals if figure is not None]
         return sorted(found, key=lambda verdict: -verdict.difference.mean)
 
@@ -209,14 +210,17 @@ def summary_lines(results: Results):
         yield f"  {table}: {verdict_text(results, table, verdicts)}"
         against_best += verdicts[:1]
     yield f"{OURS} against the best competitor of each table: {counts(against_best)}"
-    for name in NAMES[1:]:
+    for name in RIVALS:
         own = [v for table in results.tables for v in results.verdicts(table) if v.rival == name]
         lost = [table for table in results.tables if results.has_no_mean(table, name)]
         without = f"; it has no finite mean on {', '.join(lost)}" if lost else ""
         if own or lost:
             yield f"  against {name}: {counts(own)}{without}"
     yield from divergence_lines(results)
-    yield from speed_lines(results)
+    yield from bound_lines(results)
+    yield from speed_lines(results, OURS)
+    yield from speed_lines(results, FAST)
+    yield from amortised_lines(results)
 
 
 def verdict_text(results: Results, table: str, verdicts: list[Verdict]) -> str:
@@ -241,7 +245,7 @@ def divergence_lines(results: Results):
     """Distances from the truth: ours, and the smallest of the competitors'."""
     for table in results.tables:
         ours = results.divergence(table, OURS)
-        rivals = {name: results.divergence(table, name) for name in NAMES[1:]}
+        rivals = {name: results.divergence(table, name) for name in RIVALS}
         known = {name: figure.mean for name, figure in rivals.items() if figure is not None}
         if ours is None or not known:
             continue
@@ -252,15 +256,36 @@ def divergence_lines(results: Results):
         )
 
 
-def speed_lines(results: Results):
+def bound_lines(results: Results):
+    """The held-out bound that training watched, beside the ODE's log-density of the test rows."""
+    for table in results.tables:
+        bound = results.mean(table, OURS, "validation_bound")
+        value = results.mean(table, OURS, "log_density")
+        if bound is not None and value is not None:
+            yield f"{table}: bound of {OURS} on its own held-out rows {bound:.3f}, ODE {value:.3f}"
+
+
+def speed_lines(results: Results, method: str):
     ratios = [
         own / other
         for table in results.tables
-        if (own := results.mean(table, OURS, "rows_per_second"))
+        if (own := results.mean(table, method, "rows_per_second"))
         and (other := results.mean(table, FLOW, "rows_per_second"))
     ]
     if ratios:
         yield (
-            f"Rows scored a second, {OURS} over {FLOW}: median {median(ratios):.3f}, from "
+            f"Rows scored a second, {method} over {FLOW}: median {median(ratios):.3f}, from "
             f"{min(ratios):.3f} to {max(ratios):.3f} ({len(ratios)} tables)"
         )
+
+
+def amortised_lines(results: Results):
+    """How far the amortised log-density is from the ODE of the same fit."""
+    for table in results.tables:
+        gap = results.figure(table, FAST, "gap_to_ode", "gap_to_ode_error")
+        error = results.mean(table, FAST, "fast_error")
+        if gap is not None and error is not None:
+            yield (
+                f"{FAST} minus the ODE of the same fit on {table}: mean {gap.mean:+.4f} "
+                f"(s.e. {gap.error:.4f}); reported error {error:.4f}"
+            )

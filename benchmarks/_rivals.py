@@ -34,9 +34,11 @@ class Method(NamedTuple):
 
 
 OURS = "DSMDensityEstimator"
+FAST = "DSM, fast"
 FLOW = "NSF"
 METHODS = {
     OURS: Method("_ours:score_matching"),
+    FAST: Method("_ours:amortised"),
     "KernelDensity": Method("_kernels:kernel_density"),
     "GaussianMixture": Method("_mixtures:gaussian_mixture"),
     "BayesianGaussianMixture": Method("_mixtures:bayesian_mixture"),

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from .levels import LogisticLevels, NoiseLevel, SolverLevels
-from .networks import ROW_BLOCK
+from .networks import padded
 from .scores import ExactScore, ScoreModel
 from .solvers import CleanLeg, Step, integrate, noise_rate
 
@@ -122,15 +122,10 @@ def _solve_in_chunks(
     n_steps: int,
     chunk_rows: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """Solve for chunks of rows, each padded to whole blocks with copies of its first row.
-
-    Matrix products of a few rows take other paths, whose rounding differs, and a row's value
-    must not depend on its neighbours.
-    """
+    """Solve for chunks of rows."""
     results = []
     for part in x.split(chunk_rows or max(1, len(x))):
-        padding = part[:1].detach().expand(-len(part) % ROW_BLOCK, -1)
-        solved = _ode_pass(model, prior, torch.cat([part, padding]), levels, n_steps)
+        solved = _ode_pass(model, prior, padded(part), levels, n_steps)
         results.append([out[: len(part)] for out in solved])
     values, errors = zip(*results, strict=True)
     return torch.cat(values), torch.cat(errors)

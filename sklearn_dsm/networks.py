@@ -19,6 +19,15 @@ TANGENT_NUMBERS = 2**17
 ROW_BLOCK = 32
 
 
+def padded(x: Tensor) -> Tensor:
+    """Rows with copies of the first behind them, up to whole blocks of ``ROW_BLOCK``.
+
+    Matrix products of a few rows take other paths, whose rounding differs, and a row's value
+    must not depend on its neighbours.
+    """
+    return torch.cat([x, x[:1].detach().expand(-len(x) % ROW_BLOCK, -1)])
+
+
 def _parameter(*shape: int, std: float, generator: torch.Generator) -> nn.Parameter:
     return nn.Parameter(torch.randn(*shape, generator=generator) * std)
 

@@ -22,13 +22,16 @@ TABLE_SHARE, MOVED_SHARE, MOVES = 0.5, 0.15, (0.1, 0.3, 1.0)
 # each part has to end.
 ROWS_AT_ONCE, TOLERANCE = 256, 1e-2
 CALIBRATED_SHARE, HELD_OUT_SHARE, SOLVED_SHARE, TAUGHT_SHARE = 0.65, 0.69, 0.82, 0.97
-SETTINGS = TrainingSettings(
-    max_epochs=60, batch_size=512, learning_rate=1e-3, n_iter_no_change=60, weight_decay=1e-4
-)
+MAX_EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 60, 512, 1e-3, 1e-4
 
 
 def distil(
-    density: LatentDensity, network: ScoreNetwork, split: Split, clock: Clock, seed: int
+    density: LatentDensity,
+    network: ScoreNetwork,
+    split: Split,
+    clock: Clock,
+    max_epochs: int,
+    seed: int,
 ) -> tuple[dict[str, np.ndarray], float]:
     """A head's weights for the density of a network, and its error on held-out rows in nats."""
     held_out = split.held_out[0][:MAX_HELD_OUT_ROWS]
@@ -38,8 +41,13 @@ def distil(
     judged = _solved(solver, held_out, clock, HELD_OUT_SHARE)
     learned = _solved(solver, rows_to_learn(solver, split.train[0], seed), clock, SOLVED_SHARE)
     time_left = clock.left(TAUGHT_SHARE)
-    settings = replace(
-        SETTINGS,
+    n_epochs = min(max_epochs, MAX_EPOCHS)
+    settings = TrainingSettings(
+        max_epochs=n_epochs,
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        n_iter_no_change=n_epochs,
+        weight_decay=WEIGHT_DECAY,
         device=str(density.device),
         max_fit_time=max(time_left, 0.1) if np.isfinite(time_left) else None,
     )

@@ -35,6 +35,7 @@ from ._reference import MixtureSearch, as_score, standard_gaussian, transformed
 
 MIN_TRAIN_ROWS = 10
 MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
+BATCH_SIZES, BATCHES_PER_PASS = (512, 2048), 8
 # Below this tolerance the network is evaluated in float64, as one is that gives the whole
 # score: rounding grows with the distance of a row, a correction's is bounded.
 FLOAT32_TOLERANCE = 1e-4
@@ -98,8 +99,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     max_fit_time : float or None, default=None
         Seconds after which ``fit`` ends with the best weights so far. The steps of the
         optimiser fall to zero by then.
-    batch_size : int, default=512
-        Rows of a training step; each is noised twice, with opposite signs.
+    batch_size : int or "auto", default="auto"
+        Rows of a training step; each is noised twice, with opposite signs. "auto": about an
+        eighth of the rows, from 512 to 2048.
     learning_rate : float, default=0.008
         Largest step of the optimiser (AdamW), after a warm-up. Its weight decay follows from
         the number of rows.
@@ -190,7 +192,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -212,7 +214,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         hidden_layer_sizes="auto",
         max_epochs="auto",
         max_fit_time=None,
-        batch_size=512,
+        batch_size="auto",
         learning_rate=8e-3,
         validation_fraction=0.1,
         n_iter_no_change=15,
@@ -412,6 +414,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             return self.max_epochs
         return MAX_EPOCHS if self.max_fit_time is None else ENDLESS_EPOCHS
 
+    def _resolved_batch_size(self, n):
+        if self.batch_size != "auto":
+            return self.batch_size
+        smallest, largest = BATCH_SIZES
+        return int(np.clip(2 ** round(np.log2(n / BATCHES_PER_PASS)), smallest, largest))
+
     def _network_options(self, n, d):
         """Layers, sine units and dropout by the table's shape; given layers are taken as given."""
         whole = {"whole": self.reference is None}
@@ -474,7 +482,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         settings = TrainingSettings(
             max_epochs=self._resolved_epochs(),
             max_fit_time=time_left,
-            batch_size=self.batch_size,
+            batch_size=self._resolved_batch_size(len(split.train[0])),
             learning_rate=self.learning_rate,
             n_iter_no_change=self.n_iter_no_change,
             weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS / len(split.train[0])),
@@ -537,7 +545,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     def _teach_head(self, split, clock, seed):
         density = self._latent_density(likelihood="ode")
-        self.head_, self.fast_error_ = distil(density, density.model.network, split, clock, seed)
+        self.head_, self.fast_error_ = distil(
+            density, density.model.network, split, clock, self._resolved_epochs(), seed
+        )
 
     def _levels(self):
         return LogisticLevels(GAUSSIAN_LOG_SNR, self.process_.log_snr_range[1])
@@ -558,7 +568,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         likelihood = likelihood or self.likelihood
         device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
         model = self._score_model(weights).double().to(device).eval()
-        if model.residual and self.tolerance >= FLOAT32_TOLERANCE:
+        if model.residual and self._single_precision():
             model.network.float()
         mixture_numbers = self.reference_.means_.size
         return LatentDensity(
@@ -574,6 +584,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             head=self._head(model.network, device) if weights and likelihood == "fast" else None,
         )
 
+    def _single_precision(self):
+        return self.tolerance >= FLOAT32_TOLERANCE
+
     def _head(self, network, device):
         """The head that ``fit`` taught."""
         if not self.head_:
@@ -583,7 +596,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         head = LogDensityHead(network, torch_generator(0))
         head.load_state_dict({name: torch.from_numpy(v) for name, v in self.head_.items()})
-        return head.float().to(device).eval()
+        head = head.float() if self._single_precision() else head.double()
+        return head.to(device).eval()
 
     def _solver_state(self, plan):
         return plan._asdict() | {"tolerance": self.tolerance}

@@ -24,7 +24,7 @@ from ..likelihood import (
     ode_log_density,
     sobol_nodes,
 )
-from ..networks import ROW_BLOCK
+from ..networks import ROW_BLOCK, padded
 from ..scores import ExactScore, ScoreModel
 from ..solvers import sample
 
@@ -37,7 +37,7 @@ DEFAULT_PLAN = SolverPlan()
 # Held-out rows on which a network's log-density is compared with its reference's, and those
 # on which the steps of the ODE are chosen, with the steps that a row takes for either.
 MAX_SCORED_ROWS, STEPS_TO_SCORE = 500, 30
-MAX_CALIBRATION_ROWS = 96
+MAX_CALIBRATION_ROWS, MIN_SECONDS = 96, 0.5
 STEPS_TO_CALIBRATE = CALIBRATION_TRUTH_STEPS + sum(CALIBRATION_STEPS)
 SAMPLE_STEPS = {"ode": 24, "sde": 200}
 
@@ -83,12 +83,13 @@ class LatentDensity:
     def calibrated(self, Z: np.ndarray, seconds: float) -> tuple[LatentDensity, int]:
         """The same with a plan for the ODE that was measured on some of these rows.
 
-        Also how many of the rows can be scored, when both are to take so many seconds. Where
-        these are too few to measure anything the plan stays as it is.
+        Also how many of the rows can be scored, when both are to take so many seconds, or at
+        least ``MIN_SECONDS``. Where that is too little to measure anything the plan stays as it
+        is.
         """
         if not self._solves:
             return self, MAX_SCORED_ROWS
-        row_steps = seconds * self._row_steps_per_second(Z)
+        row_steps = max(seconds, MIN_SECONDS) * self._row_steps_per_second(Z)
         n_scored = int(np.clip(row_steps / 2 / STEPS_TO_SCORE, ROW_BLOCK, MAX_SCORED_ROWS))
         n_measured = int(min(row_steps / 2 / STEPS_TO_CALIBRATE, MAX_CALIBRATION_ROWS))
         if n_measured < ROW_BLOCK:
@@ -171,7 +172,8 @@ class LatentDensity:
         if self.model is self.reference:
             return self.reference.log_density(z, self._clean_level()), 0
         if self.head is not None:
-            return self.reference.log_density(z, self._clean_level()) + self.head(z), 0
+            learned = self.head(padded(z))[: len(z)]
+            return self.reference.log_density(z, self._clean_level()) + learned, 0
         if not self._solves:
             return identity_log_density(self.model, self.reference, z, self._nodes), 0
         result = ode_log_density(
