@@ -132,3 +132,30 @@ class Mixture:
 
     def log_density(self, X: np.ndarray) -> np.ndarray:
         return logsumexp(self.log_joint(X), axis=1)
+
+
+class SineChain:
+    """The first column is N(0, 1), each other N(sin(2 x), (.2 + .4 sigmoid(x))^2).
+
+    x is the column before it.
+    """
+
+    def __init__(self, n_features: int):
+        self.n_features = n_features
+
+    @staticmethod
+    def _moments(before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.sin(2 * before), 0.2 + 0.4 / (1 + np.exp(-before))
+
+    def draw(self, n: int, generator: np.random.Generator) -> np.ndarray:
+        X = generator.normal(size=(n, self.n_features))
+        for j in range(1, self.n_features):
+            mean, deviation = self._moments(X[:, j - 1])
+            X[:, j] = mean + deviation * X[:, j]
+        return X
+
+    def log_density(self, X: np.ndarray) -> np.ndarray:
+        mean, deviation = self._moments(X[:, :-1])
+        white = np.column_stack([X[:, 0], (X[:, 1:] - mean) / deviation])
+        squared = (white**2).sum(1) + self.n_features * LOG_2PI
+        return -0.5 * squared - np.log(deviation).sum(1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _laws import Checkerboard, Funnel, Law, Mixture, TwoMoons
+from _laws import Checkerboard, Funnel, Law, Mixture, SineChain, TwoMoons
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 TEST_SHARE, MAX_TEST_ROWS = 0.1, 5000
@@ -53,6 +53,14 @@ LAWS = {
     "funnel_10": Draw(Funnel, 20_000),
     "gaussian_mixture_50": Draw(Mixture, 20_000),
     "two_moons_300": Draw(TwoMoons, 300, 1000),
+}
+# Tables of sizes: chain_COLUMNSxROWS.
+CHAIN_SIZES = (100, 1000, 10_000, 100_000)
+CHAIN_COLUMNS = (2, 10, 50, 200)
+LAWS |= {
+    f"chain_{d}x{n}": Draw(partial(SineChain, d), n, 2000)
+    for d in CHAIN_COLUMNS
+    for n in CHAIN_SIZES
 }
 TABLES = (
     "power",

@@ -1,8 +1,9 @@
 """Scikit-learn estimators for score matching."""
 
 from ._training import InterruptedFitWarning, NonFiniteLossError
-from .density import DSMDensityEstimator
+from .density import DSMDensityEstimator, KernelScoreEstimator
 from .losses import DSM
+from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 from .processes import VE, VP
 
 __version__ = "0.1.0"
@@ -12,6 +13,9 @@ __all__ = [
     "VE",
     "VP",
     "DSMDensityEstimator",
+    "GMMScoreEstimator",
     "InterruptedFitWarning",
+    "KernelScoreEstimator",
+    "LocationMixtureScoreEstimator",
     "NonFiniteLossError",
 ]

@@ -364,7 +364,7 @@ def train(
     model.network.generator = generator
 
     def batch_loss(model: CorrectedScore, rows: Tensor, weight: Tensor) -> Tensor:
-        with half_precision(rows.device):
+        with half_precision(rows.device, model.network.half_precision):
             return loss(model, rows, weight, levels, generator)
 
     return train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)

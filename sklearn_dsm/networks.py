@@ -140,6 +140,8 @@ class ScoreNetwork(nn.Module):
         is the score of white Gaussian rows; a correction fades towards both ends instead.
     """
 
+    # Whether bfloat16 is precise enough to train in.
+    half_precision = True
     level_centers: Tensor
     band_gains: Tensor
 

@@ -9,7 +9,12 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm import (
+    DSMDensityEstimator,
+    GMMScoreEstimator,
+    KernelScoreEstimator,
+    LocationMixtureScoreEstimator,
+)
 from sklearn_dsm.utils import (
     check_density_estimator,
     estimator_checks,
@@ -43,13 +48,47 @@ def test_sklearn_checks(estimator, check):
     check(estimator)
 
 
+MIXTURES = [
+    GMMScoreEstimator(standard_errors=False, max_iter=50),
+    KernelScoreEstimator(),
+    LocationMixtureScoreEstimator(n_levels=4, n_noise=1),
+]
+NOT_CONVERGED = "ignore:The optimiser had not converged:sklearn.exceptions.ConvergenceWarning"
+
+
+@pytest.mark.filterwarnings(NOT_CONVERGED)
+@parametrize_with_checks(MIXTURES, xfail_strict=True)
+def test_sklearn_checks_of_mixtures(estimator, check):
+    check(estimator)
+
+
 @pytest.mark.filterwarnings(FALLBACK)
 @pytest.mark.parametrize(
     "check", [check_param_validation, check_dataframe_column_names_consistency]
 )
-@pytest.mark.parametrize("estimator", QUICK, ids=["ode", "identity"])
+@pytest.mark.parametrize("estimator", QUICK + MIXTURES)
 def test_sklearn_checks_left_out_of_its_list(estimator, check):
     check(type(estimator).__name__, estimator)
+
+
+def excused(estimator):
+    """Checks that an estimator need not pass, and why."""
+    if not isinstance(estimator, LocationMixtureScoreEstimator):
+        return {}
+    return {}
+
+
+@pytest.mark.filterwarnings(NOT_CONVERGED)
+@parametrize_with_density_checks(
+    [
+        GMMScoreEstimator(2, standard_errors=False),
+        KernelScoreEstimator(),
+        LocationMixtureScoreEstimator(0.5, n_levels=12),
+    ],
+    expected_failed_checks=excused,
+)
+def test_density_checks_of_mixtures(estimator, check):
+    check(estimator)
 
 
 # A network that corrects its reference, and no network at all.

@@ -1,5 +1,6 @@
 """Density estimators."""
 
 from ._dsm import DSMDensityEstimator
+from ._kernel import KernelScoreEstimator
 
-__all__ = ["DSMDensityEstimator"]
+__all__ = ["DSMDensityEstimator", "KernelScoreEstimator"]

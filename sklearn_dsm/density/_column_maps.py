@@ -147,10 +147,10 @@ def fit_column_maps(X: np.ndarray, weight: np.ndarray, marginals: str | None) ->
     """
     n, d = X.shape
     if marginals is None:
-        return _linear_maps(np.zeros(d), np.ones(d))
+        return linear_columns(np.zeros(d), np.ones(d))
     mean = np.average(X, axis=0, weights=weight)
     deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
-    linear = _linear_maps(mean, deviation)
+    linear = linear_columns(mean, deviation)
     if marginals == "standardize":
         return linear
     levels = (np.arange(min(n, N_QUANTILES)) + 0.5) / min(n, N_QUANTILES)
@@ -174,7 +174,8 @@ def fit_column_maps(X: np.ndarray, weight: np.ndarray, marginals: str | None) ->
     return best
 
 
-def _linear_maps(location: np.ndarray, scale: np.ndarray) -> ColumnMaps:
+def linear_columns(location: np.ndarray, scale: np.ndarray) -> ColumnMaps:
+    """The maps (x - location) / scale."""
     one = np.ones((len(location), 1))
     return ColumnMaps(location, scale, 0 * one, 0 * one, one)
 

@@ -12,7 +12,7 @@ from sklearn.base import _fit_context, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._random import seed_from, torch_generator
@@ -29,8 +29,8 @@ from ._base import BaseDensity
 from ._candidates import Candidate, Clock, Split
 from ._distillation import distil
 from ._epoch_tasks import EpochTasks
-from ._evaluation import LatentDensity, chunks
-from ._latent import LatentMap, fit_latent_map
+from ._evaluation import LatentDensity
+from ._latent import fit_latent_map
 from ._reference import MixtureSearch, as_score, standard_gaussian, transformed
 
 MIN_TRAIN_ROWS = 10
@@ -39,7 +39,6 @@ BATCH_SIZES, BATCHES_PER_PASS = (512, 2048), 8
 # Below this tolerance the network is evaluated in float64, as one is that gives the whole
 # score: rounding grows with the distance of a row, a correction's is bounded.
 FLOAT32_TOLERANCE = 1e-4
-MAP_CHUNK_ROWS = 2**14
 # Share of max_fit_time that training may take up to; a head is taught in the rest.
 TRAINING_SHARE = {"ode": 0.93, "identity": 0.93, "fast": 0.6}
 # Shares of max_fit_time after which mixtures are no longer sought, before the first training
@@ -300,96 +299,17 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         epochs.finish()
         return self
 
-    def score_samples(self, X):
-        """Log-density of every row.
+    def _sampler(self):
+        return self.sampler
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), float64
-            Natural logarithms, in the units of the input. Finite wherever X is.
-        """
-        X = self._check_rows(X)
-        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
-        values, n_missed = np.empty(len(X)), 0
-        for part in chunks(len(X), MAP_CHUNK_ROWS):
-            Z, log_slope = latent.forward(X[part])
-            value, missed = density.log_density(Z)
-            values[part] = value + log_slope
-            n_missed += missed
-        if n_missed:
-            warnings.warn(
-                f"{n_missed} of {len(X)} log-densities missed the tolerance of "
-                f"{self.tolerance:g} nats with the finest steps: the learned score is rough "
-                "there. Raise tolerance, or use likelihood='identity'.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        return values
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw rows from the fitted density.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
-            The same integer gives the same rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features), float64
-        """
-        check_is_fitted(self)
-        validate_parameter_constraints(
-            {
-                "n_samples": [Interval(Integral, 1, None, closed="left")],
-                "random_state": ["random_state"],
-            },
-            {"n_samples": n_samples, "random_state": random_state},
-            caller_name="sample",
+    def _warn_of_missed(self, n_missed, n):
+        warnings.warn(
+            f"{n_missed} of {n} log-densities missed the tolerance of "
+            f"{self.tolerance:g} nats with the finest steps: the learned score is rough "
+            "there. Raise tolerance, or use likelihood='identity'.",
+            ConvergenceWarning,
+            stacklevel=3,
         )
-        density = self._latent_density()
-        Z = density.sample(int(n_samples), self.sampler, seed_from(random_state))
-        return LatentMap.from_arrays(self.latent_map_).inverse(Z)
-
-    def stein_score(self, X, noise_level=0.0):
-        r"""Gradient of the log-density of the data noised to a level.
-
-        At level 0 this is the gradient of :meth:`score_samples`, exactly, by
-        differentiating through the likelihood. At a higher level it is the learned score:
-        the noise is added in the process's own scaled space (columns mapped, rows
-        whitened), :math:`Z_s = a Z + \sqrt v \epsilon`, and a row of X stands for its image
-        there; the gradient is taken in the units of the input.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        noise_level : float, default=0.0
-            Process time in [0, 1]; 0 is the data.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features), float64
-        """
-        X = self._check_rows(X)
-        if not isinstance(noise_level, Real) or not 0 <= float(noise_level) <= 1:
-            raise ValueError(f"noise_level={noise_level!r} must be a number between 0 and 1.")
-        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
-        level = self.process_.level(torch.tensor(float(noise_level), dtype=torch.float64))
-        gradients = np.empty_like(X)
-        for part in chunks(len(X), MAP_CHUNK_ROWS):
-            Z, _ = latent.forward(X[part])
-            gradient = density.gradient(Z) if noise_level == 0 else density.score(Z, level)
-            gradients[part] = latent.pull_back(X[part], gradient)
-        return gradients
-
-    def _check_rows(self, X):
-        check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, reset=False)
 
     def _held_out(self, n, random):
         """Mask of the rows that choose the reference and the weights."""

@@ -67,6 +67,7 @@ class LatentDensity:
     device : torch.device
     plan : SolverPlan
     head : LogDensityHead, needed by "fast"
+    nodes : IdentityNodes, those of the identity where not the usual ones
     """
 
     model: ScoreModel
@@ -79,6 +80,7 @@ class LatentDensity:
     device: torch.device
     plan: SolverPlan = DEFAULT_PLAN
     head: LogDensityHead | None = None
+    nodes: IdentityNodes | None = None
 
     def calibrated(self, Z: np.ndarray, seconds: float) -> tuple[LatentDensity, int]:
         """The same with a plan for the ODE that was measured on some of these rows.
@@ -194,7 +196,7 @@ class LatentDensity:
 
     @cached_property
     def _nodes(self) -> IdentityNodes:
-        return sobol_nodes(
+        return self.nodes or sobol_nodes(
             IDENTITY_LEVELS, IDENTITY_NOISE, self.n_features, self.levels.low, self.levels.high
         )
 
@@ -209,3 +211,20 @@ class LatentDensity:
 
     def _tensor(self, Z: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(Z)).to(self.device)
+
+
+def exact_density(
+    score: ExactScore, n_features: int, numbers_per_row: int, device: torch.device
+) -> LatentDensity:
+    """A density whose score is exact: closed forms, whatever the level."""
+    score = score.to(device)
+    return LatentDensity(
+        model=score,
+        reference=score,
+        levels=LogisticLevels(-12.0, 12.0),
+        n_features=n_features,
+        numbers_per_row=numbers_per_row,
+        likelihood="ode",
+        tolerance=1e-3,
+        device=device,
+    )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from ._column_maps import ColumnMaps, fit_column_maps
+from ._column_maps import ColumnMaps, fit_column_maps, linear_columns
 
 SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1)
 # The least variance of a principal axis of columns of unit variance: collinear ones keep it.
@@ -70,6 +70,13 @@ class LatentMap(NamedTuple):
             arrays["coloring"],
             float(arrays["log_slope"]),
         )
+
+
+def linear_map(location: np.ndarray, scale: np.ndarray) -> LatentMap:
+    """The map that shifts and divides every column."""
+    eye = np.eye(len(location))
+    columns = linear_columns(location, scale)
+    return LatentMap(columns, np.zeros(len(location)), eye, eye, 0.0)
 
 
 def _moments(Z: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

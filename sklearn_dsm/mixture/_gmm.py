@@ -1,0 +1,546 @@
+"""Gaussian mixtures fitted by score matching."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+from sklearn.base import _fit_context
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import validate_data
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from .._random import seed_from, torch_generator
+from .._training import TrainingSettings, train
+from .._validation import check_rows, check_weight, resolve_device
+from ..density._base import BaseDensity
+from ..density._evaluation import LatentDensity, exact_density
+from ..density._latent import LatentMap, linear_map
+from ..levels import LogisticLevels
+from ..losses import DSM
+from ..mixture_network import MixtureNetwork
+from ..processes import VP
+from ..scores import CorrectedScore, GaussianMixtureScore, GaussianScore
+from ._inference import sandwich
+from ._row_losses import (
+    DenoisingLosses,
+    ImplicitLosses,
+    RowLosses,
+    SlicedLosses,
+    SmoothedLosses,
+)
+
+# Log-SNRs between which the denoising loss is integrated: at the lower end rows of unit
+# variance are noise to a thousandth of a nat, at the upper one the noise is a hundredth of a
+# column's deviation.
+LEVELS = LogisticLevels(-7.0, 9.0)
+N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 32, 12
+# Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
+MAX_PASS_NUMBERS = 2e8
+CHUNK_NUMBERS = 2**22
+SETTINGS = TrainingSettings(
+    max_epochs=60, batch_size=512, learning_rate=0.03, n_iter_no_change=60, held_out_draws=4096
+)
+MAX_JUDGED_ROWS = 2000
+PARAMETERS = ("weights", "means", "covariances")
+# Added to the covariances of the first clusters, in units of the columns' variances.
+START_VARIANCE = 1e-3
+# No component vanishes or collapses onto a point while it is optimised.
+PARAMETER_BOUNDS = {"logits": (-15.0, 15.0), "log_eigenvalues": (-14.0, 6.0)}
+# Standard errors take derivatives in every parameter of every row's loss.
+MAX_INFERENCE_PARAMETERS, MAX_INFERENCE_ROWS = 150, 5000
+
+
+class _Fit(NamedTuple):
+    """A trained mixture in standardised units, its loss, and how the optimiser ended."""
+
+    network: MixtureNetwork
+    loss: float
+    n_iter: int
+    converged: bool
+
+
+class GMMScoreEstimator(BaseDensity):
+    r"""Gaussian mixture fitted by score matching.
+
+    .. math:: p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)
+
+    A mixture's score is known at every noise level, so the mixture is a score network whose
+    weights are :math:`w, \mu, \Sigma`. Denoising score matching over all levels is as
+    efficient as maximum likelihood, asymptotically [DDPMLearning]_; implicit score matching
+    at the data's own level is not where the components are far apart.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+    covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
+        As in :class:`sklearn.mixture.GaussianMixture`.
+    loss : {"dsm", "ism", "ssm", "lcss"}, default="dsm"
+        Denoising over all noise levels; or at the data's own level: implicit with the exact
+        trace, sliced, or with local curvature smoothing.
+    tol : float, default=1e-7
+        The optimiser stops where a step changes the loss, in nats per row, by less than this
+        share of it.
+    reg_covar : float, default=1e-6
+        Added to every eigenvalue of a covariance, in units of the columns' variances.
+    max_iter : int, default=200
+        Most iterations of the optimiser over all rows, or passes in batches.
+    n_init : int, default=1
+        Starts from k-means++ centres; the one with the smallest loss is kept.
+    noise : {"auto", "fixed", "fresh"}, default="auto"
+        Whether every row keeps its noise vectors, and all rows are optimised over at once by
+        L-BFGS, or noise and levels are drawn anew in every batch of a stochastic optimiser.
+        "auto" is "fresh" for large tables. Only "dsm" can do with "fresh".
+    n_noise : int, default=1
+        Antithetic pairs of noise vectors of a row at each level with "fixed" noise. More
+        bring the estimate closer to that of the exact expectation. One column needs none:
+        its expectation is by quadrature.
+    standard_errors : {"auto"} or bool, default="auto"
+        Whether to compute ``parameter_covariance_``; "auto" does for up to 150 parameters.
+    device : str, default="auto"
+        "auto" is CUDA where there is one, else CPU; or a torch device.
+    random_state : int, RandomState or None, default=None
+        Seed of the starts and the noise.
+    verbose : int, default=0
+        1 prints a line a start.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+    means_ : ndarray of shape (n_components, n_features)
+    covariances_ : ndarray
+        (n_components, n_features, n_features) for "full", (n_features, n_features) for
+        "tied", (n_components, n_features) for "diag", (n_components,) for "spherical".
+    precisions_, precisions_cholesky_ : ndarray
+        Inverses of the covariances and their Cholesky factors, in the same shapes.
+    converged_ : bool
+    n_iter_ : int
+    lower_bound_ : float
+        Mean log-density of the training rows.
+    loss_ : float
+        The loss that was minimised, in standardised units.
+    parameter_covariance_ : ndarray of shape (n_parameters, n_parameters) or None
+        Sandwich estimate for weights, means and covariances in this order, each flattened.
+    standard_errors_ : dict of str to ndarray, or None
+        Its diagonal's square roots as "weights", "means" and "covariances".
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Where the columns of X had names.
+
+    Notes
+    -----
+    Equal rows are one row with their summed weight, so an integer ``sample_weight`` gives
+    what repeated rows give. Standard errors are those of a correctly or wrongly specified
+    model; they know nothing of label switching or of a parameter at its boundary.
+
+    References
+    ----------
+    [DDPMLearning]_, [Hyvarinen2005]_, [SSM]_, [LCSS]_
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_dsm import GMMScoreEstimator
+    >>> X = np.random.default_rng(0).normal(size=(400, 1)) + np.repeat([[-2.0], [2.0]], 200, 0)
+    >>> mixture = GMMScoreEstimator(2, random_state=0).fit(X)
+    >>> mixture.means_.ravel().round(0)
+    array([-2.,  2.])
+    >>> mixture.predict([[-1.5], [3.0]])
+    array([0, 1])
+    """
+
+    _parameter_constraints = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "loss": [StrOptions({"dsm", "ism", "ssm", "lcss"})],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "noise": [StrOptions({"auto", "fixed", "fresh"})],
+        "n_noise": [Interval(Integral, 1, None, closed="left")],
+        "standard_errors": [StrOptions({"auto"}), "boolean"],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        loss="dsm",
+        tol=1e-7,
+        reg_covar=1e-6,
+        max_iter=200,
+        n_init=1,
+        noise="auto",
+        n_noise=1,
+        standard_errors="auto",
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.loss = loss
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.noise = noise
+        self.n_noise = n_noise
+        self.standard_errors = standard_errors
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least as many different rows as components; every column must vary.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; a weight of w is as good as w equal rows.
+
+        Returns
+        -------
+        self : GMMScoreEstimator
+
+        Raises
+        ------
+        ValueError
+            Where X holds NaN, infinity, text or a constant column, or fewer different rows
+            than components.
+        """
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        weight = check_weight(sample_weight, X)
+        X, weight = X[weight > 0], weight[weight > 0]
+        check_rows(X, getattr(self, "feature_names_in_", None))
+        X, inverse = np.unique(X, axis=0, return_inverse=True)
+        weight = np.bincount(inverse.ravel(), weight)
+        if len(X) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs as many different rows; X has "
+                f"{len(X)} that count. Lower n_components."
+            )
+        random = check_random_state(seed_from(self.random_state))
+        device = resolve_device(self.device)
+        latent = self._standardizing(X, weight)
+        Z, _ = latent.forward(X)
+        self.process_, self.latent_map_ = VP(), latent.to_arrays()
+
+        fits = [self._fit_once(Z, weight, random, device) for _ in range(self.n_init)]
+        best = min(fits, key=lambda fit: fit.loss)
+        self._store(best, latent)
+        self.lower_bound_ = float(np.average(self.score_samples(X), weights=weight))
+        self._infer(best.network, Z, weight, random, device)
+        if not best.converged:
+            warnings.warn(
+                f"The optimiser had not converged after {best.n_iter} iterations; raise max_iter "
+                "or tol, or standardise wildly scaled rows.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def predict(self, X):
+        """The likeliest component of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int
+        """
+        return self._log_joint(X).argmax(1)
+
+    def predict_proba(self, X):
+        """Probability of every component, given the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+        """
+        log_joint = self._log_joint(X)
+        return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and give the likeliest component of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int
+        """
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def aic(self, X):
+        """Akaike information criterion of the rows, the lower the better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        float
+        """
+        return -2 * self.score(X) * len(X) + 2 * self._n_parameters()
+
+    def bic(self, X):
+        """Bayesian information criterion of the rows, the lower the better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        float
+        """
+        return -2 * self.score(X) * len(X) + np.log(len(X)) * self._n_parameters()
+
+    def _n_parameters(self):
+        k, d = self.means_.shape
+        shape = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}
+        return int(k * d + k - 1 + shape.get(self.covariance_type, k))
+
+    def _log_joint(self, X):
+        X = self._check_rows(X)
+        factors = self._full_factors()
+        whitened = np.einsum("nkd,kde->nke", X[:, None] - self.means_, factors)
+        log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
+        squares = (whitened**2).sum(2) + X.shape[1] * np.log(2 * np.pi)
+        return np.log(self.weights_) + log_det - 0.5 * squares
+
+    def _full_factors(self):
+        """Cholesky factors of the precisions, (k, d, d), whatever the covariance_type."""
+        k, d = self.means_.shape
+        factors = self.precisions_cholesky_
+        if self.covariance_type == "full":
+            return factors
+        if self.covariance_type == "tied":
+            return np.broadcast_to(factors, (k, d, d))
+        return np.reshape(factors, (k, -1, 1)) * np.eye(d)
+
+    def _standardizing(self, X, weight) -> LatentMap:
+        """Columns of zero mean and unit variance; one scale for all of "spherical"."""
+        mean = np.average(X, axis=0, weights=weight)
+        variance = np.average((X - mean) ** 2, axis=0, weights=weight)
+        if self.covariance_type == "spherical":
+            variance = np.full_like(variance, variance.mean())
+        return linear_map(mean, np.sqrt(variance))
+
+    def _fit_once(self, Z, weight, random, device) -> _Fit:
+        network = self._start(Z, weight, random).to(device)
+        generator = torch_generator(seed_from(random), device)
+        fresh = self._draws_fresh_noise(*Z.shape)
+        fit = self._train if fresh else self._minimize
+        found = fit(network, Z, weight, generator)
+        if self.verbose:
+            print(f"loss {found.loss:.6f} after {found.n_iter} iterations")
+        return found
+
+    def _draws_fresh_noise(self, n, d):
+        if self.loss != "dsm":
+            if self.noise == "fresh":
+                raise ValueError(
+                    f"noise='fresh' needs loss='dsm'; loss={self.loss!r} has no levels."
+                )
+            return False
+        if self.noise != "auto":
+            return self.noise == "fresh"
+        per_row = 2 * HERMITE_LEVELS * HERMITE_PAIRS if d == 1 else 2 * N_LEVELS * self.n_noise
+        return n * per_row * self.n_components * d > MAX_PASS_NUMBERS
+
+    def _start(self, Z, weight, random) -> MixtureNetwork:
+        """Weights, means and covariances of the clusters of k-means."""
+        k, d = self.n_components, Z.shape[1]
+        clusters = KMeans(k, n_init=1, random_state=random).fit(Z, sample_weight=weight)
+        member = np.eye(k)[clusters.labels_] * weight[:, None]
+        mass = member.sum(0)
+        means = member.T @ Z / mass[:, None]
+        offsets = Z[:, None] - means
+        covariances = np.einsum("nk,nki,nkj->kij", member, offsets, offsets)
+        if self.covariance_type == "tied":
+            covariances = covariances.sum(0, keepdims=True) / mass.sum()
+        else:
+            covariances = covariances / mass[:, None, None]
+        # A cluster of few rows may have no extent in some direction.
+        covariances = covariances + START_VARIANCE * np.eye(d)
+        shares, means, covariances = (
+            torch.from_numpy(part) for part in (mass / mass.sum(), means, covariances)
+        )
+        return MixtureNetwork(shares, means, covariances, self.covariance_type, self.reg_covar)
+
+    def _row_losses(self, Z: torch.Tensor, generator) -> RowLosses:
+        if self.loss == "dsm":
+            one_column = Z.shape[1] == 1
+            n_levels = HERMITE_LEVELS if one_column else N_LEVELS
+            n_noise = HERMITE_PAIRS if one_column else self.n_noise
+            return DenoisingLosses(Z, LEVELS.low, LEVELS.high, n_levels, n_noise, generator)
+        if self.loss == "ism":
+            return ImplicitLosses(Z)
+        return {"ssm": SlicedLosses, "lcss": SmoothedLosses}[self.loss](Z, generator)
+
+    def _chunk(self, losses: RowLosses) -> int:
+        numbers = losses.evaluations_per_row * self.n_components * losses.rows.shape[1]
+        return max(1, CHUNK_NUMBERS // numbers)
+
+    def _minimize(self, network, Z, weight, generator) -> _Fit:
+        """L-BFGS over all rows, whose noise stays."""
+        rows = torch.from_numpy(Z).to(generator.device)
+        share = torch.from_numpy(weight / weight.sum()).to(generator.device)
+        losses = self._row_losses(rows, generator)
+        chunk, parameters = self._chunk(losses), list(network.parameters())
+
+        def value_and_gradient(theta):
+            vector_to_parameters(torch.from_numpy(theta).to(rows), parameters)
+            total, gradient = 0.0, np.zeros_like(theta)
+            for start in range(0, len(rows), chunk):
+                part = slice(start, min(start + chunk, len(rows)))
+                value = share[part] @ losses.part(network, part)
+                slopes = torch.autograd.grad(value, parameters, allow_unused=True)
+                flat = [
+                    torch.zeros_like(p) if s is None else s
+                    for p, s in zip(parameters, slopes, strict=True)
+                ]
+                total += float(value.detach())
+                gradient += torch.cat([s.flatten() for s in flat]).cpu().numpy()
+            return total, gradient
+
+        theta = parameters_to_vector(parameters).detach().cpu().numpy()
+        result = minimize(
+            value_and_gradient,
+            theta,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=self._bounds(network),
+            options={"maxiter": self.max_iter, "maxfun": 2 * self.max_iter, "ftol": self.tol},
+        )
+        vector_to_parameters(torch.from_numpy(result.x).to(rows), parameters)
+        # A line search that finds nothing below the present value has arrived, too.
+        return _Fit(network, float(result.fun), int(result.nit), result.status != 1)
+
+    def _bounds(self, network):
+        """Bounds that keep a component from vanishing or collapsing onto a point."""
+        return [
+            bound
+            for name, parameter in network.named_parameters()
+            for bound in [PARAMETER_BOUNDS.get(name, (None, None))] * parameter.numel()
+        ]
+
+    def _train(self, network, Z, weight, generator) -> _Fit:
+        """The package's training loop, with fresh noise and levels in every batch."""
+        device = generator.device
+        rows = torch.from_numpy(Z).float().to(device)
+        scaled = torch.from_numpy(weight / weight.mean()).float().to(device)
+        d = Z.shape[1]
+        reference = GaussianScore(torch.zeros(d), torch.eye(d)).to(device)
+        model = CorrectedScore(reference, network.float())
+        order = torch.randperm(len(rows), generator=generator, device=device)[:MAX_JUDGED_ROWS]
+        judged = rows[order], scaled[order] / scaled[order].mean()
+        settings = SETTINGS
+        record = train(model, DSM(), LEVELS, (rows, scaled), judged, settings, generator)
+        if record.weights is not None:
+            network.load_state_dict({n: torch.from_numpy(v) for n, v in record.weights.items()})
+        return _Fit(network.double(), -record.best_gain, record.n_epochs, True)
+
+    def _store(self, fit: _Fit, latent: LatentMap):
+        """The parameters in the units of the input, and what scikit-learn's mixtures keep."""
+        network = fit.network.cpu().double()
+        scale, location = latent.columns.scale, latent.columns.location
+        with torch.no_grad():
+            self.weights_ = network.logits.softmax(0).numpy()
+            self.means_ = location + scale * network.means.numpy()
+            full = network.covariances().numpy() * np.outer(scale, scale)
+        # Precisions by scikit-learn's own shapes: upper factors of inverses.
+        factors = np.linalg.inv(np.linalg.cholesky(full)).swapaxes(1, 2)
+        precisions = factors @ factors.swapaxes(1, 2)
+        diagonal = np.einsum("kii->ki", full)
+        if self.covariance_type == "full":
+            parts = full, precisions, factors
+        elif self.covariance_type == "tied":
+            parts = full[0], precisions[0], factors[0]
+        elif self.covariance_type == "diag":
+            parts = diagonal, 1 / diagonal, 1 / np.sqrt(diagonal)
+        else:
+            parts = diagonal[:, 0], 1 / diagonal[:, 0], 1 / np.sqrt(diagonal[:, 0])
+        self.covariances_, self.precisions_, self.precisions_cholesky_ = parts
+        self.converged_, self.n_iter_, self.loss_ = fit.converged, fit.n_iter, fit.loss
+
+    def _infer(self, network, Z, weight, random, device):
+        """Standard errors from at most ``MAX_INFERENCE_ROWS`` rows, as if these were all."""
+        wanted = self.standard_errors
+        if wanted == "auto":
+            wanted = self._n_parameters() <= MAX_INFERENCE_PARAMETERS
+        self.parameter_covariance_, self.standard_errors_ = None, None
+        if not wanted:
+            return
+        n_used = min(len(Z), MAX_INFERENCE_ROWS)
+        chosen = random.choice(len(Z), n_used, replace=False) if n_used < len(Z) else slice(None)
+        generator = torch_generator(seed_from(random), device)
+        losses = self._row_losses(torch.from_numpy(Z[chosen]).to(device), generator)
+        rows_weight = torch.from_numpy(weight[chosen]).to(device)
+        # Derivatives in all parameters at once take as many times the memory.
+        n_free = sum(parameter.numel() for parameter in network.parameters())
+        chunk = max(1, self._chunk(losses) // n_free)
+        latent_covariance = sandwich(network.to(device), losses, rows_weight, chunk).cpu().numpy()
+        unit = self._parameter_units()
+        share = weight[chosen].sum() / weight.sum()
+        self.parameter_covariance_ = share * latent_covariance * np.outer(unit, unit)
+        errors = np.sqrt(np.diag(self.parameter_covariance_).clip(min=0))
+        sizes = np.cumsum([self.weights_.size, self.means_.size])
+        like = (self.weights_, self.means_, self.covariances_)
+        self.standard_errors_ = {
+            name: part.reshape(value.shape)
+            for name, part, value in zip(PARAMETERS, np.split(errors, sizes), like, strict=True)
+        }
+
+    def _parameter_units(self):
+        """What a parameter of standardised rows is multiplied by in the units of the input."""
+        scale = LatentMap.from_arrays(self.latent_map_).columns.scale
+        k = len(self.weights_)
+        square = {"diag": scale**2, "spherical": scale[:1] ** 2}
+        covariance = square.get(self.covariance_type, np.outer(scale, scale).ravel())
+        n_covariances = 1 if self.covariance_type == "tied" else k
+        return np.concatenate([np.ones(k), np.tile(scale, k), np.tile(covariance, n_covariances)])
+
+    def _latent_density(self) -> LatentDensity:
+        columns = LatentMap.from_arrays(self.latent_map_).columns
+        k, d = self.means_.shape
+        factors = self._full_factors()
+        covariances = np.linalg.inv(factors @ factors.swapaxes(1, 2))
+        parts = (
+            self.weights_,
+            (self.means_ - columns.location) / columns.scale,
+            covariances / np.outer(columns.scale, columns.scale),
+        )
+        device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
+        score = GaussianMixtureScore(*(torch.from_numpy(part) for part in parts))
+        return exact_density(score, d, k * d, device)

@@ -1,0 +1,153 @@
+"""Score-matching losses of a mixture, row by row, with noise that is drawn once."""
+
+from __future__ import annotations
+
+import math
+from abc import ABCMeta, abstractmethod
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._forward_mode import load_forward_mode
+from ..likelihood import legendre_levels
+from ..mixture_network import MixtureNetwork
+
+# A perturbation of LCSS, in units of the columns' deviations.
+LCSS_SIGMA = 0.1
+
+
+class RowLosses(metaclass=ABCMeta):
+    """The loss of every row under a mixture; the same rows have the same noise."""
+
+    def __init__(self, rows: Tensor):
+        self.rows = rows
+
+    @abstractmethod
+    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+        """Losses (n,) of some rows."""
+
+    @property
+    @abstractmethod
+    def evaluations_per_row(self) -> int:
+        """How often a row's score is taken."""
+
+
+class DenoisingLosses(RowLosses):
+    r"""Denoising over all levels: minus the gain of the likelihood bound over N(0, I).
+
+    .. math:: \ell(x) = \tfrac12 \int E\left[ |Z - \hat\epsilon(X_\lambda)|^2
+        - |Z - \sqrt v X_\lambda|^2 \,\middle|\, X_0 = x \right] d\lambda
+
+    by Gauss-Legendre nodes in the log-SNR. In one column the expectation is by Gauss-Hermite
+    nodes; in more, every row has antithetic pairs of its own at each level.
+
+    Source: [DDPMLearning]_, Definition 1.
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        low: float,
+        high: float,
+        n_levels: int,
+        n_noise: int,
+        generator: torch.Generator,
+    ):
+        super().__init__(rows)
+        nodes, weights = legendre_levels(n_levels, low, high)
+        self.log_snr = torch.from_numpy(nodes).to(rows)[:, None, None]
+        self.level_weights = torch.from_numpy(weights).to(rows)
+        n, d = rows.shape
+        if d == 1:
+            noise, noise_weights = np.polynomial.hermite_e.hermegauss(2 * n_noise)
+            self.noise_weights = torch.from_numpy(noise_weights / math.sqrt(2 * math.pi)).to(rows)
+            self.noise = torch.from_numpy(noise).to(rows)[:, None].expand(len(nodes), n, -1, 1)
+            return
+        shape = (len(nodes), n, n_noise, d)
+        half = torch.randn(shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        self.noise = torch.cat([half, -half], 2)
+        self.noise_weights = rows.new_full((2 * n_noise,), 1 / (2 * n_noise))
+
+    @property
+    def evaluations_per_row(self) -> int:
+        return len(self.log_snr) * self.noise.shape[2]
+
+    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+        noise = self.noise[:, part]
+        n_levels, n, n_noise, d = noise.shape
+        a, v = torch.sigmoid(self.log_snr).sqrt(), torch.sigmoid(-self.log_snr)
+        drawn = noise.reshape(n_levels, n * n_noise, d)
+        noised = a * self.rows[part].repeat_interleave(n_noise, 0) + v.sqrt() * drawn
+        seen, base = network(noised, self.log_snr), v.sqrt() * noised
+        change = ((seen - base) * (seen + base - 2 * drawn)).sum(-1)
+        by_row = change.reshape(n_levels, n, n_noise) @ self.noise_weights
+        return 0.5 * self.level_weights @ by_row
+
+
+class CleanLosses(RowLosses):
+    """A loss of the data's own score, at no noise."""
+
+    evaluations_per_row = 2
+
+    def __init__(self, rows: Tensor):
+        super().__init__(rows)
+        self.level = rows.new_ones(()), rows.new_zeros(())
+
+    def score(self, network: MixtureNetwork, x: Tensor) -> Tensor:
+        return network.score(x, *self.level)
+
+
+class ImplicitLosses(CleanLosses):
+    r"""Implicit score matching, :math:`\tfrac12 |s|^2 + \nabla\cdot s`, with the exact trace.
+
+    Source: [Hyvarinen2005]_.
+    """
+
+    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+        score, divergence = network.score_and_divergence(self.rows[part], *self.level)
+        return 0.5 * score.square().sum(-1) + divergence
+
+
+class SlicedLosses(CleanLosses):
+    r"""Sliced score matching, :math:`\tfrac12 |s|^2 + v^T \nabla s\, v`, with signs as v.
+
+    Source: [SSM]_, with the reduced variance.
+    """
+
+    def __init__(self, rows: Tensor, generator: torch.Generator):
+        super().__init__(rows)
+        load_forward_mode()
+        half = torch.full(rows.shape, 0.5, dtype=rows.dtype, device=rows.device)
+        self.direction = 2 * torch.bernoulli(half, generator=generator) - 1
+
+    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+        direction = self.direction[part]
+        of_network = partial(self.score, network)
+        score, slope = torch.func.jvp(of_network, (self.rows[part],), (direction,))[:2]
+        return 0.5 * score.square().sum(-1) + (slope * direction).sum(-1)
+
+
+class SmoothedLosses(CleanLosses):
+    r"""Local curvature smoothing, the trace by Stein's identity over a small noise.
+
+    .. math:: \tfrac12 |s(x)|^2 + \frac{(s(x + \sigma z) - s(x - \sigma z)) \cdot z}{2 \sigma}
+
+    Source: [LCSS]_.
+    """
+
+    evaluations_per_row = 3
+
+    def __init__(self, rows: Tensor, generator: torch.Generator, sigma: float = LCSS_SIGMA):
+        super().__init__(rows)
+        self.sigma = sigma
+        self.noise = torch.randn(
+            rows.shape, generator=generator, dtype=rows.dtype, device=rows.device
+        )
+
+    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+        x, z = self.rows[part], self.noise[part]
+        ahead, behind = (self.score(network, x + sign * self.sigma * z) for sign in (1, -1))
+        curvature = ((ahead - behind) * z).sum(-1) / (2 * self.sigma)
+        return 0.5 * self.score(network, x).square().sum(-1) + curvature

@@ -1,0 +1,132 @@
+"""Laws of the densities that kernel estimates of scores imply."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn.neighbors import KernelDensity
+
+from sklearn_dsm import KernelScoreEstimator
+from sklearn_dsm.likelihood import hermite_nodes, identity_log_density, sobol_nodes
+from sklearn_dsm.scores import GaussianScore, KernelScore
+
+
+def normal_rows(n, d=1, seed=0):
+    return np.random.RandomState(seed).standard_normal((n, d))
+
+
+def test_one_regime_is_the_kernel_estimate():
+    X = normal_rows(300, 2)
+    density = KernelScoreEstimator(0.4).fit(X)
+    mean = X.mean(0)
+    values, axes = np.linalg.eigh(np.cov(X.T, bias=True))
+    whitening = axes / np.sqrt(values)
+    white = (X - mean) @ whitening
+    kde = KernelDensity(bandwidth=0.4).fit(white).score_samples(white)
+    expected = kde + np.linalg.slogdet(whitening)[1]
+    np.testing.assert_allclose(density.score_samples(X), expected, atol=0.05)
+
+
+def test_the_identity_gives_the_kernel_estimate_from_its_scores():
+    """Section 6.2: within a hundredth of a nat everywhere, without any derivative."""
+    centers = torch.from_numpy(normal_rows(200))
+    kernel = KernelScore(centers, 0.35)
+    variance = centers.var() + 0.35**2
+    reference = GaussianScore(centers.mean(0), variance.reshape(1, 1))
+    x = torch.linspace(-2.5, 2.5, 41, dtype=torch.float64)[:, None]
+    nodes = hermite_nodes(40, 40, -8.0, 12.0)
+    found = identity_log_density(kernel, reference, x, nodes)
+    expected = KernelDensity(bandwidth=0.35).fit(centers.numpy()).score_samples(x.numpy())
+    assert np.abs(found.numpy() - expected).max() < 1e-2
+
+
+@pytest.mark.parametrize("smoothness", [0.75, 1.5, 2.0])
+def test_the_bandwidth_falls_at_the_minimax_rate(smoothness):
+    few, many = (
+        KernelScoreEstimator(smoothness=smoothness).fit(normal_rows(n)).bandwidth_
+        for n in (200, 20000)
+    )
+    assert few / many == pytest.approx(100 ** (1 / (2 * smoothness + 1)), rel=0.1)
+
+
+def test_a_kernel_of_order_four_has_less_bias():
+    """Far from the ends, bias falls from h^2 to h^4."""
+    X = normal_rows(40000)
+    grid = np.linspace(-2, 2, 41)[:, None]
+    errors = {}
+    for smoothness in (2, 4):
+        density = KernelScoreEstimator(0.5, smoothness=smoothness).fit(X)
+        assert density.kernel_order_ == (2 if smoothness == 2 else 4)
+        gap = np.exp(density.score_samples(grid)) - norm.pdf(grid[:, 0])
+        errors[smoothness] = np.abs(gap).max()
+    assert errors[4] < 0.4 * errors[2]
+
+
+def test_a_known_support_holds_the_mass_and_has_no_dip_at_its_ends():
+    X = np.random.RandomState(0).uniform(-1, 1, (4000, 1))
+    density = KernelScoreEstimator(support=(-1, 1)).fit(X)
+    inside = np.linspace(-0.999, 0.999, 401)[:, None]
+    values = np.exp(density.score_samples(inside))
+    assert np.abs(values - 0.5).max() < 0.12
+    assert np.trapezoid(values, inside[:, 0]) == pytest.approx(0.999, abs=3e-3)
+    assert density.score_samples([[1.2]])[0] < -100
+
+
+def test_cross_validation_prefers_what_held_out_rows_prefer():
+    random = np.random.RandomState(0)
+    X = np.concatenate([random.normal(-3, 0.1, 300), random.normal(3, 0.1, 300)])[:, None]
+    rule, chosen = (KernelScoreEstimator(name).fit(X) for name in ("minimax", "cv"))
+    fresh = np.concatenate([random.normal(-3, 0.1, 300), random.normal(3, 0.1, 300)])[:, None]
+    assert chosen.bandwidth_ < rule.bandwidth_
+    assert chosen.score(fresh) > rule.score(fresh)
+
+
+def test_integer_weights_are_repeated_rows():
+    X, count = normal_rows(60, 2), np.random.RandomState(1).randint(1, 4, 60)
+    weighted = KernelScoreEstimator(0.5).fit(X, sample_weight=count)
+    repeated = KernelScoreEstimator(0.5).fit(np.repeat(X, count, axis=0))
+    np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X), atol=2e-2)
+
+
+def test_two_regimes_are_close_to_one():
+    X, x = normal_rows(500), np.linspace(-2, 2, 21)[:, None]
+    one, two = (KernelScoreEstimator(two_regime=two).fit(X) for two in (False, True))
+    gap = np.abs(one.score_samples(x) - two.score_samples(x))
+    assert 0 < gap.max() < 0.1
+
+
+def test_samples_of_a_support_stay_in_it():
+    X = np.random.RandomState(0).beta(1, 3, (500, 1))
+    drawn = KernelScoreEstimator(support=(0, 1)).fit(X).sample(1000, random_state=0)
+    assert drawn.min() > -0.01 and drawn.max() < 1.01
+
+
+def test_memory_is_that_of_chunks():
+    """Many rows against many centres, which at once would take 3 GB."""
+    X = normal_rows(20000)
+    assert np.isfinite(KernelScoreEstimator().fit(X).score_samples(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "X", "message"),
+    [
+        ({"support": (1, 0)}, normal_rows(20), "the smaller first"),
+        ({"support": (-9, 9)}, normal_rows(20, 2), "is for one column"),
+        ({"support": (0, 1)}, normal_rows(20), "do not fit in support"),
+        ({"bandwidth": -1.0}, normal_rows(20), "'bandwidth' parameter"),
+        ({"smoothness": 5}, normal_rows(20), "'smoothness' parameter"),
+    ],
+)
+def test_what_is_refused(options, X, message):
+    with pytest.raises(ValueError, match=message):
+        KernelScoreEstimator(**options).fit(X)
+
+
+def test_sobol_noise_in_two_columns_is_near_the_kernel_estimate():
+    centers = torch.from_numpy(normal_rows(150, 2))
+    kernel = KernelScore(centers, 0.5)
+    reference = GaussianScore(centers.mean(0), torch.cov(centers.T) + 0.25 * torch.eye(2).double())
+    x = centers[:20]
+    found = identity_log_density(kernel, reference, x, sobol_nodes(24, 128, 2, -8.0, 10.0))
+    expected = KernelDensity(bandwidth=0.5).fit(centers.numpy()).score_samples(x.numpy())
+    assert np.abs(found.numpy() - expected).mean() < 0.02

@@ -1,0 +1,273 @@
+"""Laws of mixtures fitted by score matching."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
+
+from sklearn_dsm import GMMScoreEstimator
+from sklearn_dsm.levels import NoiseLevel
+from sklearn_dsm.mixture._gmm import LEVELS
+from sklearn_dsm.mixture._row_losses import DenoisingLosses, ImplicitLosses, SmoothedLosses
+from sklearn_dsm.mixture_network import MixtureNetwork
+
+KINDS = ["full", "tied", "diag", "spherical"]
+LOSSES = ["dsm", "ism", "ssm", "lcss"]
+
+
+def clusters(n=600, seed=0):
+    random = np.random.RandomState(seed)
+    label = random.rand(n) < 0.6
+    left = random.standard_normal((n, 2)) @ [[1.0, 0.5], [0.0, 0.4]] + [-2.0, 0.0]
+    return np.where(label[:, None], left, 0.5 * random.standard_normal((n, 2)) + [2.0, 1.0])
+
+
+def line(n, separation, seed, weight=0.5):
+    random = np.random.RandomState(seed)
+    sign = np.where(random.rand(n) < weight, 1.0, -1.0)
+    return (random.standard_normal(n) + separation * sign)[:, None]
+
+
+def random_network(d, seed, kind="full", k=3):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    factors = 0.4 * normal(1 if kind == "tied" else k, d, d)
+    covariances = factors @ factors.mT + 0.1 * torch.eye(d, dtype=torch.float64)
+    network = MixtureNetwork(normal(k).softmax(0), normal(k, d), covariances, kind, 1e-6)
+    with torch.no_grad():
+        network.angles += 0.3 * normal(*network.angles.shape)
+    return network
+
+
+# The mixture as a network
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("log_snr", [-3.0, 1.0, 6.0])
+def test_the_network_is_the_exact_score(kind, log_snr):
+    network = random_network(3, 0, kind)
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    level = NoiseLevel.from_log_snr(torch.tensor(log_snr, dtype=torch.float64))
+    noise, trace = network.forward_and_divergence(x, level.log_snr)
+    score, divergence = network.exact().score_and_divergence(x, level)
+    torch.testing.assert_close(noise, -level.v.sqrt() * score)
+    torch.testing.assert_close(trace, -level.v.sqrt() * divergence)
+    torch.testing.assert_close(network(x, level.log_snr), noise)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_covariances_keep_their_kind_wherever_the_optimiser_goes(kind):
+    network = random_network(3, 2, kind)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1
+    covariances = network.covariances()
+    assert len(covariances) == (1 if kind == "tied" else 3)
+    assert (torch.linalg.eigvalsh(covariances) > 0).all()
+    if kind in ("diag", "spherical"):
+        torch.testing.assert_close(covariances, torch.diag_embed(covariances.diagonal(0, 1, 2)))
+    if kind == "spherical":
+        diagonal = covariances.diagonal(0, 1, 2)
+        torch.testing.assert_close(diagonal, diagonal[:, :1].expand(-1, 3))
+
+
+# Losses
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_denoising_loss_is_the_negative_log_likelihood(seed):
+    """T2.1: log g - loss = log p for any mixture, in one column by quadrature."""
+    network = random_network(1, seed)
+    x = torch.linspace(-2, 2, 41, dtype=torch.float64)[:, None]
+    losses = DenoisingLosses(x, LEVELS.low, 12.0, 48, 32, torch.Generator())
+    with torch.no_grad():
+        loss = losses.part(network, slice(None))
+    base = torch.from_numpy(norm.logpdf(x[:, 0].numpy()))
+    clean = NoiseLevel(torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
+    exact = network.exact().log_density(x, clean)
+    assert float((base - loss - exact).mean().abs()) < 2e-3
+
+
+def test_curvature_smoothing_tends_to_the_implicit_loss():
+    """T4.3: the mean over directions differs by O(sigma^2)."""
+    network = random_network(2, 3)
+    x = torch.randn(1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    many = x.expand(200_000, 2)
+    exact = float(ImplicitLosses(x).part(network, slice(None)).detach())
+    gaps = []
+    for sigma in (0.08, 0.04):
+        losses = SmoothedLosses(many, torch.Generator().manual_seed(1), sigma)
+        gaps.append(float(losses.part(network, slice(None)).mean().detach()) - exact)
+    assert gaps[0] / gaps[1] == pytest.approx(4, rel=0.35)
+
+
+# Against maximum likelihood
+
+
+def test_one_column_agrees_with_maximum_likelihood():
+    """T2.3: far closer than either is to the truth."""
+    X = line(2000, 1.5, 0)
+    ours = GMMScoreEstimator(2, random_state=0).fit(X)
+    theirs = GaussianMixture(2, tol=1e-12, max_iter=5000, random_state=0).fit(X)
+    order, other = ours.means_.ravel().argsort(), theirs.means_.ravel().argsort()
+    errors = ours.standard_errors_
+    for name, mine, reference in (
+        ("weights", ours.weights_, theirs.weights_),
+        ("means", ours.means_, theirs.means_),
+        ("covariances", ours.covariances_, theirs.covariances_),
+    ):
+        gap = np.abs(mine[order] - reference[other]) / errors[name][order]
+        assert gap.max() < 0.15, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_columns_are_as_likely_as_by_maximum_likelihood(kind):
+    X, fresh = clusters(), clusters(2000, 1)
+    ours = GMMScoreEstimator(2, covariance_type=kind, n_noise=4, random_state=0).fit(X)
+    theirs = GaussianMixture(2, covariance_type=kind, random_state=0).fit(X)
+    assert ours.score(fresh) > theirs.score(fresh) - 0.02
+
+
+def test_implicit_score_matching_is_far_less_efficient():
+    """The paper's headline: the weight of two far modes cannot be read from the data's score."""
+    weights = {"dsm": [], "ism": []}
+    for seed in range(12):
+        X = line(400, 3.0, seed)
+        for loss, found in weights.items():
+            fit = GMMScoreEstimator(2, loss=loss, standard_errors=False, random_state=0).fit(X)
+            found.append(fit.weights_[fit.means_.ravel().argmax()] - 0.5)
+    squares = {loss: np.mean(np.square(found)) for loss, found in weights.items()}
+    assert squares["ism"] > 10 * squares["dsm"]
+    # n times the variance is a quarter at least, by counting.
+    assert 400 * squares["dsm"] < 1.0
+
+
+@pytest.mark.parametrize("noise", ["fixed", "fresh"])
+def test_fixed_and_fresh_noise_find_the_same_mixture(noise):
+    X, fresh = clusters(3000), clusters(3000, 1)
+    fit = GMMScoreEstimator(2, noise=noise, standard_errors=False, random_state=0).fit(X)
+    best = GaussianMixture(2, random_state=0).fit(X)
+    assert fit.score(fresh) > best.score(fresh) - 0.01
+
+
+# Weights and standard errors
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_integer_weights_are_repeated_rows(loss):
+    X = clusters(150)
+    count = np.random.RandomState(0).randint(0, 4, len(X))
+    options = {"loss": loss, "standard_errors": False, "random_state": 0, "max_iter": 30}
+    with np.errstate(all="raise"):
+        weighted = GMMScoreEstimator(2, **options).fit(X, sample_weight=count)
+        repeated = GMMScoreEstimator(2, **options).fit(np.repeat(X, count, axis=0))
+    for name in ("weights_", "means_", "covariances_"):
+        np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-6)
+
+
+def test_standard_errors_of_one_gaussian():
+    """The mean has sigma / sqrt(n), a variance sqrt((m4 - sigma^4) / n)."""
+    X = 3 * np.random.RandomState(0).standard_normal((1500, 1)) + 5
+    fit = GMMScoreEstimator(1, random_state=0).fit(X)
+    x = X[:, 0] - X.mean()
+    of_variance = np.sqrt((np.mean(x**4) - np.mean(x**2) ** 2) / len(x))
+    assert fit.standard_errors_["means"][0, 0] == pytest.approx(x.std() / np.sqrt(1500), rel=0.02)
+    assert fit.standard_errors_["covariances"].ravel()[0] == pytest.approx(of_variance, rel=0.05)
+    assert fit.standard_errors_["weights"][0] == pytest.approx(0, abs=1e-9)
+
+
+def test_standard_errors_halve_with_four_times_the_rows():
+    few, many = (GMMScoreEstimator(2, random_state=0).fit(line(n, 2.0, 0)) for n in (500, 2000))
+    ratio = few.standard_errors_["weights"][0] / many.standard_errors_["weights"][0]
+    assert ratio == pytest.approx(2, rel=0.15)
+
+
+def test_weights_add_up_to_one_in_their_covariance():
+    fit = GMMScoreEstimator(2, random_state=0).fit(clusters(300))
+    block = fit.parameter_covariance_[:2, :2]
+    np.testing.assert_allclose(block.sum(1), 0, atol=1e-9)
+    assert len(fit.parameter_covariance_) == 2 + 4 + 8
+
+
+def test_standard_errors_can_be_left_out():
+    fit = GMMScoreEstimator(2, standard_errors=False, random_state=0).fit(clusters(100))
+    assert fit.parameter_covariance_ is None and fit.standard_errors_ is None
+
+
+# As a drop-in
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_scikit_learn_computes_from_the_same_parameters(kind):
+    X = clusters(200)
+    ours = GMMScoreEstimator(2, covariance_type=kind, standard_errors=False, random_state=0).fit(X)
+    theirs = GaussianMixture(2, covariance_type=kind)
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        setattr(theirs, name, getattr(ours, name))
+    np.testing.assert_allclose(ours.score_samples(X), theirs.score_samples(X), rtol=1e-6)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-6)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    assert ours.bic(X) == pytest.approx(theirs.bic(X), rel=1e-6)
+    assert ours.aic(X) == pytest.approx(theirs.aic(X), rel=1e-6)
+
+
+def test_draws_have_the_components_shares():
+    fit = GMMScoreEstimator(2, standard_errors=False, random_state=0).fit(clusters())
+    share = np.bincount(fit.predict(fit.sample(4000, random_state=0))) / 4000
+    np.testing.assert_allclose(share, fit.weights_, atol=0.03)
+
+
+def test_grid_search_without_scoring_finds_the_components():
+    grid = {"n_components": [1, 2, 3], "covariance_type": ["full", "spherical"]}
+    base = GMMScoreEstimator(standard_errors=False, random_state=0)
+    search = GridSearchCV(base, grid, cv=ShuffleSplit(3, random_state=0)).fit(clusters(400))
+    assert search.best_params_["n_components"] >= 2
+    assert search.best_params_["covariance_type"] == "full"
+
+
+def test_single_and_double_precision_input_agree():
+    X = clusters(200).astype(np.float32)
+    fit = GMMScoreEstimator(2, standard_errors=False, random_state=0)
+    single = fit.fit(X).means_
+    np.testing.assert_array_equal(single, fit.fit(X.astype(np.float64)).means_)
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_collinear_columns_and_equal_rows_stay_finite(loss):
+    X = clusters(80)
+    X = np.column_stack([X, X[:, 0]])
+    X[:30] = X[0]
+    fit = GMMScoreEstimator(3, loss=loss, max_iter=50, random_state=0).fit(X)
+    for name in ("weights_", "means_", "covariances_"):
+        assert np.isfinite(getattr(fit, name)).all(), name
+    assert np.isfinite(fit.score_samples(X)).all()
+
+
+def test_more_components_than_rows():
+    with pytest.raises(ValueError, match="needs as many different rows; X has 2"):
+        GMMScoreEstimator(3).fit([[0.0], [0.0], [1.0]])
+
+
+def test_fresh_noise_needs_levels():
+    with pytest.raises(ValueError, match="noise='fresh' needs loss='dsm'"):
+        GMMScoreEstimator(2, loss="ism", noise="fresh").fit(clusters(50))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_row_far_from_all_others():
+    X = np.vstack([clusters(100), [[1e4, 1e4]]])
+    fit = GMMScoreEstimator(2, max_iter=50, random_state=0).fit(X)
+    assert np.isfinite(fit.score_samples(X)).all()
+    far = fit.predict_proba([[1e8, -1e8]])
+    assert far.sum() == pytest.approx(1) and logsumexp(fit._log_joint([[1e8, 0]])) < -1e3
