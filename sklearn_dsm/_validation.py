@@ -66,6 +66,12 @@ def check_weight(sample_weight, X: np.ndarray) -> np.ndarray:
     return weight
 
 
+def distinct_rows(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different rows, sorted, each with the summed weight of its equals."""
+    X, inverse = np.unique(X, axis=0, return_inverse=True)
+    return X, np.bincount(inverse.ravel(), weight)
+
+
 def check_rows(X: np.ndarray, feature_names: np.ndarray | None = None) -> None:
     """Raise where a column has no density: too few rows that count, or one value only."""
     if len(X) < 2:

@@ -23,8 +23,16 @@ ROWS_PER_COEFFICIENT = 6
 
 def exponents(n_features: int, degree: int) -> Tensor:
     """Exponents of the monomials up to a total degree, shape (n_terms, n_features)."""
-    powers = itertools.product(range(degree + 1), repeat=n_features)
-    return torch.tensor([p for p in powers if sum(p) <= degree])
+    monomials = [
+        factors
+        for total in range(degree + 1)
+        for factors in itertools.combinations_with_replacement(range(n_features), total)
+    ]
+    powers = torch.zeros(len(monomials), n_features, dtype=torch.long)
+    for row, factors in zip(powers, monomials, strict=True):
+        for j in factors:
+            row[j] += 1
+    return powers
 
 
 def hermite_features(u: Tensor, powers: Tensor) -> Tensor:

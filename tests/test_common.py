@@ -75,7 +75,14 @@ def excused(estimator):
     """Checks that an estimator need not pass, and why."""
     if not isinstance(estimator, LocationMixtureScoreEstimator):
         return {}
-    return {}
+    not_normalised = "the identity with learned scores is not normalised exactly"
+    return {
+        "check_mass_one_column": not_normalised,
+        "check_mass_two_columns": not_normalised,
+        "check_samples_follow_density": "draws follow the flow, log-densities the identity",
+        "check_stein_score_is_gradient": "the scores jump between cells",
+        "check_units_of_columns": "its noise has one scale, in the units of the input",
+    }
 
 
 @pytest.mark.filterwarnings(NOT_CONVERGED)

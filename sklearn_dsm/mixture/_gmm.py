@@ -20,7 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._random import seed_from, torch_generator
 from .._training import TrainingSettings, train
-from .._validation import check_rows, check_weight, resolve_device
+from .._validation import check_rows, check_weight, distinct_rows, resolve_device
 from ..density._base import BaseDensity
 from ..density._evaluation import LatentDensity, exact_density
 from ..density._latent import LatentMap, linear_map
@@ -230,8 +230,7 @@ class GMMScoreEstimator(BaseDensity):
         weight = check_weight(sample_weight, X)
         X, weight = X[weight > 0], weight[weight > 0]
         check_rows(X, getattr(self, "feature_names_in_", None))
-        X, inverse = np.unique(X, axis=0, return_inverse=True)
-        weight = np.bincount(inverse.ravel(), weight)
+        X, weight = distinct_rows(X, weight)
         if len(X) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components} needs as many different rows; X has "
@@ -240,13 +239,14 @@ class GMMScoreEstimator(BaseDensity):
         random = check_random_state(seed_from(self.random_state))
         device = resolve_device(self.device)
         latent = self._standardizing(X, weight)
-        Z, _ = latent.forward(X)
+        Z, log_slope = latent.forward(X)
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
 
         fits = [self._fit_once(Z, weight, random, device) for _ in range(self.n_init)]
         best = min(fits, key=lambda fit: fit.loss)
         self._store(best, latent)
-        self.lower_bound_ = float(np.average(self.score_samples(X), weights=weight))
+        values, _ = self._latent_density().log_density(Z)
+        self.lower_bound_ = float(np.average(values + log_slope, weights=weight))
         self._infer(best.network, Z, weight, random, device)
         if not best.converged:
             warnings.warn(

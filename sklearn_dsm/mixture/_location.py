@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 from torch.quasirandom import SobolEngine
 
 from .._random import seed_from, torch_generator
-from .._validation import check_rows, check_weight
+from .._validation import check_rows, check_weight, distinct_rows
 from ..density._base import BaseDensity
 from ..density._evaluation import LatentDensity
 from ..density._latent import LatentMap, linear_map
@@ -191,10 +191,12 @@ class LocationMixtureScoreEstimator(BaseDensity):
         weight = check_weight(sample_weight, X)
         X, weight = X[weight > 0], weight[weight > 0]
         check_rows(X, getattr(self, "feature_names_in_", None))
-        share, (n, d) = weight / weight.sum(), X.shape
+        d = X.shape[1]
+        X, weight = distinct_rows(X, weight)
+        share = weight / weight.sum()
         mean = share @ X
         deviation = np.sqrt((share @ (X - mean) ** 2).mean())
-        self.scale_ = self._resolved_scale(deviation, n, d)
+        self.scale_ = self._resolved_scale(deviation, weight.sum(), d)
         self.degree_ = {1: 5, 2: 4, 3: 3}.get(d, 2) if self.degree == "auto" else self.degree
         latent = linear_map(mean, np.full(d, deviation))
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
