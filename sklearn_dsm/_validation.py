@@ -58,6 +58,11 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def evaluation_device(device: str) -> torch.device:
+    """The device a fit asked for, or the CPU where it was carried to a machine without CUDA."""
+    return resolve_device(device if torch.cuda.is_available() else "cpu")
+
+
 def check_weight(sample_weight, X: np.ndarray) -> np.ndarray:
     """Weights (n,) in float64, none negative, not all zero."""
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._random import seed_from
+from .._validation import check_rows, check_weight
 from ..processes import NoiseProcess
 from ._evaluation import LatentDensity, chunks
 from ._latent import LatentMap
@@ -135,6 +136,14 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             Nats per row, in the units of the input.
         """
         return float(np.mean(self.score_samples(X)))
+
+    def _rows_and_weight(self, X, sample_weight):
+        """The rows that count, in float64, and their weights, both checked."""
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        weight = check_weight(sample_weight, X)
+        X, weight = X[weight > 0], weight[weight > 0]
+        check_rows(X, getattr(self, "feature_names_in_", None))
+        return X, weight
 
     def _check_rows(self, X):
         check_is_fitted(self)

@@ -13,11 +13,11 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._random import seed_from, torch_generator
 from .._training import TrainingRecord, TrainingSettings, train
-from .._validation import check_rows, check_weight, resolve_device
+from .._validation import evaluation_device, resolve_device
 from ..amortised import LogDensityHead
 from ..levels import LogisticLevels
 from ..likelihood import SolverPlan
@@ -267,10 +267,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             Where training diverges.
         """
         clock = Clock(self.max_fit_time)
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        weight = check_weight(sample_weight, X)
-        X, weight = X[weight > 0], weight[weight > 0]
-        check_rows(X, getattr(self, "feature_names_in_", None))
+        X, weight = self._rows_and_weight(X, sample_weight)
         weight = weight / weight.mean()
         loss, device = resolve_loss(self.loss), resolve_device(self.device)
         self.process_ = clone(resolve_process(self.process))
@@ -486,7 +483,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         """The density behind the maps with the fitted weights, or these, on the device there is."""
         weights = self.weights_ if weights is None else weights
         likelihood = likelihood or self.likelihood
-        device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
+        device = evaluation_device(self.device)
         model = self._score_model(weights).double().to(device).eval()
         if model.residual and self._single_precision():
             model.network.float()

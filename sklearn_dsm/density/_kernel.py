@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from .._random import seed_from
-from .._validation import check_rows, check_weight, resolve_device
+from .._validation import evaluation_device, resolve_device
 from ..levels import NoiseLevel
 from ..processes import VP
 from ..scores import KernelScore, ScoreModel
@@ -178,10 +177,7 @@ class KernelScoreEstimator(BaseDensity):
             Where X holds NaN, infinity, text or a constant column, or a support is given that
             does not hold the rows, or for more than one column.
         """
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        weight = check_weight(sample_weight, X)
-        X, weight = X[weight > 0], weight[weight > 0]
-        check_rows(X, getattr(self, "feature_names_in_", None))
+        X, weight = self._rows_and_weight(X, sample_weight)
         resolve_device(self.device)
         share = weight / weight.sum()
         d = X.shape[1]
@@ -279,7 +275,7 @@ class KernelScoreEstimator(BaseDensity):
         return total
 
     def _latent_density(self) -> LatentDensity:
-        device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
+        device = evaluation_device(self.device)
         centers, weights = torch.from_numpy(self.centers_), torch.from_numpy(self.center_weights_)
         kernel = KernelScore(centers, self.kernel_width_, weights)
         exact = exact_density(kernel, centers.shape[1], len(centers), device)

@@ -15,12 +15,11 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._random import seed_from, torch_generator
 from .._training import TrainingSettings, train
-from .._validation import check_rows, check_weight, distinct_rows, resolve_device
+from .._validation import distinct_rows, evaluation_device, resolve_device
 from ..density._base import BaseDensity
 from ..density._evaluation import LatentDensity, exact_density
 from ..density._latent import LatentMap, linear_map
@@ -226,10 +225,7 @@ class GMMScoreEstimator(BaseDensity):
             Where X holds NaN, infinity, text or a constant column, or fewer different rows
             than components.
         """
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        weight = check_weight(sample_weight, X)
-        X, weight = X[weight > 0], weight[weight > 0]
-        check_rows(X, getattr(self, "feature_names_in_", None))
+        X, weight = self._rows_and_weight(X, sample_weight)
         X, weight = distinct_rows(X, weight)
         if len(X) < self.n_components:
             raise ValueError(
@@ -541,6 +537,6 @@ class GMMScoreEstimator(BaseDensity):
             (self.means_ - columns.location) / columns.scale,
             covariances / np.outer(columns.scale, columns.scale),
         )
-        device = resolve_device(self.device if torch.cuda.is_available() else "cpu")
+        device = evaluation_device(self.device)
         score = GaussianMixtureScore(*(torch.from_numpy(part) for part in parts))
         return exact_density(score, d, k * d, device)

@@ -12,11 +12,10 @@ import torch
 from scipy.stats import beta
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 from torch.quasirandom import SobolEngine
 
 from .._random import seed_from, torch_generator
-from .._validation import check_rows, check_weight, distinct_rows
+from .._validation import distinct_rows
 from ..density._base import BaseDensity
 from ..density._evaluation import LatentDensity
 from ..density._latent import LatentMap, linear_map
@@ -187,10 +186,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         ValueError
             Where X holds NaN, infinity, text or a constant column.
         """
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        weight = check_weight(sample_weight, X)
-        X, weight = X[weight > 0], weight[weight > 0]
-        check_rows(X, getattr(self, "feature_names_in_", None))
+        X, weight = self._rows_and_weight(X, sample_weight)
         d = X.shape[1]
         X, weight = distinct_rows(X, weight)
         share = weight / weight.sum()
