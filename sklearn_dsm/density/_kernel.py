@@ -17,7 +17,7 @@ from ..levels import NoiseLevel
 from ..processes import VP
 from ..scores import KernelScore, ScoreModel
 from ._base import BaseDensity
-from ._evaluation import LatentDensity, exact_density
+from ._evaluation import LatentDensity, chunks, exact_density
 from ._latent import LatentMap, fit_latent_map, linear_map
 
 # Bandwidths that cross-validation compares, in units of the rule of thumb, and on how many rows.
@@ -236,8 +236,8 @@ class KernelScoreEstimator(BaseDensity):
         squares = (Z**2).sum(1)
         totals = np.zeros(len(CANDIDATES))
         size = max(1, CV_CHUNK_NUMBERS // len(Z))
-        for start in range(0, len(judged), size):
-            rows = judged[start : start + size]
+        for part in chunks(len(judged), size):
+            rows = judged[part]
             distances = (squares[rows, None] - 2 * Z[rows] @ Z.T + squares).clip(min=0)
             distances[np.arange(len(rows)), rows] = np.inf
             nearest = distances.min(1, keepdims=True)

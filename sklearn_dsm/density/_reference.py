@@ -37,8 +37,8 @@ def mixture_from(
     return mixture
 
 
-def full_covariances(mixture: GaussianMixture) -> np.ndarray:
-    """The components' covariances (k, d, d), whatever the mixture's covariance_type."""
+def full_covariances(mixture) -> np.ndarray:
+    """A fitted mixture's covariances (k, d, d), whatever its covariance_type."""
     k, d = mixture.means_.shape
     covariances, eye = mixture.covariances_, np.eye(d)
     if mixture.covariance_type == "full":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 from sklearn.base import _fit_context
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -21,8 +22,9 @@ from .._random import seed_from, torch_generator
 from .._training import TrainingSettings, train
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from ..density._base import BaseDensity
-from ..density._evaluation import LatentDensity, exact_density
+from ..density._evaluation import LatentDensity, chunks, exact_density
 from ..density._latent import LatentMap, linear_map
+from ..density._reference import full_covariances
 from ..levels import LogisticLevels
 from ..losses import DSM
 from ..mixture_network import MixtureNetwork
@@ -50,6 +52,8 @@ SETTINGS = TrainingSettings(
 )
 MAX_JUDGED_ROWS = 2000
 PARAMETERS = ("weights", "means", "covariances")
+# Attributes that scikit-learn's mixtures have under the same names.
+SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 # Added to the covariances of the first clusters, in units of the columns' variances.
 START_VARIANCE = 1e-3
 # No component vanishes or collapses onto a point while it is optimised.
@@ -264,7 +268,7 @@ class GMMScoreEstimator(BaseDensity):
         -------
         ndarray of shape (n_samples,), int
         """
-        return self._log_joint(X).argmax(1)
+        return self._as_sklearn().predict(self._check_rows(X))
 
     def predict_proba(self, X):
         """Probability of every component, given the row.
@@ -277,8 +281,7 @@ class GMMScoreEstimator(BaseDensity):
         -------
         ndarray of shape (n_samples, n_components)
         """
-        log_joint = self._log_joint(X)
-        return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+        return self._as_sklearn().predict_proba(self._check_rows(X))
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, and give the likeliest component of every row.
@@ -306,7 +309,7 @@ class GMMScoreEstimator(BaseDensity):
         -------
         float
         """
-        return -2 * self.score(X) * len(X) + 2 * self._n_parameters()
+        return float(self._as_sklearn().aic(self._check_rows(X)))
 
     def bic(self, X):
         """Bayesian information criterion of the rows, the lower the better.
@@ -319,30 +322,14 @@ class GMMScoreEstimator(BaseDensity):
         -------
         float
         """
-        return -2 * self.score(X) * len(X) + np.log(len(X)) * self._n_parameters()
+        return float(self._as_sklearn().bic(self._check_rows(X)))
 
-    def _n_parameters(self):
-        k, d = self.means_.shape
-        shape = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}
-        return int(k * d + k - 1 + shape.get(self.covariance_type, k))
-
-    def _log_joint(self, X):
-        X = self._check_rows(X)
-        factors = self._full_factors()
-        whitened = np.einsum("nkd,kde->nke", X[:, None] - self.means_, factors)
-        log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
-        squares = (whitened**2).sum(2) + X.shape[1] * np.log(2 * np.pi)
-        return np.log(self.weights_) + log_det - 0.5 * squares
-
-    def _full_factors(self):
-        """Cholesky factors of the precisions, (k, d, d), whatever the covariance_type."""
-        k, d = self.means_.shape
-        factors = self.precisions_cholesky_
-        if self.covariance_type == "full":
-            return factors
-        if self.covariance_type == "tied":
-            return np.broadcast_to(factors, (k, d, d))
-        return np.reshape(factors, (k, -1, 1)) * np.eye(d)
+    def _as_sklearn(self) -> GaussianMixture:
+        """The same mixture as scikit-learn's, for what that computes from the parameters."""
+        mixture = GaussianMixture(len(self.weights_), covariance_type=self.covariance_type)
+        for name in (*SHARED, "n_features_in_"):
+            setattr(mixture, name, getattr(self, name))
+        return mixture
 
     def _standardizing(self, X, weight) -> LatentMap:
         """Columns of zero mean and unit variance; one scale for all of "spherical"."""
@@ -377,22 +364,24 @@ class GMMScoreEstimator(BaseDensity):
     def _start(self, Z, weight, random) -> MixtureNetwork:
         """Weights, means and covariances of the clusters of k-means."""
         k, d = self.n_components, Z.shape[1]
-        clusters = KMeans(k, n_init=1, random_state=random).fit(Z, sample_weight=weight)
-        member = np.eye(k)[clusters.labels_] * weight[:, None]
-        mass = member.sum(0)
-        means = member.T @ Z / mass[:, None]
-        offsets = Z[:, None] - means
-        covariances = np.einsum("nk,nki,nkj->kij", member, offsets, offsets)
+        labels = KMeans(k, n_init=1, random_state=random).fit(Z, sample_weight=weight).labels_
+        mass = np.bincount(labels, weight, minlength=k)
+        means, covariances = np.empty((k, d)), np.empty((k, d, d))
+        for j in range(k):
+            own, share = Z[labels == j], weight[labels == j] / mass[j]
+            means[j] = share @ own
+            covariances[j] = (own - means[j]).T @ (share[:, None] * (own - means[j]))
         if self.covariance_type == "tied":
-            covariances = covariances.sum(0, keepdims=True) / mass.sum()
-        else:
-            covariances = covariances / mass[:, None, None]
+            covariances = np.average(covariances, axis=0, weights=mass)[None]
         # A cluster of few rows may have no extent in some direction.
         covariances = covariances + START_VARIANCE * np.eye(d)
-        shares, means, covariances = (
-            torch.from_numpy(part) for part in (mass / mass.sum(), means, covariances)
+        return MixtureNetwork(
+            torch.from_numpy(mass / mass.sum()),
+            torch.from_numpy(means),
+            torch.from_numpy(covariances),
+            self.covariance_type,
+            self.reg_covar,
         )
-        return MixtureNetwork(shares, means, covariances, self.covariance_type, self.reg_covar)
 
     def _row_losses(self, Z: torch.Tensor, generator) -> RowLosses:
         if self.loss == "dsm":
@@ -418,8 +407,7 @@ class GMMScoreEstimator(BaseDensity):
         def value_and_gradient(theta):
             vector_to_parameters(torch.from_numpy(theta).to(rows), parameters)
             total, gradient = 0.0, np.zeros_like(theta)
-            for start in range(0, len(rows), chunk):
-                part = slice(start, min(start + chunk, len(rows)))
+            for part in chunks(len(rows), chunk):
                 value = share[part] @ losses.part(network, part)
                 slopes = torch.autograd.grad(value, parameters, allow_unused=True)
                 flat = [
@@ -461,7 +449,8 @@ class GMMScoreEstimator(BaseDensity):
         model = CorrectedScore(reference, network.float())
         order = torch.randperm(len(rows), generator=generator, device=device)[:MAX_JUDGED_ROWS]
         judged = rows[order], scaled[order] / scaled[order].mean()
-        settings = SETTINGS
+        n_epochs = min(self.max_iter, SETTINGS.max_epochs)
+        settings = replace(SETTINGS, max_epochs=n_epochs, device=str(device))
         record = train(model, DSM(), LEVELS, (rows, scaled), judged, settings, generator)
         if record.weights is not None:
             network.load_state_dict({n: torch.from_numpy(v) for n, v in record.weights.items()})
@@ -493,8 +482,10 @@ class GMMScoreEstimator(BaseDensity):
     def _infer(self, network, Z, weight, random, device):
         """Standard errors from at most ``MAX_INFERENCE_ROWS`` rows, as if these were all."""
         wanted = self.standard_errors
+        n_free = sum(parameter.numel() for parameter in network.parameters())
         if wanted == "auto":
-            wanted = self._n_parameters() <= MAX_INFERENCE_PARAMETERS
+            # The logits have one number more than the weights have parameters.
+            wanted = n_free - 1 <= MAX_INFERENCE_PARAMETERS
         self.parameter_covariance_, self.standard_errors_ = None, None
         if not wanted:
             return
@@ -504,7 +495,6 @@ class GMMScoreEstimator(BaseDensity):
         losses = self._row_losses(torch.from_numpy(Z[chosen]).to(device), generator)
         rows_weight = torch.from_numpy(weight[chosen]).to(device)
         # Derivatives in all parameters at once take as many times the memory.
-        n_free = sum(parameter.numel() for parameter in network.parameters())
         chunk = max(1, self._chunk(losses) // n_free)
         latent_covariance = sandwich(network.to(device), losses, rows_weight, chunk).cpu().numpy()
         unit = self._parameter_units()
@@ -530,12 +520,10 @@ class GMMScoreEstimator(BaseDensity):
     def _latent_density(self) -> LatentDensity:
         columns = LatentMap.from_arrays(self.latent_map_).columns
         k, d = self.means_.shape
-        factors = self._full_factors()
-        covariances = np.linalg.inv(factors @ factors.swapaxes(1, 2))
         parts = (
             self.weights_,
             (self.means_ - columns.location) / columns.scale,
-            covariances / np.outer(columns.scale, columns.scale),
+            full_covariances(self) / np.outer(columns.scale, columns.scale),
         )
         device = evaluation_device(self.device)
         score = GaussianMixtureScore(*(torch.from_numpy(part) for part in parts))

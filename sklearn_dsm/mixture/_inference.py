@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from .._forward_mode import load_forward_mode
+from ..density._evaluation import chunks
 from ..mixture_network import MixtureNetwork
 from ._row_losses import RowLosses
 
@@ -51,8 +52,7 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
 
     theta = torch.cat([p.flatten() for p in free])
     bread, meat = theta.new_zeros(2, len(theta), len(theta))
-    for start in range(0, len(weight), chunk):
-        part = slice(start, min(start + chunk, len(weight)))
+    for part in chunks(len(weight), chunk):
         w, of_rows = weight[part].double(), partial(row_losses, part)
         bread = bread + torch.func.hessian(partial(_dot, w, of_rows))(theta)
         slopes = torch.func.jacfwd(of_rows)(theta)
