@@ -54,8 +54,9 @@ class GainJudge:
         return float((products - squares / 2).mean()), state
 
     def restore(self, model: CorrectedScore, state: State) -> None:
-        network = model.network
-        network.load_state_dict(state | {"band_gains": torch.ones_like(network.band_gains)})
+        if self.residual:
+            state = state | {"band_gains": torch.ones_like(state["band_gains"])}
+        model.network.load_state_dict(state)
 
     def _best_gains(self, products: Tensor, squares: Tensor) -> Tensor:
         """The gains (n_bands,) that maximise the bound, which is quadratic in them."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._judges import ErrorJudge
-from ._training import TrainingRecord, TrainingSettings, half_precision, train_module
+from ._training import TrainingSettings, half_precision, train_module
 from .networks import ScoreNetwork
 
 # The log-SNRs at which the score network's layers are taken over.
@@ -95,7 +95,7 @@ def fit_head(
     held_out: tuple[Tensor, Tensor],
     settings: TrainingSettings,
     generator: torch.Generator,
-) -> tuple[TrainingRecord, float]:
+) -> float:
     """Train a head in place, and free it of its mean error on held-out rows.
 
     Parameters
@@ -108,8 +108,7 @@ def fit_head(
 
     Returns
     -------
-    record : TrainingRecord
-    error : float
+    float
         Root mean square of the held-out rows' errors, in nats; NaN for fewer than two.
     """
     (z, target), (held_out_z, held_out_target) = rows, held_out
@@ -130,4 +129,4 @@ def fit_head(
     with torch.no_grad():
         error = held_out_target - head(held_out_z)
     head.center += error.mean()
-    return record, float(error.std())
+    return float(error.std())

@@ -264,6 +264,14 @@ def legendre_levels(n_levels: int, low: float, high: float) -> tuple[np.ndarray,
     return np.append(nodes, high), np.append(weights * (high - low) / 2, 1.0)
 
 
+def antithetic_nodes(log_snr: Tensor, weights: Tensor, uniform: Tensor) -> IdentityNodes:
+    """Nodes with normal noise of both signs from uniform numbers (k, m, d), shared by all rows."""
+    noise = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12))
+    n_noise = 2 * uniform.shape[1]
+    noise_weights = torch.full((n_noise,), 1 / n_noise, dtype=uniform.dtype)
+    return IdentityNodes(log_snr, weights, torch.cat([noise, -noise], 1), noise_weights)
+
+
 def hermite_nodes(n_levels: int, n_noise: int, low: float, high: float) -> IdentityNodes:
     """Gauss-Legendre levels and Gauss-Hermite noise: for one column."""
     levels, level_weights = legendre_levels(n_levels, low, high)
@@ -287,12 +295,10 @@ def sobol_nodes(
     levels, level_weights = legendre_levels(n_levels, low, high)
     k, half = len(levels), n_noise // 2
     uniform = SobolEngine(n_features, scramble=True, seed=seed).draw(k * half, dtype=torch.float64)
-    noise = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).reshape(k, half, n_features)
-    return IdentityNodes(
+    return antithetic_nodes(
         torch.from_numpy(levels),
         torch.from_numpy(level_weights),
-        torch.cat([noise, -noise], 1),
-        torch.full((2 * half,), 1 / (2 * half), dtype=torch.float64),
+        uniform.reshape(k, half, n_features),
     )
 
 

@@ -30,7 +30,7 @@ class ScoreLoss(ParamsObject, metaclass=ABCMeta):
         """The loss of a batch of rows (n, d) with weights (n,) of mean one over the table."""
 
 
-def _gain_terms(
+def gain_terms(
     model: CorrectedScore, rows: Tensor, noise: Tensor, log_snr: Tensor
 ) -> tuple[Tensor, Tensor]:
     """``r . c`` and ``|c|^2`` of rows (..., n, d) noised by Z: shapes (..., n) as the noise.
@@ -86,7 +86,7 @@ class DSM(ScoreLoss):
         if self.antithetic:
             rows, weight = rows.repeat(1, 2, 1), weight.repeat(1, 2)
             noise = torch.cat([noise, -noise], 1)
-        product, square = _gain_terms(model, rows, noise, log_snr)
+        product, square = gain_terms(model, rows, noise, log_snr)
         return (weight / levels.density(log_snr) * (square / 2 - product)).mean()
 
 
@@ -128,7 +128,7 @@ class HeldOutBound(NamedTuple):
         """The integrands ``r . c`` and ``|c|^2`` of every draw (m, n), see :meth:`gain`."""
         draws = []
         for noise, log_snr, density in zip(self.noise, self.log_snr, self.density, strict=True):
-            pair = _gain_terms(model, self.rows, torch.stack([noise, -noise]), log_snr)
+            pair = gain_terms(model, self.rows, torch.stack([noise, -noise]), log_snr)
             draws.append([term.mean(0) / density for term in pair])
         products, squares = zip(*draws, strict=True)
         return torch.stack(products), torch.stack(squares)

@@ -53,7 +53,7 @@ def distil(
     )
     generator = torch_generator(seed, density.device)
     head = LogDensityHead(network, torch_generator(seed)).float().to(density.device)
-    _, error = fit_head(head, learned, judged, settings, generator)
+    error = fit_head(head, learned, judged, settings, generator)
     return {name: value.cpu().numpy() for name, value in head.state_dict().items()}, error
 
 

@@ -51,12 +51,13 @@ class TwoRegimeKernelScore(ScoreModel):
         self.rows = KernelScore(kernel.centers, 0.0, kernel.log_weights.exp())
 
     def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        noisy = level.log_snr < self.switch
+        if noisy.dim() == 0:
+            return (self.rows if noisy else self.kernel).score_and_divergence(x, level)
         low = self.rows.score_and_divergence(x, level)
         high = self.kernel.score_and_divergence(x, level)
-        noisy = level.log_snr < self.switch
-        return torch.where(noisy, low[0], high[0]), torch.where(
-            noisy.squeeze(-1) if noisy.dim() else noisy, low[1], high[1]
-        )
+        divergence = torch.where(noisy.squeeze(-1), low[1], high[1])
+        return torch.where(noisy, low[0], high[0]), divergence
 
 
 class KernelScoreEstimator(BaseDensity):

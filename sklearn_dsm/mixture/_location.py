@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import beta
+from scipy.stats import beta, multivariate_normal
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch.quasirandom import SobolEngine
@@ -20,7 +19,7 @@ from ..density._base import BaseDensity
 from ..density._evaluation import LatentDensity
 from ..density._latent import LatentMap, linear_map
 from ..levels import LogisticLevels
-from ..likelihood import IdentityNodes, SolverPlan, ode_log_density
+from ..likelihood import IdentityNodes, SolverPlan, antithetic_nodes, ode_log_density
 from ..polynomial_scores import (
     PolynomialScore,
     Rung,
@@ -37,6 +36,8 @@ N_IDENTITY_PAIRS = 32
 COVER_SCALES = 2.5
 LOWEST_LOG_SNR = -8.0
 CONFIDENCE = 0.95
+# What of a rung is kept as arrays.
+ARRAYS = ("centers", "location", "width", "coefficients")
 # The scores jump between cells, so no number of steps would satisfy a small tolerance.
 CHECK_PLAN, ODE_TOLERANCE = SolverPlan(40), 0.1
 
@@ -192,7 +193,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
         share = weight / weight.sum()
         mean = share @ X
         deviation = np.sqrt((share @ (X - mean) ** 2).mean())
-        self.scale_ = self._resolved_scale(deviation, weight.sum(), d)
+        rule = deviation * weight.sum() ** (-1 / (d + 4))
+        self.scale_ = float(rule if self.scale == "auto" else self.scale)
         self.degree_ = {1: 5, 2: 4, 3: 3}.get(d, 2) if self.degree == "auto" else self.degree
         latent = linear_map(mean, np.full(d, deviation))
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
@@ -263,8 +265,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
         SelfCheck
         """
         X = self._check_rows(X)
-        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
-        Z, _ = latent.forward(X)
+        Z, _ = LatentMap.from_arrays(self.latent_map_).forward(X)
+        density = self._latent_density("identity")
         solved = ode_log_density(
             density.model,
             density.reference,
@@ -273,15 +275,13 @@ class LocationMixtureScoreEstimator(BaseDensity):
             np.inf,
             CHECK_PLAN,
         ).value.numpy()
-        identity = self._identity_density().log_density(Z)[0]
-        random = np.random.RandomState(seed_from(random_state))
+        identity, _ = density.log_density(Z)
         # A wide normal law covers what the density covers.
-        root = np.linalg.cholesky(2 * self.reference_covariance_)
+        wide = multivariate_normal(cov=2 * self.reference_covariance_)
+        random = np.random.RandomState(seed_from(random_state))
         white = random.standard_normal((n_samples, X.shape[1]))
-        draws = white @ root.T
-        log_wide = -0.5 * ((white**2).sum(1) + X.shape[1] * np.log(2 * np.pi))
-        log_wide -= np.log(np.diag(root)).sum()
-        ratios = np.exp(self._identity_density().log_density(draws)[0] - log_wide)
+        draws = white @ np.linalg.cholesky(wide.cov).T
+        ratios = np.exp(density.log_density(draws)[0] - wide.logpdf(draws))
         return SelfCheck(
             float(np.abs(identity - solved).mean()),
             float(ratios.mean()),
@@ -304,10 +304,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         values = self.score_samples(X)
         return Entropy(-float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
-    def _resolved_scale(self, deviation, n, d):
-        return float(deviation * n ** (-1 / (d + 4)) if self.scale == "auto" else self.scale)
-
-    def _identity_density(self) -> LatentDensity:
+    def _latent_density(self, likelihood=None) -> LatentDensity:
         score = PolynomialScore(
             [_from_arrays(rung) for rung in self.rungs_], self.degree_, self.radius_
         )
@@ -322,14 +319,11 @@ class LocationMixtureScoreEstimator(BaseDensity):
             levels=LogisticLevels(LOWEST_LOG_SNR, float(log_snr[0])),
             n_features=d,
             numbers_per_row=8 * len(score.powers),
-            likelihood="identity",
+            likelihood=likelihood or self.likelihood,
             tolerance=ODE_TOLERANCE,
             device=torch.device("cpu"),
             nodes=_rung_nodes(log_snr, d),
         )
-
-    def _latent_density(self) -> LatentDensity:
-        return replace(self._identity_density(), likelihood=self.likelihood)
 
 
 def _rung_nodes(log_snr: torch.Tensor, n_features: int) -> IdentityNodes:
@@ -343,10 +337,8 @@ def _rung_nodes(log_snr: torch.Tensor, n_features: int) -> IdentityNodes:
     uniform = SobolEngine(n_features * len(log_snr), scramble=True, seed=0).draw(
         N_IDENTITY_PAIRS, dtype=torch.float64
     )
-    half = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12))
-    half = half.reshape(N_IDENTITY_PAIRS, len(log_snr), n_features).transpose(0, 1)
-    noise_weights = torch.full((2 * N_IDENTITY_PAIRS,), 1 / (2 * N_IDENTITY_PAIRS)).double()
-    return IdentityNodes(log_snr, weights, torch.cat([half, -half], 1), noise_weights)
+    uniform = uniform.reshape(N_IDENTITY_PAIRS, len(log_snr), n_features).transpose(0, 1)
+    return antithetic_nodes(log_snr, weights, uniform)
 
 
 def _to_arrays(rung: Rung) -> dict[str, np.ndarray]:
@@ -357,6 +349,3 @@ def _to_arrays(rung: Rung) -> dict[str, np.ndarray]:
 def _from_arrays(arrays: dict[str, np.ndarray]) -> Rung:
     parts = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
     return Rung(time=float(arrays["time"]), **parts)
-
-
-ARRAYS = ("centers", "location", "width", "coefficients")

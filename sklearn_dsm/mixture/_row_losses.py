@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABCMeta, abstractmethod
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .._forward_mode import load_forward_mode
-from ..likelihood import legendre_levels
+from ..likelihood import hermite_nodes
+from ..losses import gain_terms
 from ..mixture_network import MixtureNetwork
+from ..scores import CorrectedScore, GaussianScore
 
 # A perturbation of LCSS, in units of the columns' deviations.
 LCSS_SIGMA = 0.1
@@ -56,16 +56,15 @@ class DenoisingLosses(RowLosses):
         generator: torch.Generator,
     ):
         super().__init__(rows)
-        nodes, weights = legendre_levels(n_levels, low, high)
-        self.log_snr = torch.from_numpy(nodes).to(rows)[:, None, None]
-        self.level_weights = torch.from_numpy(weights).to(rows)
         n, d = rows.shape
+        nodes = hermite_nodes(n_levels, 2 * n_noise, low, high)
+        self.log_snr, self.level_weights = nodes.log_snr.to(rows), nodes.log_snr_weights.to(rows)
+        self.reference = GaussianScore(rows.new_zeros(d), torch.eye(d).to(rows))
         if d == 1:
-            noise, noise_weights = np.polynomial.hermite_e.hermegauss(2 * n_noise)
-            self.noise_weights = torch.from_numpy(noise_weights / math.sqrt(2 * math.pi)).to(rows)
-            self.noise = torch.from_numpy(noise).to(rows)[:, None].expand(len(nodes), n, -1, 1)
+            self.noise = nodes.noise.to(rows)[:, None].expand(len(self.log_snr), n, -1, 1)
+            self.noise_weights = nodes.noise_weights.to(rows)
             return
-        shape = (len(nodes), n, n_noise, d)
+        shape = (len(self.log_snr), n, n_noise, d)
         half = torch.randn(shape, generator=generator, dtype=rows.dtype, device=rows.device)
         self.noise = torch.cat([half, -half], 2)
         self.noise_weights = rows.new_full((2 * n_noise,), 1 / (2 * n_noise))
@@ -76,14 +75,12 @@ class DenoisingLosses(RowLosses):
 
     def part(self, network: MixtureNetwork, part: slice) -> Tensor:
         noise = self.noise[:, part]
-        n_levels, n, n_noise, d = noise.shape
-        a, v = torch.sigmoid(self.log_snr).sqrt(), torch.sigmoid(-self.log_snr)
-        drawn = noise.reshape(n_levels, n * n_noise, d)
-        noised = a * self.rows[part].repeat_interleave(n_noise, 0) + v.sqrt() * drawn
-        seen, base = network(noised, self.log_snr), v.sqrt() * noised
-        change = ((seen - base) * (seen + base - 2 * drawn)).sum(-1)
-        by_row = change.reshape(n_levels, n, n_noise) @ self.noise_weights
-        return 0.5 * self.level_weights @ by_row
+        n_noise = noise.shape[2]
+        rows = self.rows[part].repeat_interleave(n_noise, 0)
+        model = CorrectedScore(self.reference, network)
+        product, square = gain_terms(model, rows, noise.flatten(1, 2), self.log_snr[:, None])
+        by_row = (square / 2 - product).unflatten(1, (-1, n_noise)) @ self.noise_weights
+        return self.level_weights @ by_row
 
 
 class CleanLosses(RowLosses):
