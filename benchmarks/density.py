@@ -159,10 +159,8 @@ def missing_file(name: str, folder: Path) -> bool:
     return path is not None and not path.exists()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    options = parsed(arguments)
-    if missing := [name for name in options.tables if missing_file(name, options.data)]:
-        print(f"no file in {options.data} for: {', '.join(missing)}", flush=True)
+def completed(options: argparse.Namespace) -> Store:
+    """The records of every fit, those that are missing made and told of as they come."""
     store = Store(options)
     for job in jobs(options):
         if job in store:
@@ -173,6 +171,14 @@ def main(arguments: list[str] | None = None) -> None:
             print(told(record), flush=True)
     add_differences(store.records, options.rows)
     store.save()
+    return store
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parsed(arguments)
+    if missing := [name for name in options.tables if missing_file(name, options.data)]:
+        print(f"no file in {options.data} for: {', '.join(missing)}", flush=True)
+    store = completed(options)
     write_report(store.head, store.records, options.results / "density.txt")
     draw(store.head, store.records, options.results / "density.png")
     print(f"results in {options.results}")

@@ -8,7 +8,6 @@ from scipy.stats import multivariate_normal
 from sklearn.base import clone
 
 from sklearn_dsm import DSMDensityEstimator
-from sklearn_dsm.utils import estimator_checks
 
 FALLBACK = "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
 
@@ -111,21 +110,6 @@ def test_a_time_limit_holds_for_the_head_too():
     density = fast(max_epochs="auto", max_fit_time=2.0).fit(spiral(1500, 0))
     assert density.head_ and density.stop_reason_ == "max_fit_time"
     assert np.isfinite(density.fast_error_)
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        estimator_checks.check_score_samples_rows_independent,
-        estimator_checks.check_stein_score_is_gradient,
-        estimator_checks.check_units_of_columns,
-        estimator_checks.check_far_rows,
-        estimator_checks.check_refit_same_seed,
-    ],
-)
-def test_density_checks_but_for_the_mass(check):
-    # Below this tolerance the head is evaluated in double precision, as differences need it.
-    check("DSMDensityEstimator", fast(max_epochs=8, tolerance=1e-5))
 
 
 def test_a_row_alone_and_among_others_in_single_precision(fitted):

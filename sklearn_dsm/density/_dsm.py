@@ -381,8 +381,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             searches.append(MixtureSearch(split_by("standardize"), random))
         for k, search in enumerate(searches, 1):
             search.go_on(clock, FIRST_SEARCH_SHARE * k / len(searches))
-        yield split, standard_gaussian(d), max(search.value() for search in searches)
-        for search in sorted(searches, key=MixtureSearch.value, reverse=True):
+        yield split, standard_gaussian(d), max(search.value for search in searches)
+        for search in sorted(searches, key=lambda search: search.value, reverse=True):
             if clock.left() > 0:
                 yield search.split, search.go_on(clock, SEARCH_SHARE), -np.inf
 

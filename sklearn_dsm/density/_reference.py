@@ -61,7 +61,8 @@ class MixtureSearch:
     They are compared by held-out rows where there are enough, else by the Bayesian
     information criterion. Weighted rows are resampled, since scikit-learn's mixtures take no
     weights. Each is fitted to at most ``MAX_ROWS`` rows, then for some iterations to all, or
-    to a number for each entry of a covariance.
+    to a number for each entry of a covariance. ``value`` is the mean log-density of the
+    held-out rows, in input units, under the best so far.
     """
 
     def __init__(self, split: Split, random_state: np.random.RandomState):
@@ -74,21 +75,17 @@ class MixtureSearch:
             self.rows = self.rows[chosen]
         self.sizes = [size for size in CANDIDATE_SIZES if n_used >= 3 * size]
         self.best, self.n_worse = standard_gaussian(d), 0
-        self.merit = self._merit(self.best)
+        self.value, self.merit = self._value_and_merit(self.best)
 
     def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
         """Try more sizes while this share of the time lasts; the best mixture of all so far."""
         while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
             mixture = self._fitted(self.sizes.pop(0))
-            merit = self._merit(mixture)
+            value, merit = self._value_and_merit(mixture)
             self.n_worse = 0 if merit > self.merit else self.n_worse + 1
             if merit > self.merit:
-                self.best, self.merit = mixture, merit
+                self.best, self.value, self.merit = mixture, value, merit
         return self.best
-
-    def value(self) -> float:
-        """Mean log-density of the held-out rows in input units, under the best so far."""
-        return self.split.score(self.best.score_samples)
 
     def _fitted(self, size: int) -> GaussianMixture:
         mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
@@ -105,10 +102,10 @@ class MixtureSearch:
             again = clone(mixture).set_params(max_iter=MORE_ITERATIONS, **start)
             return again.fit(self.rows)
 
-    def _merit(self, mixture: GaussianMixture) -> float:
-        if len(self.split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS:
-            return self.split.score(mixture.score_samples)
-        return -mixture.bic(self.rows)
+    def _value_and_merit(self, mixture: GaussianMixture) -> tuple[float, float]:
+        value = self.split.score(mixture.score_samples)
+        enough = len(self.split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS
+        return value, value if enough else -mixture.bic(self.rows)
 
 
 def as_score(mixture: GaussianMixture) -> ExactScore:
