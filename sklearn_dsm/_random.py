@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 
 def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
@@ -18,3 +19,12 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
 def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator of its own on a device."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def numpy_random(
+    random_state: int | np.integer | np.random.RandomState | np.random.Generator | None,
+) -> np.random.RandomState | np.random.Generator:
+    """A source of numpy's numbers: a given one itself, a fresh one for None."""
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)

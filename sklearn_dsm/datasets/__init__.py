@@ -1,6 +1,19 @@
 """Data for examples, tests and benchmarks."""
 
+from ._funnel import Funnel, make_funnel
+from ._mixture import GaussianMixtureLaw, make_gaussian_mixture
 from ._pancakes import GaussianPancakes, make_gaussian_pancakes
+from ._planar import Checkerboard, TwoMoons
 from ._sachs import load_sachs
 
-__all__ = ["GaussianPancakes", "load_sachs", "make_gaussian_pancakes"]
+__all__ = [
+    "Checkerboard",
+    "Funnel",
+    "GaussianMixtureLaw",
+    "GaussianPancakes",
+    "TwoMoons",
+    "load_sachs",
+    "make_funnel",
+    "make_gaussian_mixture",
+    "make_gaussian_pancakes",
+]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.utils import check_random_state
+
+from .._random import numpy_random
+from ._law import ExactLaw
 
 # Components farther out weigh less than this.
 LEAST_LOG_WEIGHT = -40.0
 
 
-class GaussianPancakes:
+class GaussianPancakes(ExactLaw):
     r"""Standard normal but for one hidden direction, along which mass lies in thin slices.
 
     .. math:: w^T x \sim \sum_{i \in Z} \pi_i N\left( \frac{\sqrt{2\pi}\, \gamma i}{s^2},
@@ -34,6 +36,7 @@ class GaussianPancakes:
 
     Attributes
     ----------
+    n_features : int
     direction : ndarray of shape (n_features,)
         The hidden unit vector w.
 
@@ -56,7 +59,8 @@ class GaussianPancakes:
                 f"n_features={n_features!r} must be at least 1, gamma={gamma!r} and "
                 f"beta={beta!r} positive."
             )
-        direction = check_random_state(random_state).standard_normal(n_features)
+        self.n_features = n_features
+        direction = numpy_random(random_state).standard_normal(n_features)
         self.direction = direction / np.linalg.norm(direction)
         squared = beta**2 + gamma**2
         most = int(np.ceil(np.sqrt(-LEAST_LOG_WEIGHT * squared / np.pi)))
@@ -65,64 +69,24 @@ class GaussianPancakes:
         self._log_weights = log_weights - logsumexp(log_weights)
         self._means = np.sqrt(2 * np.pi) * gamma * index / squared
         self._deviation = beta / np.sqrt(squared)
+        self._numbers_per_row = n_features + len(index)
 
-    def sample(self, n_samples=1, random_state=None):
-        """Draw rows.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        random = check_random_state(random_state)
+    def _sample(self, n_samples, random):
         slices = random.choice(len(self._means), n_samples, p=np.exp(self._log_weights))
         along = self._means[slices] + self._deviation * random.standard_normal(n_samples)
-        X = random.standard_normal((n_samples, len(self.direction)))
+        X = random.standard_normal((n_samples, self.n_features))
         return X + np.outer(along - X @ self.direction, self.direction)
 
-    def log_density(self, X):
-        """Exact log-density.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        X = np.asarray(X, dtype=np.float64)
-        along = X @ self.direction
-        across = (X**2).sum(1) - along**2
-        n_across = len(self.direction) - 1
-        rest = -0.5 * (across + n_across * np.log(2 * np.pi))
-        return logsumexp(self._log_joint(along), axis=1) + rest
-
-    def score(self, X):
-        """Gradient of the log-density.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        X = np.asarray(X, dtype=np.float64)
-        along = X @ self.direction
-        log_joint = self._log_joint(along)
-        posterior = np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
-        pull = (posterior * (self._means - along[:, None])).sum(1) / self._deviation**2
-        return -X + np.outer(pull + along, self.direction)
-
-    def _log_joint(self, along):
-        y = (along[:, None] - self._means) / self._deviation
-        return self._log_weights - 0.5 * (y**2 + np.log(2 * np.pi)) - np.log(self._deviation)
+    def _evaluate(self, X, a, v):
+        along, variance = X @ self.direction, a**2 + v
+        across, n_across = (X**2).sum(1) - along**2, self.n_features - 1
+        rest = -0.5 * (across / variance + n_across * np.log(2 * np.pi * variance))
+        offsets, narrow = a * self._means - along[:, None], (a * self._deviation) ** 2 + v
+        log_joint = self._log_weights - 0.5 * (offsets**2 / narrow + np.log(2 * np.pi * narrow))
+        log_along = logsumexp(log_joint, axis=1)
+        pull = (np.exp(log_joint - log_along[:, None]) * offsets).sum(1) / narrow
+        score = -X / variance + np.outer(pull + along / variance, self.direction)
+        return log_along + rest, score
 
 
 def make_gaussian_pancakes(n_samples=100, n_features=2, *, gamma=2.0, beta=0.1, random_state=None):
@@ -150,6 +114,6 @@ def make_gaussian_pancakes(n_samples=100, n_features=2, *, gamma=2.0, beta=0.1, 
     >>> X.shape
     (50, 4)
     """
-    random = check_random_state(random_state)
+    random = numpy_random(random_state)
     law = GaussianPancakes(n_features, gamma, beta, random)
     return law.sample(n_samples, random), law

@@ -1,0 +1,147 @@
+"""What every law with an exact density offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from sklearn.utils import check_array, gen_batches
+
+from .._random import numpy_random
+
+# Numbers held at once while rows are scored.
+CHUNK_NUMBERS = 2**21
+
+
+class ExactLaw(ABC):
+    """A law with exact log-density and score, at every level of added noise.
+
+    Attributes
+    ----------
+    n_features : int
+    """
+
+    n_features: int
+    # How many numbers one row takes while it is scored.
+    _numbers_per_row: int
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw independent rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState, Generator or None, default=None
+            A numpy Generator is accepted too.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            Where ``n_samples`` is less than one.
+        """
+        if n_samples < 1:
+            raise ValueError(f"n_samples={n_samples!r} must be at least 1.")
+        return self._sample(n_samples, numpy_random(random_state))
+
+    def log_density(self, X):
+        """Exact log-density, a natural logarithm.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self.noised_log_density(X, 1.0, 0.0)
+
+    def score(self, X):
+        """Gradient of the log-density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Per unit of X.
+        """
+        return self.noised_score(X, 1.0, 0.0)
+
+    def noised_log_density(self, X, a, v):
+        r"""Exact log-density of :math:`a X_0 + \sqrt v Z`, with Z standard normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            In the units of :math:`a X_0`.
+        a : float
+            Factor of the rows, positive.
+        v : float
+            Variance of the noise, not negative.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        ValueError
+            Where a is not positive, v is negative, or X has other columns than the law.
+        """
+        return np.concatenate([log_density for log_density, _ in self._parts(X, a, v)])
+
+    def noised_score(self, X, a, v):
+        r"""Gradient of the log-density of :math:`a X_0 + \sqrt v Z`, with Z standard normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            In the units of :math:`a X_0`.
+        a : float
+            Factor of the rows, positive.
+        v : float
+            Variance of the noise, not negative.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            Where a is not positive, v is negative, or X has other columns than the law.
+        """
+        return np.concatenate([score for _, score in self._parts(X, a, v)])
+
+    def _parts(self, X, a, v):
+        if not (0 < a < np.inf and 0 <= v < np.inf):
+            raise ValueError(
+                f"a={a!r} must be positive and v={v!r} not negative, both finite; the rows "
+                "themselves have a=1 and v=0."
+            )
+        X = self._checked(X)
+        batches = gen_batches(len(X), max(1, CHUNK_NUMBERS // self._numbers_per_row))
+        return (self._evaluate(X[rows], float(a), float(v)) for rows in batches)
+
+    def _checked(self, X):
+        X = check_array(X, dtype=np.float64, input_name="X")
+        if X.shape[1] != self.n_features:
+            raise ValueError(
+                f"X has {X.shape[1]} columns, and {type(self).__name__} has {self.n_features}."
+            )
+        return X
+
+    @abstractmethod
+    def _sample(self, n_samples: int, random) -> np.ndarray:
+        """Rows from a RandomState or a Generator."""
+
+    @abstractmethod
+    def _evaluate(self, X: np.ndarray, a: float, v: float) -> tuple[np.ndarray, np.ndarray]:
+        """Log-density (n,) and score (n, d) of the noised law."""

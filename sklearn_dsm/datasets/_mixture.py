@@ -1,0 +1,195 @@
+"""Gaussian mixtures with known parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.utils import check_array
+
+from .._random import numpy_random
+from ._law import ExactLaw
+
+LOG_2PI = float(np.log(2 * np.pi))
+WEIGHT_TOLERANCE = 1e-8
+
+
+class GaussianMixtureLaw(ExactLaw):
+    r"""A Gaussian mixture with known parameters.
+
+    .. math:: x \sim \sum_k w_k N(\mu_k, \Sigma_k), \qquad
+        a x + \sqrt v z \sim \sum_k w_k N(a \mu_k, a^2 \Sigma_k + v I).
+
+    Parameters
+    ----------
+    means : array-like of shape (n_components, n_features)
+    covariances : array-like of shape (n_components, n_features, n_features) or None
+        Symmetric and positive definite. None stands for unit covariances.
+    weights : array-like of shape (n_components,) or None, default=None
+        Positive, summing to one. None weighs all components alike.
+
+    Attributes
+    ----------
+    n_features : int
+    weights : ndarray of shape (n_components,)
+    means : ndarray of shape (n_components, n_features)
+    covariances : ndarray of shape (n_components, n_features, n_features)
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit, a weight is not positive or a covariance not positive
+        definite.
+
+    Examples
+    --------
+    >>> from sklearn_dsm.datasets import GaussianMixtureLaw
+    >>> law = GaussianMixtureLaw([[-2.0], [2.0]], weights=[0.3, 0.7])
+    >>> law.score([[0.0]])
+    array([[0.8]])
+    >>> law.noised_score([[0.0]], a=0.5, v=0.75)
+    array([[0.4]])
+    """
+
+    def __init__(self, means, covariances=None, weights=None):
+        self.means = check_array(means, dtype=np.float64, input_name="means", copy=True)
+        n_components, self.n_features = self.means.shape
+        self._numbers_per_row = n_components * self.n_features
+        self.covariances = self._checked_covariances(covariances)
+        # A choice without weights takes the numbers of a plain draw of integers.
+        self._choice = None if weights is None else self._checked_weights(weights)
+        equal = np.full(n_components, 1 / n_components)
+        self.weights = equal if self._choice is None else self._choice
+        self._variances, self._axes = np.linalg.eigh(self.covariances)
+
+    def _checked_covariances(self, covariances):
+        k, d = self.means.shape
+        if covariances is None:
+            covariances = np.broadcast_to(np.eye(d), (k, d, d))
+        covariances = check_array(
+            covariances, dtype=np.float64, allow_nd=True, input_name="covariances", copy=True
+        )
+        if covariances.shape != (k, d, d):
+            raise ValueError(
+                f"covariances has shape {covariances.shape}, and means of shape {(k, d)} need "
+                f"{(k, d, d)}: one full matrix for each component."
+            )
+        if not np.allclose(covariances, covariances.swapaxes(1, 2)):
+            raise ValueError("A covariance is not symmetric; average it with its transpose.")
+        try:
+            self._roots = np.linalg.cholesky(covariances)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "A covariance is not positive definite, so its component has no density; add a "
+                "small multiple of the identity."
+            ) from error
+        return covariances
+
+    def _checked_weights(self, weights):
+        weights = np.array(weights, dtype=np.float64)
+        summed = np.isclose(weights.sum(), 1, rtol=0, atol=WEIGHT_TOLERANCE)
+        if weights.shape != (len(self.means),) or not (weights > 0).all() or not summed:
+            raise ValueError(
+                f"weights={weights.tolist()} must be {len(self.means)} positive numbers that sum "
+                "to 1; leave out components of weight zero."
+            )
+        return weights
+
+    def sample_labelled(self, n_samples=1, random_state=None):
+        """Draw independent rows, each with the component that it comes from.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState, Generator or None, default=None
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        component : ndarray of shape (n_samples,)
+        """
+        return self._sample_labelled(n_samples, numpy_random(random_state))
+
+    def predict_proba(self, X):
+        """Posterior probability of every component.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+        """
+        return softmax(self._pulls(self._checked(X), 1.0, 0.0)[0], axis=1)
+
+    def _sample_labelled(self, n_samples, random):
+        component = random.choice(len(self.means), n_samples, p=self._choice)
+        X = np.empty((n_samples, self.n_features))
+        for k, (mean, root) in enumerate(zip(self.means, self._roots, strict=True)):
+            own = component == k
+            X[own] = mean + random.normal(size=(own.sum(), self.n_features)) @ root.T
+        return X, component
+
+    def _sample(self, n_samples, random):
+        return self._sample_labelled(n_samples, random)[0]
+
+    def _pulls(self, X, a, v):
+        """Log of weight times density, and C_k^-1 (m_k - x), of every row and component."""
+        variances = a**2 * self._variances + v
+        offsets = np.einsum("nkd,kde->nke", a * self.means - X[:, None], self._axes, optimize=True)
+        scaled = offsets / variances
+        log_volumes = 0.5 * (np.log(variances).sum(1) + self.n_features * LOG_2PI)
+        log_joint = np.log(self.weights) - log_volumes - 0.5 * (offsets * scaled).sum(2)
+        return log_joint, np.einsum("nke,kde->nkd", scaled, self._axes, optimize=True)
+
+    def _evaluate(self, X, a, v):
+        log_joint, pulls = self._pulls(X, a, v)
+        log_density = np.logaddexp.reduce(log_joint, axis=1)
+        posterior = np.exp(log_joint - log_density[:, None])
+        return log_density, np.einsum("nk,nkd->nd", posterior, pulls)
+
+
+def make_gaussian_mixture(
+    n_samples=100, n_features=50, *, n_components=10, spread=4.0, random_state=None
+):
+    """Draw rows from well separated Gaussians with random means.
+
+    The components have equal weights and unit covariances; the means are uniform in the cube
+    from ``-spread`` to ``spread``.
+
+    Parameters
+    ----------
+    n_samples : int, default=100
+    n_features : int, default=50
+    n_components : int, default=10
+    spread : float, default=4.0
+        Half the side of the cube, in deviations of a component.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed of the means and of the rows.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+    law : GaussianMixtureLaw
+        With the exact ``log_density`` and ``score``, and more rows by ``sample``.
+
+    Raises
+    ------
+    ValueError
+        Where a number is not positive.
+
+    Examples
+    --------
+    >>> from sklearn_dsm.datasets import make_gaussian_mixture
+    >>> X, law = make_gaussian_mixture(20, random_state=0)
+    >>> X.shape, law.means.shape
+    ((20, 50), (10, 50))
+    """
+    if not (n_features >= 1 and n_components >= 1 and spread > 0):
+        raise ValueError(
+            f"n_features={n_features!r} and n_components={n_components!r} must be at least 1, "
+            f"and spread={spread!r} positive."
+        )
+    random = numpy_random(random_state)
+    law = GaussianMixtureLaw(random.uniform(-spread, spread, (n_components, n_features)))
+    return law.sample(n_samples, random), law
