@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _laws import Checkerboard, Funnel, Law, Mixture, SineChain, TwoMoons
+from _laws import Law, SineChain, mixture
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+from sklearn_dsm.datasets import Checkerboard, Funnel, TwoMoons
 
 TEST_SHARE, MAX_TEST_ROWS = 0.1, 5000
 NOISE = "+noise"
@@ -51,7 +53,7 @@ LAWS = {
     "two_moons": Draw(TwoMoons, 4000),
     "checkerboard": Draw(Checkerboard, 20_000),
     "funnel_10": Draw(Funnel, 20_000),
-    "gaussian_mixture_50": Draw(Mixture, 20_000),
+    "gaussian_mixture_50": Draw(mixture, 20_000),
     "two_moons_300": Draw(TwoMoons, 300, 1000),
 }
 # Tables of sizes: chain_COLUMNSxROWS.
@@ -111,8 +113,8 @@ def load(name: str, folder: Path, seed: int) -> Table:
 def drawn(draw: Draw, seed: int) -> Table:
     """Independent rows of a law, with their exact log-densities."""
     law, (fit, fresh) = draw.law(), np.random.default_rng(seed).spawn(2)
-    test = law.draw(draw.n_test, fresh)
-    return Table(law.draw(draw.n_train, fit), test, law.log_density(test))
+    test = law.sample(draw.n_test, fresh)
+    return Table(law.sample(draw.n_train, fit), test, law.log_density(test))
 
 
 def rows(name: str, folder: Path) -> np.ndarray:
