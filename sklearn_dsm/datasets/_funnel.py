@@ -26,7 +26,7 @@ class Funnel(ExactLaw):
     .. math:: p(x) = \int N(u; 0, s^2)\, N(x_1; a u, v)
         \prod_{i=2}^d N(x_i; 0, a^2 e^u + v)\, du,
 
-    taken by the trapezoidal rule where the integrand matters; the error is about 1e-10.
+    taken by the trapezoidal rule where the integrand matters; the relative error is about 1e-9.
 
     Parameters
     ----------
