@@ -9,7 +9,8 @@ import torch
 from _report import Report
 
 from sklearn_dsm._random import torch_generator
-from sklearn_dsm._training import TrainingSettings, WeightAverage, half_precision, train
+from sklearn_dsm._training import TrainingSettings, half_precision, train
+from sklearn_dsm.averaging import WeightAverage
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import DSM
 from sklearn_dsm.networks import ScoreNetwork

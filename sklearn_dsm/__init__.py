@@ -2,14 +2,20 @@
 
 from ._training import InterruptedFitWarning, NonFiniteLossError
 from .density import DSMDensityEstimator, KernelScoreEstimator
-from .losses import DSM
+from .losses import BSM, DSM, FDSSM, ISM, LCSS, SSM
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
-from .processes import VE, VP
+from .processes import PBM, VE, VP, SubVP
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BSM",
     "DSM",
+    "FDSSM",
+    "ISM",
+    "LCSS",
+    "PBM",
+    "SSM",
     "VE",
     "VP",
     "DSMDensityEstimator",
@@ -18,4 +24,5 @@ __all__ = [
     "KernelScoreEstimator",
     "LocationMixtureScoreEstimator",
     "NonFiniteLossError",
+    "SubVP",
 ]

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import lsq_linear
 from torch import Tensor, nn
 
-from .losses import HeldOutBound
+from .bounds import HeldOutBound
 from .networks import band_weights
 from .scores import CorrectedScore
 

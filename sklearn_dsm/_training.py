@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 import warnings
@@ -18,14 +17,15 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from ._judges import GainJudge, Judge
-from .levels import LogisticLevels
-from .losses import HeldOutBound, ScoreLoss
+from .averaging import WeightAverage
+from .bounds import HeldOutBound
+from .levels import LevelLaw
+from .losses import ScoreLoss
 from .scores import CorrectedScore
 
 WARM_UP_STEPS = 50
 # Epochs in which a fit ends where the held-out rows gain no more: at least, and as a share.
 MIN_LAST_EPOCHS, LAST_EPOCHS_SHARE = 8, 0.3
-EMA_DECAY = 0.999
 HURDLE_SHARE = 0.2
 # Nats per row; less is no reason to go on.
 MIN_IMPROVEMENT = 1e-5
@@ -192,20 +192,6 @@ class _Net(NeuralNet):
         self.history.record(prefix + "_loss", total.item() / len(iterator))
 
 
-class WeightAverage:
-    """A module whose weights are an exponential moving average, short at first."""
-
-    def __init__(self, module: nn.Module):
-        self.module, self.n_updates = copy.deepcopy(module), 0
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Count the module's present weights."""
-        n = self.n_updates = self.n_updates + 1
-        averages, weights = tuple(self.module.parameters()), tuple(module.parameters())
-        torch._foreach_lerp_(averages, weights, 1 - min(EMA_DECAY, n / (9 + n)))
-
-
 class _Averaging(Callback):
     """Averages the weights after every step."""
 
@@ -329,7 +315,7 @@ class _Progress(Callback):
 def train(
     model: CorrectedScore,
     loss: ScoreLoss,
-    levels: LogisticLevels,
+    levels: LevelLaw,
     train_rows: tuple[Tensor, Tensor],
     held_out_rows: tuple[Tensor, Tensor],
     settings: TrainingSettings,
@@ -343,7 +329,7 @@ def train(
     model : CorrectedScore
         Its network is trained in place, on ``settings.device``.
     loss : ScoreLoss
-    levels : LogisticLevels
+    levels : LevelLaw
     train_rows, held_out_rows : tuple of Tensor
         Rows (n, d) and weights (n,) of mean one, on the device.
     settings : TrainingSettings
@@ -362,10 +348,12 @@ def train(
     bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
     judge = GainJudge(bound, held_out_weight, model.residual)
     model.network.generator = generator
+    objective = loss.started(model)
+    in_half = model.network.half_precision and loss.half_precision
 
     def batch_loss(model: CorrectedScore, rows: Tensor, weight: Tensor) -> Tensor:
-        with half_precision(rows.device, model.network.half_precision):
-            return loss(model, rows, weight, levels, generator)
+        with half_precision(rows.device, in_half):
+            return objective(model, rows, weight, levels, generator)
 
     return train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
 

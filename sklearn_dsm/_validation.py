@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Self, TypeVar
 
 import numpy as np
@@ -29,7 +30,9 @@ class ParamsObject(BaseEstimator):
         return self
 
 
-def resolve(option: str, value: str | Params, registry: dict[str, type[Params]]) -> Params:
+def resolve(
+    option: str, value: str | Params, registry: Mapping[str, Callable[[], Params]]
+) -> Params:
     """The object a shortcut names, or the object itself, with its parameters checked."""
     if isinstance(value, str):
         if value not in registry:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +40,19 @@ class NoiseLevel(NamedTuple):
         return (self.a**2 + self.v).sqrt()
 
 
+class LevelLaw(Protocol):
+    """Where training levels are drawn, and what an integral over them is weighted by."""
+
+    def stratified(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+        """n log-SNRs, one in each of n equally likely cells, in increasing order."""
+
+    def density(self, log_snr: Tensor) -> Tensor:
+        """What a draw is divided by on held-out rows."""
+
+    def importance(self, log_snr: Tensor) -> Tensor:
+        """What a draw is multiplied by in a training loss."""
+
+
 class LogisticLevels(NamedTuple):
     r"""Log-SNRs from a logistic law truncated to ``[low, high]``.
 
@@ -70,11 +84,52 @@ class LogisticLevels(NamedTuple):
         z = (log_snr - self.location) / self.scale
         return torch.sigmoid(z) * torch.sigmoid(-z) / (self.scale * (high - low))
 
+    def importance(self, log_snr: Tensor) -> Tensor:
+        """What makes a mean over draws the integral over the log-SNR."""
+        return 1 / self.density(log_snr)
+
     def stratified(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
         """n levels, one in each of n equally likely cells, in increasing order."""
         shift = torch.rand((), generator=generator, dtype=like.dtype, device=like.device)
         cells = torch.arange(n, dtype=like.dtype, device=like.device)
         return self.quantile((cells + shift) / n)
+
+
+class WeightedLevels(NamedTuple):
+    """Levels from one law whose mean, weighted, is an integral over another measure."""
+
+    law: LogisticLevels
+    measure: Callable[[Tensor], Tensor]
+
+    def stratified(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+        """As the law's."""
+        return self.law.stratified(n, generator, like)
+
+    def density(self, log_snr: Tensor) -> Tensor:
+        """The law's."""
+        return self.law.density(log_snr)
+
+    def importance(self, log_snr: Tensor) -> Tensor:
+        """What makes a mean over draws the integral over the measure."""
+        return self.measure(log_snr) / self.law.density(log_snr)
+
+
+class SingleLevel(NamedTuple):
+    """One level for all draws; what is learned there is weighed as the error of the score."""
+
+    log_snr: float
+
+    def stratified(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+        """The level, n times."""
+        return like.new_full((n,), self.log_snr)
+
+    def density(self, log_snr: Tensor) -> Tensor:
+        """The variance of the noise, which the squared error of the score is divided by."""
+        return torch.sigmoid(-log_snr)
+
+    def importance(self, log_snr: Tensor) -> Tensor:
+        """What makes the squared error of the noise that of the score."""
+        return 1 / self.density(log_snr)
 
 
 class SolverLevels(NamedTuple):

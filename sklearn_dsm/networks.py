@@ -210,18 +210,23 @@ class ScoreNetwork(nn.Module):
         for weight, gain, shift, f in zip(
             self.weights, gains, shifts, self.activations, strict=True
         ):
-            h = self._drop(f(_modulated(h, weight, gain, shift)))
+            h = f(_modulated(h, weight, gain, shift))
+            kept = self._kept(h)
+            h = h if kept is None else h * kept
         out = output_gain * (h @ self.output.T)
         return out if linear is None else out + linear * y
 
     def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """The output (..., n, d) and the trace of its Jacobian in y (..., n), without dropout."""
+        """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
         gains, shifts, output_gain, linear = self._modulate(log_snr)
         h, slopes = y, []
         for weight, gain, shift, f in zip(
             self.weights, gains, shifts, self.activations, strict=True
         ):
             h, slope = f.with_slope(_modulated(h, weight, gain, shift))
+            kept = self._kept(h)
+            if kept is not None:
+                h, slope = h * kept, slope * kept
             slopes.append(slope * gain)
         out = output_gain * (h @ self.output.T)
         trace = output_gain.squeeze(-1) * self._trace(slopes)
@@ -229,11 +234,12 @@ class ScoreNetwork(nn.Module):
             return out, trace
         return out + linear * y, trace + linear.squeeze(-1) * y.shape[-1]
 
-    def _drop(self, h: Tensor) -> Tensor:
+    def _kept(self, h: Tensor) -> Tensor | None:
+        """Factors of hidden units in a training step: 0 for those left out."""
         if not self.training or self.dropout == 0:
-            return h
+            return None
         draws = torch.rand(h.shape, generator=self.generator, dtype=h.dtype, device=h.device)
-        return h * (draws >= self.dropout) / (1 - self.dropout)
+        return (draws >= self.dropout) / (1 - self.dropout)
 
     def _trace(self, slopes: list[Tensor]) -> Tensor:
         """Trace of output . D_L W_L ... D_1 W_1 for the diagonal slopes D_l of each layer."""

@@ -13,6 +13,12 @@ from torch import Tensor
 
 from ._validation import ParamsObject, resolve
 from .levels import NoiseLevel
+from .scores import ScoreModel
+
+# The process time of the last level before the data, and how far from the end a process that
+# is pinned there is left alone.
+FIRST_TIME, SUBVP_FIRST_TIME = 1e-5, 1e-3
+N_CHECKED_TIMES = 65
 
 
 class NoiseProcess(ParamsObject, metaclass=ABCMeta):
@@ -34,7 +40,7 @@ class NoiseProcess(ParamsObject, metaclass=ABCMeta):
     @property
     @abstractmethod
     def log_snr_range(self) -> tuple[float, float]:
-        """The log-SNR at the noise end and at the last level before the data."""
+        """The log-SNR of the noisiest and of the cleanest level that are simulated."""
 
     def drift_and_diffusion(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """f and g^2 of dX = f X ds + g dW: f = a'/a and g^2 = v' - 2 f v."""
@@ -50,12 +56,43 @@ class NoiseProcess(ParamsObject, metaclass=ABCMeta):
         drift = a_slope / a.detach()
         return drift, v_slope - 2 * drift * v.detach()
 
+    def scored_level(self, time: float) -> NoiseLevel:
+        """The level at a process time, but no cleaner than the cleanest that is simulated.
+
+        Raises
+        ------
+        ValueError
+            Where all paths are at one point, and have no score.
+        """
+        level = self.level(torch.tensor(float(time), dtype=torch.float64))
+        if level.a == 0:
+            raise ValueError(
+                f"At noise_level={time:g} all paths of {self!r} are at one point, where there is "
+                "no score. Choose a level below it."
+            )
+        high = torch.tensor(self.log_snr_range[1], dtype=torch.float64)
+        return level if level.log_snr <= high else self.level(self.time(high))
+
     def validate(self) -> Self:
         super().validate()
-        self._check_schedule()
+        self._check_parameters()
+        times = torch.linspace(0, 1, N_CHECKED_TIMES, dtype=torch.float64)[1:-1]
+        level = self.level(times)
+        growing = (level.log_snr.diff() < 0).all() and (level.v > 0).all() and (level.a > 0).all()
+        if not growing:
+            raise ValueError(
+                f"{self!r}: the signal must be drowned ever more as time runs from 0 to 1, with "
+                "a and v positive in between, but log(a^2 / v) does not fall everywhere; choose "
+                "a schedule that is monotone."
+            )
+        if not torch.allclose(self.time(level.log_snr), times, rtol=1e-4, atol=1e-6):
+            raise ValueError(
+                f"{self!r}: time(log_snr) must be the inverse of level(time).log_snr; correct one "
+                "of them."
+            )
         return self
 
-    def _check_schedule(self) -> None:
+    def _check_parameters(self) -> None:
         """Conditions between parameters; raises ValueError."""
 
 
@@ -67,7 +104,31 @@ def _check_increasing(process: NoiseProcess, low: str, high: str) -> None:
         )
 
 
-class VP(NoiseProcess):
+class _LinearRate(NoiseProcess):
+    """A process whose schedule is the integral of a rate that grows linearly with time."""
+
+    _parameter_constraints = {
+        "beta_min": [Interval(Real, 0, None, closed="neither")],
+        "beta_max": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0):
+        self.beta_min = beta_min
+        self.beta_max = beta_max
+
+    def _integrated_rate(self, time: Tensor) -> Tensor:
+        return self.beta_min * time + (self.beta_max - self.beta_min) * time**2 / 2
+
+    def _time_of(self, rate: Tensor) -> Tensor:
+        """The time at which the integrated rate has this value."""
+        slope = self.beta_max - self.beta_min
+        return 2 * rate / (self.beta_min + (self.beta_min**2 + 2 * slope * rate).sqrt())
+
+    def _check_parameters(self) -> None:
+        _check_increasing(self, "beta_min", "beta_max")
+
+
+class VP(_LinearRate):
     r"""Variance-preserving process with a linear rate.
 
     .. math:: dX = -\tfrac12 \beta(s) X\, ds + \sqrt{\beta(s)}\, dW, \qquad
@@ -95,38 +156,119 @@ class VP(NoiseProcess):
     1.0
     """
 
-    _parameter_constraints = {
-        "beta_min": [Interval(Real, 0, None, closed="neither")],
-        "beta_max": [Interval(Real, 0, None, closed="neither")],
-    }
-    _first_time = 1e-5
-
-    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0):
-        self.beta_min = beta_min
-        self.beta_max = beta_max
-
-    def _integrated_rate(self, time: Tensor) -> Tensor:
-        return self.beta_min * time + (self.beta_max - self.beta_min) * time**2 / 2
-
     def level(self, time: Tensor) -> NoiseLevel:
         rate = self._integrated_rate(time)
         return NoiseLevel(torch.exp(-rate / 2), -torch.expm1(-rate))
 
     def time(self, log_snr: Tensor) -> Tensor:
-        rate = torch.nn.functional.softplus(-log_snr)
-        slope = self.beta_max - self.beta_min
-        return 2 * rate / (self.beta_min + (self.beta_min**2 + 2 * slope * rate).sqrt())
+        return self._time_of(torch.nn.functional.softplus(-log_snr))
 
     @property
     def log_snr_range(self) -> tuple[float, float]:
-        ends = torch.tensor([1.0, self._first_time], dtype=torch.float64)
-        rate = self._integrated_rate(ends)
+        rate = self._integrated_rate(torch.tensor([1.0, FIRST_TIME], dtype=torch.float64))
         # log(a^2 / v) = -log(e^B - 1), which for large B is -B.
         low, high = (-rate - (-torch.expm1(-rate)).log()).tolist()
         return low, high
 
-    def _check_schedule(self) -> None:
-        _check_increasing(self, "beta_min", "beta_max")
+
+class SubVP(_LinearRate):
+    r"""Sub-variance-preserving process: the mean of :class:`VP`, with less noise.
+
+    .. math:: a = e^{-B/2}, \qquad v = (1 - e^{-B})^2, \qquad
+        B = \int_0^s \beta, \quad \beta(s) = \beta_{min} + s (\beta_{max} - \beta_{min}),
+
+    the solution of :math:`dX = -\tfrac12\beta X\,ds + \sqrt{\beta (1 - e^{-2B})}\,dW`.
+
+    Parameters
+    ----------
+    beta_min : float, default=0.1
+        Rate at the data, per unit of process time; positive.
+    beta_max : float, default=20.0
+        Rate at the noise; above ``beta_min``.
+
+    References
+    ----------
+    [ScoreSDE]_
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_dsm import VP, SubVP
+    >>> time = torch.tensor(0.2)
+    >>> bool(SubVP().level(time).v < VP().level(time).v)
+    True
+    """
+
+    def level(self, time: Tensor) -> NoiseLevel:
+        rate = self._integrated_rate(time)
+        return NoiseLevel(torch.exp(-rate / 2), torch.expm1(-rate) ** 2)
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        # sqrt(SNR) = a / (1 - a^2) is a quadratic equation for a.
+        inverse = torch.exp(-log_snr / 2)
+        return self._time_of(2 * torch.asinh(inverse / 2))
+
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        rate = self._integrated_rate(torch.tensor([1.0, SUBVP_FIRST_TIME], dtype=torch.float64))
+        low, high = (-rate - 2 * (-torch.expm1(-rate)).log()).tolist()
+        return low, high
+
+
+class PBM(NoiseProcess):
+    r"""Pinned Brownian motion: run backwards from its noise end, every path starts at 0.
+
+    .. math:: a = 1 - s, \qquad v = \sigma^2 s (1 - s).
+
+    In generation time t = 1 - s this is a Brownian motion of variance :math:`\sigma^2 t`
+    that is steered to the data by the Foellmer drift
+
+    .. math:: b(y, t) = \frac{E[X_0 \mid Y_t = y] - y}{1 - t}
+        = \frac yt + \sigma^2 \nabla \log p_t(y).
+
+    At s = 1 the law is a point, where the score does not exist and the second form of the
+    drift is a difference of infinities; :func:`foellmer_drift` takes the first. Divided by
+    :math:`\sqrt{a^2 + v}` the process is an Ornstein-Uhlenbeck process in another time, as
+    :class:`VP` is, so likelihoods and samples are computed as there, and begin where the
+    signal is e^-6 of the noise.
+
+    Parameters
+    ----------
+    sigma : float, default=1.0
+        Scale of the Brownian motion, in units of the process's own scaled space, where the
+        data have unit variance; positive.
+
+    References
+    ----------
+    [PinDown]_
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_dsm import PBM
+    >>> level = PBM(sigma=2.0).level(torch.tensor(0.5))
+    >>> float(level.a), float(level.v)
+    (0.5, 1.0)
+    """
+
+    _parameter_constraints = {"sigma": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, sigma: float = 1.0):
+        self.sigma = sigma
+
+    def level(self, time: Tensor) -> NoiseLevel:
+        return NoiseLevel(1 - time, self.sigma**2 * time * (1 - time))
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        return torch.sigmoid(-log_snr - 2 * math.log(self.sigma))
+
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        log_odds, shift = math.log1p(-FIRST_TIME) - math.log(FIRST_TIME), 2 * math.log(self.sigma)
+        return -log_odds - shift, log_odds - shift
+
+    def drift_and_diffusion(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        return -1 / (1 - time), torch.full_like(time, self.sigma**2)
 
 
 class VE(NoiseProcess):
@@ -178,11 +320,39 @@ class VE(NoiseProcess):
     def log_snr_range(self) -> tuple[float, float]:
         return -2 * math.log(self.sigma_max), -2 * math.log(self.sigma_min)
 
-    def _check_schedule(self) -> None:
+    def _check_parameters(self) -> None:
         _check_increasing(self, "sigma_min", "sigma_max")
 
 
-PROCESSES: dict[str, type[NoiseProcess]] = {"vp": VP, "ve": VE}
+PROCESSES: dict[str, type[NoiseProcess]] = {"vp": VP, "ve": VE, "subvp": SubVP, "pbm": PBM}
+
+
+def foellmer_drift(model: ScoreModel, process: PBM, y: Tensor, time: Tensor) -> Tensor:
+    r"""The drift that steers a pinned Brownian motion from 0 to the data.
+
+    .. math:: b(y, t) = \frac{E[X_0 \mid Y_t = y] - y}{1 - t}, \qquad t = 1 - s,
+
+    through the denoised row, which stays finite where the path is pinned.
+
+    Parameters
+    ----------
+    model : ScoreModel
+    process : PBM
+    y : Tensor of shape (n, d)
+        In the process's own scaled space.
+    time : Tensor of shape () or (n, 1)
+        Process time s in (0, 1]; 1 is where the path is pinned.
+
+    Returns
+    -------
+    Tensor of shape (n, d)
+
+    References
+    ----------
+    [PinDown]_
+    """
+    level = process.level(time.clamp(max=1 - FIRST_TIME))
+    return (model.posterior_mean(y, level) - y) / time
 
 
 def resolve_process(process: str | NoiseProcess) -> NoiseProcess:

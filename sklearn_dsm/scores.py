@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .conversions import convert
 from .levels import NoiseLevel
 from .networks import ScoreNetwork
 
@@ -36,6 +37,10 @@ class ScoreModel(nn.Module, metaclass=ABCMeta):
     def divergence(self, x: Tensor, level: NoiseLevel) -> Tensor:
         """The trace of the score's Jacobian alone."""
         return self.score_and_divergence(x, level)[1]
+
+    def posterior_mean(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        r"""The clean row to expect, :math:`E[X_0 \mid X_s = x] = (x + v\,s(x)) / a`."""
+        return convert(self.score(x, level), x, level, "score", "clean")
 
 
 class ExactScore(ScoreModel, metaclass=ABCMeta):
@@ -237,6 +242,18 @@ class CorrectedScore(ScoreModel):
         reference = -level.v.sqrt() * self.reference.score(x, level)
         output = self.network(x / level.scale, level.log_snr)
         return reference, output if self.residual else output - reference
+
+    def noise_correction_and_divergence(
+        self, x: Tensor, level: NoiseLevel
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`noise_and_correction`, and the correction's exact divergence (..., n) in x."""
+        output, trace = self.network.forward_and_divergence(x / level.scale, level.log_snr)
+        trace = trace / level.scale.squeeze(-1)
+        score, base = self.reference.score_and_divergence(x, level)
+        noise, sigma = -level.v.sqrt() * score, level.v.sqrt()
+        if self.residual:
+            return noise, output, trace
+        return noise, output - noise, trace + sigma.squeeze(-1) * base
 
     def score(self, x: Tensor, level: NoiseLevel) -> Tensor:
         learned = -self.network(*self._inputs(x, level)).to(x.dtype) / level.v.sqrt()

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from sklearn_dsm import DSM
+from sklearn_dsm.bounds import HeldOutBound
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SolverLevels
 from sklearn_dsm.likelihood import hermite_nodes, identity_log_density, sobol_nodes
-from sklearn_dsm.losses import LOSSES, HeldOutBound, resolve_loss
+from sklearn_dsm.losses import LOSSES, resolve_loss
 from sklearn_dsm.networks import ScoreNetwork
 from sklearn_dsm.scores import CorrectedScore
 

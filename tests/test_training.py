@@ -16,13 +16,13 @@ from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
 from sklearn_dsm._training import (
     MIN_LAST_EPOCHS,
     TrainingSettings,
-    WeightAverage,
     _Schedule,
     half_precision,
     train,
 )
+from sklearn_dsm.averaging import WeightAverage
+from sklearn_dsm.bounds import HeldOutBound
 from sklearn_dsm.levels import LogisticLevels
-from sklearn_dsm.losses import HeldOutBound, ScoreLoss
 from sklearn_dsm.networks import ScoreNetwork
 from sklearn_dsm.scores import CorrectedScore
 
@@ -30,7 +30,7 @@ LEVELS = LogisticLevels(*VP().log_snr_range)
 N_TRAIN, N_HELD_OUT, HELD_OUT_DRAWS = 500, 256, 8192
 
 
-class Recorded(ScoreLoss):
+class Recorded(DSM):
     """Denoising score matching that remembers the rows of every batch."""
 
     def __init__(self):
@@ -41,7 +41,7 @@ class Recorded(ScoreLoss):
         return DSM()(model, rows, weight, levels, generator)
 
 
-class Interrupting(ScoreLoss):
+class Interrupting(DSM):
     """Denoising score matching that is interrupted in a batch."""
 
     def __init__(self, batch):

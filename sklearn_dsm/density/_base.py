@@ -6,13 +6,13 @@ from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._random import seed_from
 from .._validation import check_rows, check_weight
+from ..levels import NoiseLevel
 from ..processes import NoiseProcess
 from ._evaluation import LatentDensity, chunks
 from ._latent import LatentMap
@@ -38,6 +38,13 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """How rows are drawn where no closed form can."""
         return "ode"
 
+    def _require_level(self, what: str, noise_level: float | None = None) -> None:
+        """Raise where ``fit`` learned one level only and this needs another, or all of them."""
+
+    def _noise_at(self, noise_level: float) -> NoiseLevel | None:
+        """The level of a process time; None at 0, where the density itself has a gradient."""
+        return None if noise_level == 0 else self.process_.scored_level(noise_level)
+
     def _warn_of_missed(self, n_missed: int, n: int) -> None:
         """Say that some log-densities are less exact than asked for."""
 
@@ -54,6 +61,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             Natural logarithms, in the units of the input. Finite wherever X is.
         """
         X = self._check_rows(X)
+        self._require_level("log-densities")
         latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
         values, n_missed = np.empty(len(X)), 0
         for part in chunks(len(X), MAP_CHUNK_ROWS):
@@ -87,6 +95,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             {"n_samples": n_samples, "random_state": random_state},
             caller_name="sample",
         )
+        self._require_level("samples")
         density = self._latent_density()
         Z = density.sample(int(n_samples), self._sampler(), seed_from(random_state))
         return LatentMap.from_arrays(self.latent_map_).inverse(Z)
@@ -113,12 +122,13 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         X = self._check_rows(X)
         if not isinstance(noise_level, Real) or not 0 <= float(noise_level) <= 1:
             raise ValueError(f"noise_level={noise_level!r} must be a number between 0 and 1.")
+        self._require_level(f"the score at noise_level={noise_level:g}", float(noise_level))
         latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
-        level = self.process_.level(torch.tensor(float(noise_level), dtype=torch.float64))
+        level = self._noise_at(float(noise_level))
         gradients = np.empty_like(X)
         for part in chunks(len(X), MAP_CHUNK_ROWS):
             Z, _ = latent.forward(X[part])
-            gradient = density.gradient(Z) if noise_level == 0 else density.score(Z, level)
+            gradient = density.gradient(Z) if level is None else density.score(Z, level)
             gradients[part] = latent.pull_back(X[part], gradient)
         return gradients
 

@@ -70,11 +70,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     Parameters
     ----------
-    process : {"vp", "ve"} or NoiseProcess, default="vp"
-        How rows turn into noise; a :class:`VP` or :class:`VE` object to set its
-        parameters. It sets the finest noise level and the scale of ``noise_level``.
-    loss : {"dsm"} or ScoreLoss, default="dsm"
-        The objective.
+    process : {"vp", "ve", "subvp", "pbm"} or NoiseProcess, default="vp"
+        How rows turn into noise; a :class:`VP`, :class:`VE`, :class:`SubVP` or :class:`PBM`
+        object to set its parameters. It sets the finest noise level, the scale of
+        ``noise_level`` and what "simple" weights are; up to its scale and its clock a noised
+        row is the same in all of them.
+    loss : {"dsm", "ism", "ssm", "ssm_vr", "fd_ssm", "lcss", "bsm"} or ScoreLoss, default="dsm"
+        The objective; a :class:`DSM`, :class:`ISM`, :class:`SSM`, :class:`FDSSM`,
+        :class:`LCSS` or :class:`BSM` object to set its parameters. Whatever it is, held-out
+        rows judge by the likelihood bound. With ``noise_level`` in it the score of that level
+        alone is learned, and :meth:`stein_score` there is what the fit is good for.
     marginals : {"auto", "gaussianize", "standardize"} or None, default="auto"
         The map of every column before the diffusion. "gaussianize": a one-dimensional
         mixture's distribution function, then the normal quantile function. "standardize":
@@ -153,7 +158,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     loss_curve_ : list of float
         Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
     validation_scores_ : list of float
-        Likelihood bound of the held-out rows after each epoch, nats per row, input units.
+        Likelihood bound of the held-out rows after each epoch, nats per row, input units; of
+        a fit of one level, how much nearer to the noise the network is than the reference.
+    learned_level_ : float or None
+        The process time whose score was learned; None where all were.
     stop_reason_ : str
         "max_epochs", "no_change", "max_fit_time", "interrupted", "callback", "too_few_rows" or
         "behind": of a mixture, which was corrected next.
@@ -271,6 +279,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         weight = weight / weight.mean()
         loss, device = resolve_loss(self.loss), resolve_device(self.device)
         self.process_ = clone(resolve_process(self.process))
+        self._check_combination(loss)
+        self.learned_level_ = loss.noise_level
         random = np.random.RandomState(seed_from(self.random_state))
 
         held_out = self._held_out(len(X), random)
@@ -282,7 +292,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
             for split, mixture, hurdle in self._references(X, weight, held_out, random, clock):
-                value = split.score(mixture.score_samples)
+                value = self._reference_value(split, mixture)
                 if candidates and value <= max(known.value for known in candidates):
                     continue
                 self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
@@ -298,6 +308,41 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     def _sampler(self):
         return self.sampler
+
+    def _check_combination(self, loss):
+        """Refuse options that mean nothing together."""
+        level = loss.noise_level
+        if level is None:
+            return
+        fault = None
+        if self.likelihood == "fast":
+            fault = "likelihood='fast' learns log-densities, which need the scores of all levels"
+        elif self.reference == "gmm":
+            fault = "reference='gmm' is chosen by log-densities, which need all levels"
+        if fault:
+            raise ValueError(
+                f"{loss!r} learns the score of one level, and {fault}. Use noise_level=None, or "
+                "likelihood='ode' with reference 'auto', 'gaussian', None or a fitted mixture."
+            )
+
+    def _require_level(self, what, noise_level=None):
+        level = self.learned_level_
+        if level is None or level == noise_level:
+            return
+        raise ValueError(
+            f"This fit learned the score at noise_level={level:g} only, and {what} "
+            f"{'is another' if noise_level is not None else 'need all levels'}: fit with "
+            f"noise_level=None in loss, or ask stein_score(X, noise_level={level:g})."
+        )
+
+    def _noise_at(self, noise_level):
+        if self.learned_level_ is None:
+            return super()._noise_at(noise_level)
+        return self.process_.scored_level(noise_level)
+
+    def _reference_value(self, split, mixture):
+        """What a reference alone is worth: its held-out log-density, where that is the aim."""
+        return split.score(mixture.score_samples) if self.learned_level_ is None else 0.0
 
     def _warn_of_missed(self, n_missed, n):
         warnings.warn(
@@ -369,11 +414,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     "GaussianMixture on the same columns."
                 )
             yield split, transformed(option, *split.latent.as_affine()), -np.inf
-        if option in ("gaussian", None):
+        one_level = self.learned_level_ is not None
+        if option in ("gaussian", None) or (option == "auto" and one_level):
             yield split, standard_gaussian(d), -np.inf
         if option == "gmm":
             yield split, MixtureSearch(split, random).go_on(Clock(None)), -np.inf
-        if option != "auto":
+        if option != "auto" or one_level:
             return
         searches = [MixtureSearch(split, random)]
         # Columns with several modes may hide clusters that are plain in the rows themselves.
@@ -412,15 +458,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             for rows, w in (split.train, split.held_out)
         )
         generator = torch_generator(seed, device)
-        return train(
-            model, loss, self._levels(), train_rows, held_out_rows, settings, generator, epochs
-        )
+        levels = loss.levels(self.process_, self._levels())
+        return train(model, loss, levels, train_rows, held_out_rows, settings, generator, epochs)
 
     def _with_and_without_network(self, alone, split, clock):
         """The reference, and the network's density where it has one, scored alike."""
         weights = alone.record.weights
         if weights is None or alone.record.stop_reason == "behind":
             return [alone]
+        if self.learned_level_ is not None:
+            gain = alone.record.best_gain
+            corrected = alone._replace(value=alone.value + gain, weights=weights)
+            return [alone, corrected]
         density = self._latent_density(weights, self._likelihood_of_fit())
         density, n_rows = density.calibrated(split.held_out[0], clock.left())
         rows = slice(n_rows)

@@ -1,0 +1,27 @@
+"""Averages of a module's weights over training steps."""
+
+from __future__ import annotations
+
+import copy
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+
+EMA_DECAY = 0.999
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class WeightAverage(Generic[Module]):
+    """A module whose weights are an exponential moving average, short at first."""
+
+    def __init__(self, module: Module):
+        self.module, self.n_updates = copy.deepcopy(module), 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Count the module's present weights."""
+        n = self.n_updates = self.n_updates + 1
+        averages, weights = tuple(self.module.parameters()), tuple(module.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - min(EMA_DECAY, n / (9 + n)))
