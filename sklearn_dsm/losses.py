@@ -81,7 +81,7 @@ def gain_terms(
     """``r . c`` and ``|c|^2`` of rows (..., n, d) noised by Z: shapes (..., n) as the noise.
 
     c is what the model adds to the noise the reference sees, r the noise it misses. The
-    squared error of the noise changes by |c|^2 - 2 r . c.
+    squared error of the noise changes by ``|c|^2 - 2 r . c``.
     """
     batch = NoisedRows(rows, noise, log_snr)
     seen, correction = model.noise_and_correction(batch.rows, batch.level)
@@ -144,7 +144,7 @@ class ScoreLoss(ParamsObject, metaclass=ABCMeta):
             Where the one level asked for has no score to learn.
         """
         if self.noise_level is not None:
-            return SingleLevel(float(process.scored_level(self.noise_level).log_snr))
+            return SingleLevel(float(process.trained_level(self.noise_level).log_snr))
         if self.weighting == "likelihood":
             return law
         return WeightedLevels(law, partial(MEASURES[self.weighting], process))

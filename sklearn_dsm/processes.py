@@ -57,7 +57,7 @@ class NoiseProcess(ParamsObject, metaclass=ABCMeta):
         return drift, v_slope - 2 * drift * v.detach()
 
     def scored_level(self, time: float) -> NoiseLevel:
-        """The level at a process time, but no cleaner than the cleanest that is simulated.
+        """The level at a process time.
 
         Raises
         ------
@@ -70,6 +70,11 @@ class NoiseProcess(ParamsObject, metaclass=ABCMeta):
                 f"At noise_level={time:g} all paths of {self!r} are at one point, where there is "
                 "no score. Choose a level below it."
             )
+        return level
+
+    def trained_level(self, time: float) -> NoiseLevel:
+        """As :meth:`scored_level`, but no cleaner than the cleanest that is simulated."""
+        level = self.scored_level(time)
         high = torch.tensor(self.log_snr_range[1], dtype=torch.float64)
         return level if level.log_snr <= high else self.level(self.time(high))
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_dsm import VE, VP, DSMDensityEstimator
+from sklearn_dsm import PBM, VE, VP, DSMDensityEstimator, SubVP
 from sklearn_dsm._training import LAST_EPOCHS_SHARE, MIN_LAST_EPOCHS
 from sklearn_dsm.datasets import load_sachs
 
@@ -186,12 +186,15 @@ def test_skewed_proteins_against_classical_estimators():
         assert density.score(fresh) > rival_score + 2
 
 
-@pytest.mark.parametrize("process", ["vp", "ve", VP(beta_max=8.0), VE(sigma_max=20.0)], ids=str)
+@pytest.mark.parametrize(
+    "process", ["vp", "ve", "subvp", "pbm", VP(beta_max=8.0), VE(sigma_max=20.0), PBM(3.0)], ids=str
+)
 def test_every_process_learns(process):
     X, fresh = bimodal(), bimodal(1000, seed=1)
     density = quick(process=process, marginals="standardize", max_epochs=12).fit(X)
     assert density.weights_
     assert density.score(fresh) > GaussianMixture(1).fit(X).score(fresh) + 0.1
+    assert np.isfinite(density.sample(50, random_state=0)).all()
 
 
 @FALLBACK
@@ -304,18 +307,20 @@ def test_weights_move_the_density(reference):
 
 
 @FALLBACK
-@pytest.mark.parametrize("process", [VP(), VE(sigma_max=5.0)], ids=str)
-@pytest.mark.parametrize("level", [0.0, 1e-3, 0.3, 1.0])
+@pytest.mark.parametrize("process", [VP(), VE(sigma_max=5.0), SubVP(), PBM(2.0)], ids=str)
+@pytest.mark.parametrize("level", [0.0, 1e-3, 0.3, 0.99])
 def test_noised_score_of_a_gaussian(process, level):
     X = gaussian()
     mixture = GaussianMixture(1).fit(X)
     density = quick(process=process, reference=mixture, marginals=None, max_fit_time=1e-9).fit(X)
     mean, matrix = density.latent_map_["mean"], density.latent_map_["whitening"]
-    if isinstance(process, VP):
-        rate = 0.1 * level + 19.9 * level**2 / 2
-        a, v = np.exp(-rate / 2), 1 - np.exp(-rate)
-    else:
-        a, v = 1.0, (0.01 * 500**level) ** 2
+    rate = 0.1 * level + 19.9 * level**2 / 2
+    a, v = {
+        "VP": (np.exp(-rate / 2), 1 - np.exp(-rate)),
+        "SubVP": (np.exp(-rate / 2), (1 - np.exp(-rate)) ** 2),
+        "VE": (1.0, (0.01 * 500**level) ** 2),
+        "PBM": (1 - level, 4 * level * (1 - level)),
+    }[type(process).__name__]
     if level == 0:
         a, v = 1.0, 0.0
     covariance = a**2 * matrix.T @ mixture.covariances_[0] @ matrix + v * np.eye(2)

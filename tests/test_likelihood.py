@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchdiffeq import odeint
 
-from sklearn_dsm import VE, VP
+from sklearn_dsm import PBM, VE, VP, SubVP
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel
 from sklearn_dsm.likelihood import (
     IdentityNodes,
@@ -246,7 +246,7 @@ def test_ode_is_within_its_tolerance(mixture, problem, clean, n_features, kind, 
     assert (error <= 1e-4).all()
 
 
-@pytest.mark.parametrize("process", [VP(), VE()], ids=repr)
+@pytest.mark.parametrize("process", [VP(), VE(), SubVP(), PBM(), PBM(0.4)], ids=repr)
 def test_ode_is_within_its_tolerance_for_every_process(mixture, process):
     problem, levels = mixture(2).whitened(), LogisticLevels(*process.log_snr_range)
     x = problem.draw(100, seed=0)
@@ -430,7 +430,7 @@ def test_the_density_of_the_ode_has_mass_one(mixture, learned, which):
     assert abs(value.exp().sum() * (axis[1] - axis[0]) ** 2 - 1) < 2e-3
 
 
-@pytest.mark.parametrize("process", [VP(), VE(), VE(sigma_min=0.1)], ids=repr)
+@pytest.mark.parametrize("process", [VP(), VE(), VE(sigma_min=0.1), SubVP(), PBM()], ids=repr)
 def test_the_density_of_the_ode_has_mass_one_for_every_process(mixture, process):
     problem, levels = mixture(1).whitened(), LogisticLevels(*process.log_snr_range)
     x = torch.linspace(-8, 8, 1601, dtype=torch.float64)[:, None]

@@ -268,11 +268,11 @@ def test_a_pinned_path_has_no_score_where_it_is_pinned():
 
 
 @every_process
-def test_no_score_is_asked_for_at_a_level_cleaner_than_the_cleanest(process):
+def test_nothing_is_trained_at_a_level_cleaner_than_the_cleanest(process):
     _, high = process.log_snr_range
-    assert abs(process.scored_level(0.0).log_snr - high) < 1e-6
-    middle = process.scored_level(0.5)
-    assert middle == process.level(torch.tensor(0.5, dtype=torch.float64))
+    assert abs(process.trained_level(0.0).log_snr - high) < 1e-6
+    for level in (process.trained_level(0.5), process.scored_level(0.5)):
+        assert level == process.level(torch.tensor(0.5, dtype=torch.float64))
 
 
 def test_a_name_stands_for_the_default_process():

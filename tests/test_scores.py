@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sklearn_dsm import VE, VP
+from sklearn_dsm import PBM, VE, VP, SubVP
 from sklearn_dsm.levels import NoiseLevel
 from sklearn_dsm.networks import ScoreNetwork
 from sklearn_dsm.scores import CorrectedScore, GaussianMixtureScore, GaussianScore, KernelScore
@@ -23,6 +23,8 @@ LEVELS = {
     "vp-late": VP().level(tensor(0.6)),
     "ve-early": VE(0.05, 20.0).level(tensor(0.2)),
     "ve-late": VE(0.05, 20.0).level(tensor(0.9)),
+    "subvp": SubVP().level(tensor(0.3)),
+    "pbm": PBM(2.0).level(tensor(0.5)),
     "log-snr-low": NoiseLevel.from_log_snr(tensor(-3.0)),
     "log-snr-high": NoiseLevel.from_log_snr(tensor(6.0)),
 }

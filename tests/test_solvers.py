@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sklearn_dsm import VE, VP
+from sklearn_dsm import PBM, VE, VP, SubVP
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SolverLevels
 from sklearn_dsm.scores import GaussianScore, KernelScore
 from sklearn_dsm.solvers import DORMAND_PRINCE, EULER, CleanLeg, integrate, sample
@@ -264,7 +264,7 @@ def test_the_energy_test_sees_a_wrong_law(bimodal, generator, energy_p_value):
 
 
 @every_method
-@pytest.mark.parametrize("process", [VP(), VE(), VE(0.05, 20.0)], ids=repr)
+@pytest.mark.parametrize("process", [VP(), VE(), VE(0.05, 20.0), SubVP(), PBM()], ids=repr)
 def test_samples_follow_the_mixture_whatever_the_process(
     mixture, generator, energy_p_value, method, process
 ):

@@ -338,7 +338,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     def _noise_at(self, noise_level):
         if self.learned_level_ is None:
             return super()._noise_at(noise_level)
-        return self.process_.scored_level(noise_level)
+        return self.process_.trained_level(noise_level)
 
     def _reference_value(self, split, mixture):
         """What a reference alone is worth: its held-out log-density, where that is the aim."""
