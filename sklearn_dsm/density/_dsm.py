@@ -13,7 +13,6 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from .._random import seed_from, torch_generator
 from .._training import TrainingRecord, TrainingSettings, train
@@ -31,7 +30,7 @@ from ._distillation import distil
 from ._epoch_tasks import EpochTasks
 from ._evaluation import LatentDensity
 from ._latent import fit_latent_map
-from ._reference import MixtureSearch, as_score, standard_gaussian, transformed
+from ._reference import as_score, references
 
 MIN_TRAIN_ROWS = 10
 MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
@@ -41,9 +40,6 @@ BATCH_SIZES, BATCHES_PER_PASS = (512, 2048), 8
 FLOAT32_TOLERANCE = 1e-4
 # Share of max_fit_time that training may take up to; a head is taught in the rest.
 TRAINING_SHARE = {"ode": 0.93, "identity": 0.93, "fast": 0.6}
-# Shares of max_fit_time after which mixtures are no longer sought, before the first training
-# and after it.
-FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.1, 0.5
 # White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
 GAUSSIAN_LOG_SNR = -12.0
 # The fewer rows, the stronger the decay of the weights.
@@ -284,6 +280,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         random = np.random.RandomState(seed_from(self.random_state))
 
         held_out = self._held_out(len(X), random)
+
+        def split_by(marginals):
+            return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
+
         self.network_ = self._network_options(*X.shape)
         self.solver_ = self._solver_state(SolverPlan())
         epochs = EpochTasks(self, X, weight)
@@ -291,7 +291,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         candidates: list[Candidate] = []
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            for split, mixture, hurdle in self._references(X, weight, held_out, random, clock):
+            for split, mixture, hurdle in references(
+                self._reference_option(), self._resolved_marginals(), split_by, random, clock
+            ):
                 value = self._reference_value(split, mixture)
                 if candidates and value <= max(known.value for known in candidates):
                     continue
@@ -339,6 +341,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if self.learned_level_ is None:
             return super()._noise_at(noise_level)
         return self.process_.trained_level(noise_level)
+
+    def _reference_option(self):
+        """What to correct; a mixture is sought by log-densities, which one level has not."""
+        alone = self.reference == "auto" and self.learned_level_ is not None
+        return "gaussian" if alone else self.reference
 
     def _reference_value(self, split, mixture):
         """What a reference alone is worth: its held-out log-density, where that is the aim."""
@@ -394,44 +401,6 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
-    def _references(self, X, weight, held_out, random, clock):
-        """Mixtures to correct with the split rows of their space, and values to be ahead of.
-
-        Where a network is behind another mixture alone after part of its training, the rest
-        of the time is for that mixture.
-        """
-
-        def split_by(marginals):
-            return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
-
-        option, marginals, d = self.reference, self._resolved_marginals(), X.shape[1]
-        split = split_by(marginals)
-        if isinstance(option, GaussianMixture):
-            check_is_fitted(option)
-            if option.means_.shape[1] != d:
-                raise ValueError(
-                    f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "
-                    "GaussianMixture on the same columns."
-                )
-            yield split, transformed(option, *split.latent.as_affine()), -np.inf
-        one_level = self.learned_level_ is not None
-        if option in ("gaussian", None) or (option == "auto" and one_level):
-            yield split, standard_gaussian(d), -np.inf
-        if option == "gmm":
-            yield split, MixtureSearch(split, random).go_on(Clock(None)), -np.inf
-        if option != "auto" or one_level:
-            return
-        searches = [MixtureSearch(split, random)]
-        # Columns with several modes may hide clusters that are plain in the rows themselves.
-        if marginals == "auto" and len(split.latent.columns.curved) > 0:
-            searches.append(MixtureSearch(split_by("standardize"), random))
-        for k, search in enumerate(searches, 1):
-            search.go_on(clock, FIRST_SEARCH_SHARE * k / len(searches))
-        yield split, standard_gaussian(d), max(search.value for search in searches)
-        for search in sorted(searches, key=lambda search: search.value, reverse=True):
-            if clock.left() > 0:
-                yield search.split, search.go_on(clock, SEARCH_SHARE), -np.inf
-
     def _train(self, loss, split, hurdle, device, clock, random, epochs):
         """Train a network for the current reference; its record, with no weights if it lost."""
         if len(split.train[0]) < MIN_TRAIN_ROWS:
@@ -466,18 +435,21 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         weights = alone.record.weights
         if weights is None or alone.record.stop_reason == "behind":
             return [alone]
-        if self.learned_level_ is not None:
-            gain = alone.record.best_gain
-            corrected = alone._replace(value=alone.value + gain, weights=weights)
-            return [alone, corrected]
-        density = self._latent_density(weights, self._likelihood_of_fit())
+        corrected = alone._replace(weights=weights)
+        if self.learned_level_ is None:
+            corrected = self._scored(corrected, split, clock)
+        else:
+            corrected = corrected._replace(value=alone.value + alone.record.best_gain)
+        return [corrected] if self.reference is None else [alone, corrected]
+
+    def _scored(self, candidate, split, clock):
+        """The candidate with the ODE's plan and the value of its density."""
+        density = self._latent_density(candidate.weights, self._likelihood_of_fit())
         density, n_rows = density.calibrated(split.held_out[0], clock.left())
         rows = slice(n_rows)
-        reference = split.score(alone.reference.score_samples, rows)
+        reference = split.score(candidate.reference.score_samples, rows)
         network = split.score(lambda Z: density.log_density(Z)[0], rows)
-        value = alone.value + network - reference
-        corrected = alone._replace(value=value, weights=weights, plan=density.plan)
-        return [corrected] if self.reference is None else [alone, corrected]
+        return candidate._replace(value=candidate.value + network - reference, plan=density.plan)
 
     def _likelihood_of_fit(self):
         """What candidates are compared by; a head learns only the best one."""

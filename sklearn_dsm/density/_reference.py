@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from sklearn.utils.validation import check_is_fitted
 
 from ..scores import ExactScore, GaussianMixtureScore, GaussianScore
 from ._candidates import Clock, Split
@@ -16,6 +18,9 @@ from ._candidates import Clock, Split
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
 MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
 REG_COVAR, MORE_ITERATIONS = 1e-5, 20
+# Shares of max_fit_time after which mixtures are no longer sought, before the first training
+# and after it.
+FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.1, 0.5
 
 
 def standard_gaussian(n_features: int) -> GaussianMixture:
@@ -106,6 +111,50 @@ class MixtureSearch:
         value = self.split.score(mixture.score_samples)
         enough = len(self.split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS
         return value, value if enough else -mixture.bic(self.rows)
+
+
+def references(
+    option: str | GaussianMixture | None,
+    marginals: str | None,
+    split_by: Callable[[str | None], Split],
+    random_state: np.random.RandomState,
+    clock: Clock,
+) -> Iterator[tuple[Split, GaussianMixture, float]]:
+    """What to correct: splits of a space, mixtures there, and values that training must reach.
+
+    ``split_by`` gives the rows behind a kind of column maps. Where a network is behind another
+    mixture alone after part of its training, the rest of the time is for that mixture.
+    """
+    split = split_by(marginals)
+    d = split.train[0].shape[1]
+    if isinstance(option, GaussianMixture):
+        check_is_fitted(option)
+        if option.means_.shape[1] != d:
+            raise ValueError(
+                f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "
+                "GaussianMixture on the same columns."
+            )
+        yield split, transformed(option, *split.latent.as_affine()), -np.inf
+    elif option == "gmm":
+        yield split, MixtureSearch(split, random_state).go_on(Clock(None)), -np.inf
+    elif option != "auto":
+        yield split, standard_gaussian(d), -np.inf
+    else:
+        yield from _rivals(marginals, split, split_by, random_state, clock)
+
+
+def _rivals(marginals, split, split_by, random_state, clock):
+    """The Gaussian, then the mixtures of one or two spaces, the better one first."""
+    searches = [MixtureSearch(split, random_state)]
+    # Columns with several modes may hide clusters that are plain in the rows themselves.
+    if marginals == "auto" and len(split.latent.columns.curved) > 0:
+        searches.append(MixtureSearch(split_by("standardize"), random_state))
+    for k, search in enumerate(searches, 1):
+        search.go_on(clock, FIRST_SEARCH_SHARE * k / len(searches))
+    yield split, standard_gaussian(split.train[0].shape[1]), max(s.value for s in searches)
+    for search in sorted(searches, key=lambda search: search.value, reverse=True):
+        if clock.left() > 0:
+            yield search.split, search.go_on(clock, SEARCH_SHARE), -np.inf
 
 
 def as_score(mixture: GaussianMixture) -> ExactScore:
