@@ -194,12 +194,12 @@ def test_unfitted():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"process": "vpp"}, r"process='vpp' is unknown; choose one of \['ve', 'vp'"),
+        ({"process": "vpp"}, r"process='vpp' is unknown; choose one of \['pbm', 'subvp', 've', 'vp'"),
         ({"process": VP}, "'process' parameter"),
         ({"process": VP(beta_min=2.0, beta_max=1.0)}, "beta_min must be below beta_max"),
         ({"process": VP(beta_min=-1.0)}, "'beta_min' parameter"),
         ({"process": VE(sigma_min=3.0, sigma_max=1.0)}, "sigma_min must be below sigma_max"),
-        ({"loss": "mse"}, r"loss='mse' is unknown; choose one of \['dsm'"),
+        ({"loss": "mse"}, r"loss='mse' is unknown; choose one of \['bsm', 'dsm'"),
         ({"loss": DSM(antithetic="yes")}, "'antithetic' parameter"),
         ({"marginals": "quantile"}, "'marginals' parameter.*'gaussianize'"),
         ({"reference": "kde"}, "'reference' parameter.*'gmm'"),
