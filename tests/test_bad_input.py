@@ -194,7 +194,10 @@ def test_unfitted():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"process": "vpp"}, r"process='vpp' is unknown; choose one of \['pbm', 'subvp', 've', 'vp'"),
+        (
+            {"process": "vpp"},
+            r"process='vpp' is unknown; choose one of \['pbm', 'sub",
+        ),
         ({"process": VP}, "'process' parameter"),
         ({"process": VP(beta_min=2.0, beta_max=1.0)}, "beta_min must be below beta_max"),
         ({"process": VP(beta_min=-1.0)}, "'beta_min' parameter"),

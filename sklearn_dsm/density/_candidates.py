@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 from .._training import TrainingRecord
 from ..likelihood import SolverPlan
-from ._latent import LatentMap
+from ._latent import LatentMap, with_radial_map
 
 
 class Clock:
@@ -31,10 +31,16 @@ class Split:
 
     def __init__(self, latent: LatentMap, X, weight, held_out):
         Z, log_slope = latent.forward(X)
-        self.latent = latent
+        self.latent, self.table = latent, (X, weight, held_out)
         self.train = (Z[~held_out], weight[~held_out])
         self.held_out = (Z[held_out], weight[held_out] / weight[held_out].mean())
         self.held_out_log_slope = log_slope[held_out]
+
+    def with_radial_map(self) -> Split | None:
+        """The same rows behind a radial map as well; None where that would be no gain."""
+        X, weight, held_out = self.table
+        latent = with_radial_map(self.latent, X, weight)
+        return None if latent is None else Split(latent, X, weight, held_out)
 
     def score(self, log_density, rows=slice(None)):
         """Mean log-density of held-out rows in input units, for a latent log-density."""

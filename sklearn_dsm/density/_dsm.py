@@ -80,7 +80,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         The map of every column before the diffusion. "gaussianize": a one-dimensional
         mixture's distribution function, then the normal quantile function. "standardize":
         a line. "auto": whichever the Bayesian information criterion prefers for the
-        column. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
+        column, and behind the whitening, where rows have other lengths than normal ones and
+        held-out rows gain by it, a map of the lengths. None: no map. Whatever it is, its
+        Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
         What the network corrects. "gmm": a mixture, its size chosen by held-out rows, or by
         BIC where these are few. "auto": the Gaussian, and the mixture where the network does
@@ -137,7 +139,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     reference_ : GaussianMixture
         What the network corrects, in the latent space.
     latent_map_ : dict of str to ndarray
-        The column maps and the whitening.
+        The column maps, the whitening and, where there is one, the radial map.
     process_ : NoiseProcess
     network_ : dict
         Layer sizes and the other options of the network.
@@ -169,7 +171,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     -----
     Rows are trained on in float32 and evaluated in float64, in chunks that bound memory.
     The process's own scaled space, to which ``noise_level`` refers, is the latent space:
-    columns mapped, rows centred and whitened.
+    columns mapped, rows centred and whitened, perhaps their lengths mapped.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""From input units to the space of the diffusion and back: column maps, then whitening."""
+"""From input units to the latent space and back: column maps, whitening, a radial map."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import numpy as np
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from ._column_maps import ColumnMaps, fit_column_maps, linear_columns
+from ._radial_map import RadialMap, fit_radial_map
 
 SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1)
 # The least variance of a principal axis of columns of unit variance: collinear ones keep it.
 MIN_VARIANCE = 1e-6
+FREEDOM = 5.0
+AFFINE_FIELDS = ("mean", "whitening", "coloring", "log_slope")
 
 
 class LatentMap(NamedTuple):
-    """Column maps followed by an affine map to zero mean and unit covariance.
+    """Column maps, an affine map to zero mean and unit covariance, and perhaps a radial map.
 
     Attributes
     ----------
@@ -28,6 +31,8 @@ class LatentMap(NamedTuple):
         Its inverse.
     log_slope : float
         Logarithm of the determinant of ``whitening``.
+    radial : RadialMap or None
+        The map of the white rows' lengths.
     """
 
     columns: ColumnMaps
@@ -35,41 +40,49 @@ class LatentMap(NamedTuple):
     whitening: np.ndarray
     coloring: np.ndarray
     log_slope: float
+    radial: RadialMap | None = None
 
     def forward(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Latent rows (n, d) and the log-Jacobian of each row (n,)."""
         Z, log_slopes = self.columns.forward(X)
-        return (Z - self.mean) @ self.whitening, log_slopes.sum(1) + self.log_slope
+        Z, log_slope = (Z - self.mean) @ self.whitening, log_slopes.sum(1) + self.log_slope
+        if self.radial is None:
+            return Z, log_slope
+        Z, log_stretch = self.radial.forward(Z)
+        return Z, log_slope + log_stretch
 
     def inverse(self, Z: np.ndarray) -> np.ndarray:
         """Rows in input units from latent ones."""
+        Z = Z if self.radial is None else self.radial.inverse(Z)
         return self.columns.inverse(Z @ self.coloring + self.mean)
 
     def pull_back(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Gradient of a log-density in input units from its latent gradient."""
+        if self.radial is not None:
+            Z = (self.columns.forward(X)[0] - self.mean) @ self.whitening
+            gradient = self.radial.pull_back(Z, gradient)
         return self.columns.pull_back(X, gradient @ self.whitening.T)
 
     def as_affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """Shift and matrix with forward(X) = (X - shift) @ matrix, where every column is linear."""
+        """Shift and matrix with forward(X) = (X - shift) @ matrix, where all maps are linear."""
         shift = self.columns.location + self.columns.scale * self.mean
         return shift, self.whitening / self.columns.scale[:, None]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The map as plain arrays."""
-        rest = {name: np.asarray(getattr(self, name)) for name in self._fields[1:]}
-        return self.columns._asdict() | rest
+        rest = {name: np.asarray(getattr(self, name)) for name in AFFINE_FIELDS}
+        radial = {} if self.radial is None else self.radial._asdict()
+        return self.columns._asdict() | rest | {f"radial_{name}": v for name, v in radial.items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> LatentMap:
         """The map that :meth:`to_arrays` wrote."""
         columns = ColumnMaps(*(arrays[name] for name in ColumnMaps._fields))
-        return cls(
-            columns,
-            arrays["mean"],
-            arrays["whitening"],
-            arrays["coloring"],
-            float(arrays["log_slope"]),
-        )
+        mean, whitening, coloring, log_slope = (arrays[name] for name in AFFINE_FIELDS)
+        radial = None
+        if "radial_scales" in arrays:
+            radial = RadialMap(*(arrays[f"radial_{name}"] for name in RadialMap._fields))
+        return cls(columns, mean, whitening, coloring, float(log_slope), radial)
 
 
 def linear_map(location: np.ndarray, scale: np.ndarray) -> LatentMap:
@@ -86,23 +99,27 @@ def _moments(Z: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _whitening(covariance: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Whitening matrix of a shrunk correlation, its inverse, and the log of its determinant."""
-    correlation = (1 - shrinkage) * covariance
-    np.fill_diagonal(correlation, 1.0)
-    eigenvalues, axes = np.linalg.eigh(correlation)
+    """Whitening matrix with shrunk correlations, its inverse, and the log of its determinant."""
+    shrunk = (1 - shrinkage) * covariance
+    np.fill_diagonal(shrunk, np.diag(covariance))
+    eigenvalues, axes = np.linalg.eigh(shrunk)
     deviations = np.sqrt(np.maximum(eigenvalues, MIN_VARIANCE))
     return axes / deviations, (axes * deviations).T, -float(np.log(deviations).sum())
 
 
 def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -> float:
-    """The shrinkage whose Gaussian, fitted on the other rows, suits the held-out ones best."""
+    """The shrinkage of the other rows' covariance that suits the held-out ones best.
+
+    They are judged as Student rows: a few outliers among them would ask a Gaussian for more.
+    """
     mean, covariance = _moments(Z[~held_out], weight[~held_out])
     rows = Z[held_out] - mean
 
     def log_likelihood(shrinkage: float) -> float:
         whitening, _, log_det = _whitening(covariance, shrinkage)
         squares = ((rows @ whitening) ** 2).sum(1)
-        return log_det - 0.5 * float(np.average(squares, weights=weight[held_out]))
+        losses = (FREEDOM + rows.shape[1]) / 2 * np.log1p(squares / FREEDOM)
+        return log_det - float(np.average(losses, weights=weight[held_out]))
 
     candidates = set(SHRINKAGES)
     if np.sum(~held_out) > 1:
@@ -113,7 +130,10 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
 def fit_latent_map(
     X: np.ndarray, weight: np.ndarray, held_out: np.ndarray, marginals: str | None
 ) -> LatentMap:
-    """Fit the map on all rows; the held-out ones (a mask) choose the covariance's shrinkage."""
+    """Fit the map on all rows; the held-out ones (a mask) choose the covariance's shrinkage.
+
+    There is no radial map in it; :func:`with_radial_map` adds one.
+    """
     columns = fit_column_maps(X, weight, marginals)
     Z, _ = columns.forward(X)
     mean, covariance = _moments(Z, weight)
@@ -122,3 +142,9 @@ def fit_latent_map(
     whitening, coloring, log_det = _whitening(covariance / np.outer(scale, scale), shrinkage)
     log_slope = log_det - float(np.log(scale).sum())
     return LatentMap(columns, mean, whitening / scale[:, None], coloring * scale, log_slope)
+
+
+def with_radial_map(latent: LatentMap, X: np.ndarray, weight: np.ndarray) -> LatentMap | None:
+    """The map with a radial one behind it; None where the lengths are those of normal rows."""
+    radial = fit_radial_map(latent.forward(X)[0], weight)
+    return None if radial is None else latent._replace(radial=radial)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -122,11 +123,13 @@ def references(
 ) -> Iterator[tuple[Split, GaussianMixture, float]]:
     """What to correct: splits of a space, mixtures there, and values that training must reach.
 
-    ``split_by`` gives the rows behind a kind of column maps. Where a network is behind another
-    mixture alone after part of its training, the rest of the time is for that mixture.
+    ``split_by`` gives the rows behind a kind of column maps. Where "auto" bends columns, lines are
+    considered as well, and either with and without a radial map. Where a network is behind
+    another mixture alone after part of its training, the rest of the time is for that mixture.
     """
     split = split_by(marginals)
     d = split.train[0].shape[1]
+    families = [[split]] if marginals != "auto" else _families(split, split_by)
     if isinstance(option, GaussianMixture):
         check_is_fitted(option)
         if option.means_.shape[1] != d:
@@ -135,24 +138,44 @@ def references(
                 "GaussianMixture on the same columns."
             )
         yield split, transformed(option, *split.latent.as_affine()), -np.inf
-    elif option == "gmm":
-        yield split, MixtureSearch(split, random_state).go_on(Clock(None)), -np.inf
-    elif option != "auto":
-        yield split, standard_gaussian(d), -np.inf
+    elif option == "auto":
+        yield from _rivals(families, random_state, clock)
     else:
-        yield from _rivals(marginals, split, split_by, random_state, clock)
+        best = max(chain(*families), key=_gaussian_value)
+        mixture = standard_gaussian(d)
+        if option == "gmm":
+            mixture = MixtureSearch(best, random_state).go_on(Clock(None))
+        yield best, mixture, -np.inf
 
 
-def _rivals(marginals, split, split_by, random_state, clock):
-    """The Gaussian, then the mixtures of one or two spaces, the better one first."""
-    searches = [MixtureSearch(split, random_state)]
+def _families(split: Split, split_by: Callable[[str], Split]) -> list[list[Split]]:
+    """Spaces by column maps, bent and straight, each without a radial map and with one."""
     # Columns with several modes may hide clusters that are plain in the rows themselves.
-    if marginals == "auto" and len(split.latent.columns.curved) > 0:
-        searches.append(MixtureSearch(split_by("standardize"), random_state))
-    for k, search in enumerate(searches, 1):
-        search.go_on(clock, FIRST_SEARCH_SHARE * k / len(searches))
-    yield split, standard_gaussian(split.train[0].shape[1]), max(s.value for s in searches)
-    for search in sorted(searches, key=lambda search: search.value, reverse=True):
+    bent = len(split.latent.columns.curved) > 0
+    splits = [split, split_by("standardize")] if bent else [split]
+    twins = [(each, each.with_radial_map()) for each in splits]
+    return [[twin for twin in pair if twin is not None] for pair in twins]
+
+
+def _gaussian_value(split: Split) -> float:
+    return split.score(standard_gaussian(split.train[0].shape[1]).score_samples)
+
+
+def _rivals(families, random_state, clock):
+    """The Gaussian of one space, then the mixtures of all, the best first.
+
+    Of a family's spaces a mixture decides, which tells whether a radial map tears clusters; of
+    the families the Gaussian, which tells how far the columns are from normal.
+    """
+    searches = [[MixtureSearch(space, random_state) for space in family] for family in families]
+    every = list(chain(*searches))
+    for k, search in enumerate(every, 1):
+        search.go_on(clock, FIRST_SEARCH_SHARE * k / len(every))
+    chosen = [max(family, key=lambda search: search.value).split for family in searches]
+    first = max(chosen, key=_gaussian_value)
+    hurdle = max(search.value for search in every)
+    yield first, standard_gaussian(first.train[0].shape[1]), hurdle
+    for search in sorted(every, key=lambda search: search.value, reverse=True):
         if clock.left() > 0:
             yield search.split, search.go_on(clock, SEARCH_SHARE), -np.inf
 
