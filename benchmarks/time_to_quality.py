@@ -1,0 +1,81 @@
+"""Seconds in which the default estimator reaches what the spline flow has after its minute.
+
+python benchmarks/time_to_quality.py --data FOLDER
+
+The flow's value is read from the density benchmark's records; the default estimator is fitted
+with smaller and smaller budgets, every fit in a process of its own, on the same split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from _report import RESULTS, Report
+from _rivals import FLOW, OURS
+from _tables import default_folder
+from density import completed, parsed
+
+BUDGETS = (3.0, 6.0, 12.0, 24.0)
+FULL, SHARE = 60.0, 0.2
+
+
+def values(records: list[dict], method: str, budget: float) -> dict[str, float]:
+    """The held-out log-density of every table that has one, of the first split."""
+    return {
+        r["table"]: r["log_density"]
+        for r in records
+        if r["method"] == method
+        and r["budget"] == budget
+        and r["seed"] == 0
+        and r.get("log_density") is not None
+    }
+
+
+def measured(options: argparse.Namespace, tables: list[str]) -> list[dict]:
+    """Our records of every table and budget."""
+    records: list[dict] = []
+    for budget in BUDGETS:
+        arguments = ["--tables", *tables, "--methods", OURS, "--mass-points", "10"]
+        run = parsed([*arguments, "--data", str(options.data), "--budget", str(budget)])
+        run.results = options.results / "time_to_quality"
+        run.rows, run.resume = run.results / "rows", options.resume or budget != BUDGETS[0]
+        records = completed(run).records
+    return records
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=default_folder())
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--resume", action="store_true", help="keep the records that are there")
+    options = parser.parse_args()
+    known = json.loads((options.results / "density.json").read_text())["records"]
+    flow, full = (values(known, method, FULL) for method in (FLOW, OURS))
+    tables = [table for table in flow if table in full]
+    records = measured(options, tables)
+    report = Report("time_to_quality", f"Held-out log-density by seconds of fit, and {FLOW}'s")
+    heads = "".join(f"{f'{b:g} s':>11}" for b in (*BUDGETS, FULL))
+    report(f"{'table':<22}{f'{FLOW}, {FULL:g} s':>12}{heads}  reached in")
+    needed = []
+    for table in tables:
+        ours = [values(records, OURS, budget).get(table, np.nan) for budget in BUDGETS]
+        ours.append(full[table])
+        reached = [b for b, v in zip((*BUDGETS, FULL), ours, strict=True) if v >= flow[table]]
+        needed.append(min(reached, default=np.inf))
+        line = "".join(f"{value:>11.3f}" for value in ours)
+        said = f"{needed[-1]:g} s" if reached else "not reached"
+        report(f"{table:<22}{flow[table]:>12.3f}{line}  {said}")
+    report("")
+    report(
+        f"Median over {len(tables)} tables: {np.median(needed):g} s; a fifth of the flow's time "
+        f"is {SHARE * FULL:g} s"
+    )
+    report.path = options.results / "time_to_quality.txt"
+    report.save()
+
+
+if __name__ == "__main__":
+    main()
