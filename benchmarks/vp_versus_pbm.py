@@ -254,19 +254,26 @@ def draw(path: Path, results: list[tuple[Target, Found, dict]], widths: list[int
             for line in RAW + OWN:
                 fitted = [width for width in widths if (line, width) in found]
                 values = np.array([[v[kind] for v in found[line, width]] for width in fitted])
-                style = "--" if line in OWN else "-"
-                label = f"{line[0]}, clock of {line[1]}"
-                panel.plot(fitted, values.mean(1), style, color=COLOURS[line], label=label)
-                panel.plot(fitted, values, ".", color=COLOURS[line], markersize=4)
-            panel.set_xscale("log", base=2)
+                deviation = values.std(1, ddof=1) if values.shape[1] > 1 else None
+                panel.errorbar(
+                    fitted,
+                    values.mean(1),
+                    deviation,
+                    fmt=".--" if line in OWN else ".-",
+                    color=COLOURS[line],
+                    label=f"{line[0]}, clock of {line[1]}",
+                )
+            panel.set_xscale("log")
+            panel.set_xticks(widths, [str(width) for width in widths])
+            panel.minorticks_off()
             panel.set_xlabel("width of both layers")
         column[0].set_title(target.name)
         column[0].set_yscale("log")
         column[0].axhline(floors["energy"], color="black", linewidth=1, linestyle=":")
         if np.isfinite(target.truth):
             column[1].axhline(target.truth, color="black", linewidth=1, linestyle=":")
-    panels[0, 0].set_ylabel("energy distance; dotted: between samples of the law")
-    panels[1, 0].set_ylabel("likelihood bound, nats a row; dotted: the law's own")
+    panels[0, 0].set_ylabel("energy distance (dotted: of the law to itself)")
+    panels[1, 0].set_ylabel("likelihood bound, nats (dotted: the law)")
     panels[0, 0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)
