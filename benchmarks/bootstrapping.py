@@ -149,7 +149,7 @@ def fitted(loss, rows: np.ndarray, n_epochs: int, seed: int) -> DSMDensityEstima
         marginals="standardize",
         reference="gaussian",
         hidden_layer_sizes=(64, 64),
-        batch_size=512,
+        batch_size=256,
         max_epochs=n_epochs,
         likelihood="identity",
         random_state=seed,

@@ -42,9 +42,9 @@ from sklearn_dsm.metrics import (
 )
 from sklearn_dsm.solvers import sample
 
-N_TRAIN, N_FRESH, BATCH_SIZE = 20_000, 2000, 128
+N_TRAIN, N_FRESH, BATCH_SIZE = 20_000, 1000, 128
 # The bound is a mean over so many fresh rows, the same for all models of a seed.
-N_BOUND, BOUND_DRAWS = 600, 32
+N_BOUND, BOUND_DRAWS = 600, 8
 SAMPLER_STEPS, ODE_STEPS = 100, 24
 # All models are compared at the levels that both clocks train: t from 0.001 to 0.999.
 LEVELS = LogisticLevels(-6.9, 6.9)
@@ -282,7 +282,7 @@ def draw(path: Path, results: list[tuple[Target, Found, dict]], widths: list[int
 def main(arguments: list[str] | None = None, only: list[Target] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128, 256])
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
