@@ -42,7 +42,7 @@ RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 # Where networks are compared; the first of these is also where modes are apart.
 NETWORK_TIMES = (0.1, *TIMES)
 LOSSES = {"dsm": "dsm", "bsm 2": BSM(ratio=2.0), "bsm 1.3": BSM(ratio=1.3)}
-MODE, N_ROWS, N_TEST, N_BOUND = 0.9, 2000, 4000, 1000
+MODE, N_ROWS, N_TEST, N_BOUND = 0.9, 2000, 2000, 1000
 
 
 def four_modes() -> GaussianMixtureLaw:
@@ -281,7 +281,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--rows", type=int, nargs="+", default=[300, 2000, 20_000])
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 5, 10, 20, 50, 100, 200])
     parser.add_argument("--results", type=Path, default=RESULTS)
