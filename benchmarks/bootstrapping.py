@@ -41,7 +41,13 @@ LADDERS = {
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 # Where networks are compared; the first of these is also where modes are apart.
 NETWORK_TIMES = (0.1, *TIMES)
-LOSSES = {"dsm": "dsm", "bsm 2": BSM(ratio=2.0), "bsm 1.3": BSM(ratio=1.3)}
+# With few rows the best weights come early, so that bootstrapping has to begin early too.
+N_PLAIN_STEPS = 100
+LOSSES = {
+    "dsm": "dsm",
+    "bsm 2": BSM(ratio=2.0, n_plain_steps=N_PLAIN_STEPS),
+    "bsm 1.3": BSM(ratio=1.3, n_plain_steps=N_PLAIN_STEPS),
+}
 MODE, N_ROWS, N_TEST, N_BOUND = 0.9, 2000, 2000, 1000
 
 
