@@ -248,7 +248,7 @@ def draw(
                 TIMES, ratio, style, color=colours[ridge], marker=".", label=f"{name}, {ridge:g}"
             )
     panels[0].set_title(f"random features, {sizes[0]} rows, one path each", fontsize="medium")
-    panels[0].legend(title="ladder, ridge", fontsize="small")
+    panels[0].legend(title="ladder, ridge", fontsize="small", ncols=2, loc="lower left")
     for (n, name), values in networks.items():
         if name != "dsm":
             ratio = values[:, :-1].mean(0) / networks[n, "dsm"][:, :-1].mean(0)
@@ -258,13 +258,15 @@ def draw(
             panels[1].plot(NETWORK_TIMES, ratio, style, color=colour, marker=".", label=label)
     panels[1].set_title("one network, fresh noise", fontsize="medium")
     panels[1].legend(fontsize="small")
-    for panel in panels[:2]:
+    for panel, times in zip(panels, (TIMES, NETWORK_TIMES), strict=False):
         panel.axhline(1, color="black", linewidth=1)
         panel.set_xscale("log")
-        panel.set_yscale("log")
-        panel.set_xticks(NETWORK_TIMES, [f"{t:g}" for t in NETWORK_TIMES])
+        panel.set_xticks(times, [f"{t:g}" for t in times])
         panel.minorticks_off()
         panel.set_xlabel("Ornstein-Uhlenbeck time")
+    panels[0].set_yscale("log")
+    # Room for the legend.
+    panels[0].set_ylim(bottom=panels[0].get_ylim()[0] / 8)
     panels[0].set_ylabel("error of the score, bootstrapped / denoised")
     for (name, values), colour in zip(by_dimension.items(), ("C0", "C3"), strict=True):
         panels[2].plot(dimensions, values[:, :, 0, 0].mean(1), "-o", color=colour, label=name)
