@@ -1,10 +1,11 @@
-"""The density benchmark: its laws, tables and column maps, and a run from end to end."""
+"""The benchmarks: their laws, tables, column maps and networks, and runs from end to end."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from sklearn_dsm.datasets import TwoMoons
+from sklearn_dsm.conversions import convert
+from sklearn_dsm.datasets import GaussianMixtureLaw, TwoMoons
+from sklearn_dsm.processes import foellmer_drift
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMOKE_METHODS = ("DSMDensityEstimator", "KernelDensity", "GaussianMixture")
@@ -202,3 +206,96 @@ def test_a_smoke_run_records_reports_draws_and_can_be_resumed(room, tmp_path):
     options = ["--smoke", "--resume", "--results", str(tmp_path), "--methods", *SMOKE_METHODS]
     room("density").main(options)
     assert json.loads((tmp_path / "density.json").read_text())["records"] == kept["records"]
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_raw_network_is_what_its_process_has_to_learn(room, pinned):
+    raw = room("_raw_networks")
+    model = raw.raw_model(3, 8, pinned, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    torch.nn.init.normal_(model.network.output.weight, generator=generator)
+    x, time = torch.randn(50, 3, generator=generator), torch.tensor(0.3)
+    process = raw.CLOCKS["PBM" if pinned else "VP"].process
+    level = process.level(time)
+    learned = model.network.raw(x, level.log_snr)
+    if pinned:
+        torch.testing.assert_close(foellmer_drift(model, process, x, time), learned)
+    else:
+        torch.testing.assert_close(model.score(x, level), learned - x)
+
+
+def test_the_pinned_clock_weighs_noise_as_bridges_are_matched(room):
+    clock, generator = room("_raw_networks").CLOCKS["PBM"], torch.Generator().manual_seed(0)
+    clean, noise, predicted = torch.randn(3, 100, 2, generator=generator)
+    time = 0.01 + 0.98 * torch.rand(100, 1, generator=generator)
+    level = clock.process.level(time)
+    y = level.a * clean + level.v.sqrt() * noise
+    drift = (convert(predicted, y, level, "noise", "clean") - y) / time
+    bridge = time * (drift - (clean - y) / time) ** 2
+    torch.testing.assert_close(
+        clock.weight(time) * (predicted - noise) ** 2, bridge, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_generating_from_an_untrained_model_gives_standard_normal_rows(room):
+    raw = room("_raw_networks")
+    for name, clock in raw.CLOCKS.items():
+        model = raw.raw_model(2, 4, name == "PBM", seed=0)
+        rows = raw.generate(model, clock.process, 20_000, 200, seed=0)
+        np.testing.assert_allclose(np.cov(rows.numpy().T), np.eye(2), atol=0.04)
+
+
+def test_smoothing_against_pinning_runs_from_end_to_end(room, tmp_path, monkeypatch):
+    benchmark = room("vp_versus_pbm")
+    monkeypatch.setattr(benchmark, "N_TRAIN", 300)
+    monkeypatch.setattr(benchmark, "N_FRESH", 60)
+    law = GaussianMixtureLaw([[-2.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    target = benchmark.law_target("two modes", law)
+    options = ["--seeds", "2", "--steps", "5", "--widths", "4", "8", "--results", str(tmp_path)]
+    benchmark.main(options, only=[target])
+    text = (tmp_path / "vp_versus_pbm.txt").read_text()
+    assert len(re.findall(r"^(smoothed|pinned) ", text, re.MULTILINE)) == 2 * 4
+    assert len(re.findall(r"^package ", text, re.MULTILINE)) == 2
+    assert "nan" not in text
+    assert (tmp_path / "vp_versus_pbm.png").stat().st_size > 10_000
+
+
+def bootstrapping_ratios(room, ladder, ridge, n_replicates):
+    """Mean error of the bootstrapped score over that of the denoised one, at each time."""
+    ladders, benchmark = room("_ladders"), room("bootstrapping")
+    law, times = benchmark.four_modes(), benchmark.LADDERS[ladder]
+    errors = np.mean(
+        [
+            ladders.ladder_errors(
+                law, 300, times, benchmark.TIMES, ladders.wave_regression(2, ridge, seed), seed
+            )
+            for seed in range(n_replicates)
+        ],
+        0,
+    )
+    return errors[:, 1] / errors[:, 0]
+
+
+def test_bootstrapping_along_a_ladder_of_ratio_two_halves_the_error(room):
+    early, middle, late = bootstrapping_ratios(room, "ratio 2", 1e-3, n_replicates=8)
+    assert late < 0.5
+    assert early < 0.8
+    assert middle < 0.6
+
+
+def test_bootstrapping_adds_up_its_errors_along_a_fine_ladder(room):
+    assert (bootstrapping_ratios(room, "step .05", 0.1, n_replicates=4)[1:] > 1.5).all()
+
+
+def test_bootstrapping_runs_from_end_to_end(room, tmp_path, monkeypatch):
+    benchmark = room("bootstrapping")
+    monkeypatch.setattr(benchmark, "RIDGES", (1e-3,))
+    monkeypatch.setattr(benchmark, "N_TEST", 200)
+    monkeypatch.setattr(benchmark, "N_BOUND", 50)
+    monkeypatch.setattr(benchmark, "N_ROWS", 100)
+    options = ["--replicates", "2", "--seeds", "2", "--epochs", "1", "--rows", "60"]
+    benchmark.main([*options, "--dimensions", "2", "3", "--results", str(tmp_path)])
+    text = (tmp_path / "bootstrapping.txt").read_text()
+    assert text.count("ridge 0.001") == 3 + 1
+    assert text.count("over dsm") == 2
+    assert (tmp_path / "bootstrapping.png").stat().st_size > 10_000
