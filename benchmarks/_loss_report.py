@@ -88,7 +88,8 @@ def write_report(kept: dict, folder: Path) -> None:
     """The table, and for every problem who wins by how much."""
     records = kept["records"]
     seeds = len(names(records, "seed"))
-    report = Report("losses", f"Losses at {kept['seconds']:g} s of fit each", folder)
+    seconds = {"wall": "s", "processor": "processor seconds"}[kept["clock"]]
+    report = Report("losses", f"Losses at {kept['seconds']:g} {seconds} of fit each", folder)
     report.lines[1] = kept["machine"]
     levels = ", ".join(map(str, kept["log_snrs"]))
     report(EXPLANATION.format(levels=levels, seconds=kept["seconds"], seeds=seeds))
@@ -191,7 +192,7 @@ def draw_log_densities(panel, records: list[dict], problem: str, colours: dict) 
         panel.plot(gaps.mean(), place, "|", color="black", markersize=14)
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set_xscale("symlog", linthresh=0.02)
-    finish(panel, colours, "log-density by the ODE minus that of dsm, nats; right is better")
+    finish(panel, colours, "log-density (ODE) less that of dsm, nats: right is better")
 
 
 def draw_variances(panel, records: list[dict], problem: str, colours: dict) -> None:
@@ -207,7 +208,7 @@ def draw_variances(panel, records: list[dict], problem: str, colours: dict) -> N
         panel.plot(second, place, "o", color=colour, markersize=6)
     panel.axvline(1, color="black", linewidth=0.8)
     panel.set_xscale("log")
-    finish(panel, colours, "gradient's variance over dsm's: ○ a step, ● a second; left is better")
+    finish(panel, colours, "gradient variance over dsm's: ○ a step, ● a second")
 
 
 def finish(panel, colours: dict, label: str) -> None:

@@ -1,8 +1,10 @@
 """Every loss at the same seconds of fit: scores, log-densities, time and gradient variance.
 
-python benchmarks/losses.py [--seconds S] [--seeds N] [--data FOLDER] [--redraw]
+python benchmarks/losses.py [--seconds S] [--seeds N] [--clock CLOCK] [--data FOLDER] [--redraw]
 
-For every seed all losses take their turn, so that what else the machine does hits all alike.
+For every seed all losses take their turn, so that what else the machine does hits all alike. On
+a machine that does much else, count the processor's seconds: with one thread these are the
+seconds that a fit takes where nothing else runs.
 Without the file of the third problem's table, that problem is left out.
 """
 
@@ -15,10 +17,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from _loss_report import draw, write_report
+from _loss_report import BASE, draw, write_report
 from _noised_laws import NoisedLaw, image, noise_errors, ring
 from _report import RESULTS, machine
 from _tables import default_folder, file_of, load
@@ -38,10 +41,11 @@ METHODS: dict[str, str | ScoreLoss] = {name: name for name in LOSSES} | {
     "dsm, simple": DSM(weighting="simple"),
     "dsm, edm": DSM(weighting="edm"),
 }
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 LOG_SNRS = (-6, -4, -2, 0, 2, 4, 6, 8)
 N_SCORED, N_NOISED, BOUND_DRAWS = 500, 2000, 64
-# Gradients that a variance is taken over, and those that the mean of an objective takes.
-N_GRADIENTS, N_MEAN_GRADIENTS = 40, 240
+# The mean gradient of an objective takes more draws than the variance.
+MEAN_DRAWS = 6
 
 
 class Problem(NamedTuple):
@@ -91,21 +95,26 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, int, str]]:
             if name == "pendigits" and (path is None or not path.exists()):
                 print(f"{path} is not there: pendigits is left out", flush=True)
                 continue
-            for loss in METHODS:
+            for loss in losses(options):
                 yield name, seed, loss
 
 
-def warm_up() -> None:
+def losses(options: argparse.Namespace) -> list[str]:
+    return [BASE, *(loss for loss in options.losses if loss != BASE)]
+
+
+def warm_up(options: argparse.Namespace) -> None:
     """What is loaded at first use is no part of a fit's seconds."""
     X = ring().sample(300, 0)
-    for loss in METHODS.values():
+    for name in losses(options):
+        loss = METHODS[name]
         DSMDensityEstimator(loss=loss, reference="gaussian", max_epochs=1).fit(X).score(X)
 
 
 def measured(options: argparse.Namespace) -> list[dict]:
     """A record of every fit, the gradients' figures in it."""
     records: list[dict] = []
-    warm_up()
+    warm_up(options)
     for name, seed, loss in jobs(options):
         problem = PROBLEMS[name](options.data, seed)
         fit = DSMDensityEstimator(
@@ -122,9 +131,9 @@ def measured(options: argparse.Namespace) -> list[dict]:
         record = {"problem": name, "seed": seed, "loss": loss, "fit_seconds": seconds}
         records.append(record | quality(fit, problem, seed) | {"truth": problem.truth})
         print(told(records[-1]), flush=True)
-        if loss == "dsm":
+        if loss == BASE:
             denoised = fit
-        if loss == list(METHODS)[-1]:
+        if loss == losses(options)[-1]:
             add_gradients(records, denoised, problem, options)
             keep(options, records)
     return records
@@ -177,11 +186,11 @@ def add_gradients(
     Z = LatentMap.from_arrays(fit.latent_map_).forward(problem.train[:batch])[0]
     rows, model = torch.from_numpy(Z).float(), fit._score_model(fit.weights_).float()
     means = {}
-    for record in records[-len(METHODS) :]:
+    for record in records[-len(losses(options)) :]:
         loss = resolve_loss(METHODS[record["loss"]])
         if isinstance(loss, BSM):
             loss = BSM(n_plain_steps=0)
-        n = N_MEAN_GRADIENTS if isinstance(loss, DSM) else N_GRADIENTS
+        n = options.gradients * (MEAN_DRAWS if isinstance(loss, DSM) else 1)
         levels = loss.levels(fit.process_, fit._levels())
         variance, mean, seconds = gradient_moments(loss, model, levels, rows, n, record["seed"])
         if isinstance(loss, DSM):
@@ -233,7 +242,12 @@ def rms(values: list[float]) -> float:
 
 def keep(options: argparse.Namespace, records: list[dict]) -> None:
     """Write the records so far."""
-    head = {"machine": machine(), "seconds": options.seconds, "log_snrs": LOG_SNRS}
+    head = {
+        "machine": machine(),
+        "seconds": options.seconds,
+        "clock": options.clock,
+        "log_snrs": LOG_SNRS,
+    }
     kept = head | {"titles": TITLES, "records": records}
     (options.results / "losses.json").write_text(json.dumps(kept, indent=1) + "\n")
 
@@ -243,7 +257,10 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=default_folder())
     parser.add_argument("--seconds", type=float, default=15.0, help="of every fit")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--losses", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--gradients", type=int, default=40, help="draws behind a variance")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--redraw", action="store_true", help="report the last run again")
     return parser.parse_args(arguments)
@@ -253,7 +270,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     warnings.simplefilter("ignore", ConvergenceWarning)
     if not options.redraw:
-        measured(options)
+        with patch("time.perf_counter", CLOCKS[options.clock]):
+            measured(options)
     kept = json.loads((options.results / "losses.json").read_text())
     write_report(kept, options.results)
     draw(kept, options.results / "losses.png")
