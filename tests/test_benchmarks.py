@@ -228,11 +228,11 @@ def test_the_right_score_has_no_noise_error(room):
 
 
 def test_a_short_run_of_the_losses_records_reports_and_draws(room, tmp_path):
-    options = ["--seconds", "0.4", "--seeds", "2", "--gradients", "3", "--problems", "mixture"]
-    losses = ["lcss", "bsm", "dsm, edm"]
+    options = ["--seconds", "0.3", "--seeds", "1", "--gradients", "3", "--problems", "mixture"]
+    losses = ["bsm", "dsm, edm"]
     room("losses").main([*options, "--results", str(tmp_path), "--losses", *losses])
     records = json.loads((tmp_path / "losses.json").read_text())["records"]
-    assert [record["loss"] for record in records] == 2 * ["dsm", *losses]
+    assert [record["loss"] for record in records] == ["dsm", *losses]
     for record in records:
         assert record["variance"] > 0
         assert np.isfinite([record["ode"], record["bound"], *record["errors"]]).all()
