@@ -28,10 +28,10 @@ def machine() -> str:
 
 
 class Report:
-    """Lines that are printed as they come and written to ``results/NAME.txt`` at the end."""
+    """Lines that are printed as they come and written to ``NAME.txt`` at the end."""
 
-    def __init__(self, name: str, title: str):
-        self.path = RESULTS / f"{name}.txt"
+    def __init__(self, name: str, title: str, folder: Path = RESULTS):
+        self.path = folder / f"{name}.txt"
         self.lines: list[str] = []
         self(title)
         self(machine())
@@ -42,5 +42,5 @@ class Report:
         self.lines.append(line)
 
     def save(self) -> None:
-        RESULTS.mkdir(exist_ok=True)
+        self.path.parent.mkdir(exist_ok=True)
         self.path.write_text("\n".join(self.lines) + "\n")

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from sklearn_dsm.conversions import convert
-from sklearn_dsm.datasets import GaussianMixtureLaw, TwoMoons
+from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw, TwoMoons
 from sklearn_dsm.processes import foellmer_drift
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -299,3 +299,50 @@ def test_bootstrapping_runs_from_end_to_end(room, tmp_path, monkeypatch):
     assert text.count("ridge 0.001") == 3 + 1
     assert text.count("over dsm") == 2
     assert (tmp_path / "bootstrapping.png").stat().st_size > 10_000
+
+
+def test_the_funnels_image_is_the_funnel_turned_scaled_and_shifted(room):
+    law, random = Funnel(3), np.random.default_rng(0)
+    turn, shift, factor = np.linalg.qr(random.normal(size=(3, 3)))[0], random.normal(size=3), 0.3
+    image = room("_noised_laws").image(law, shift, factor * turn)
+    a, v = 0.8, 0.36
+    Z = a * factor * (law.sample(200, random) - shift) @ turn + 0.6 * random.normal(size=(200, 3))
+    back = law.noised_score(Z @ turn.T + a * factor * shift, a * factor, v) @ turn
+    np.testing.assert_allclose(image.noised_score(Z, a, v), back, rtol=1e-8, atol=1e-10)
+
+
+def test_the_ring_has_unit_variance(room):
+    X = room("_noised_laws").ring().sample(50_000, 0)
+    np.testing.assert_allclose(np.cov(X.T), np.eye(2), atol=0.02)
+
+
+def test_the_right_score_has_no_noise_error(room):
+    laws = room("_noised_laws")
+    law, image = laws.ring(), laws.image(laws.ring(), np.ones(2), np.diag([0.5, 2.0]))
+    Z = (law.sample(100, 0) - 1) * [0.5, 2.0]
+    assert laws.noise_errors(image.noised_score, image, Z, (0.0, 4.0), 0).max() == 0
+    assert laws.noise_errors(law.noised_score, image, Z, (0.0, 4.0), 0).min() > 0.01
+
+
+def test_a_short_run_of_the_losses_records_reports_and_draws(room, tmp_path):
+    options = ["--seconds", "0.3", "--seeds", "1", "--gradients", "3", "--problems", "mixture"]
+    losses = ["bsm", "dsm, edm"]
+    room("losses").main([*options, "--results", str(tmp_path), "--losses", *losses])
+    records = json.loads((tmp_path / "losses.json").read_text())["records"]
+    assert [record["loss"] for record in records] == ["dsm", *losses]
+    for record in records:
+        assert record["variance"] > 0
+        assert np.isfinite([record["ode"], record["bound"], *record["errors"]]).all()
+    text = (tmp_path / "losses.txt").read_text()
+    for name in ("noise error", "near data", "bound", "ODE", "x second"):
+        assert f"mixture, {name}: " in text
+    assert (tmp_path / "losses.png").stat().st_size > 10_000
+
+
+def test_a_tiny_run_of_curvature_smoothing_reports_and_draws(room, tmp_path):
+    room("curvature").main(["--tiny", "--results", str(tmp_path)])
+    text = (tmp_path / "curvature.txt").read_text()
+    assert "lcss - ism, nats" in text
+    assert text.count("Milliseconds of a step by columns") == 2
+    assert text.count("relative error of the score") == 2
+    assert (tmp_path / "curvature.png").stat().st_size > 10_000
