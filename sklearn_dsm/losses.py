@@ -460,7 +460,7 @@ class BSM(ScoreLoss):
     ratio : float, default=2.0
         r above, larger than 1. The nearer to 1, the less variance and the more that errors add
         up.
-    n_plain_steps : int, default=100
+    n_plain_steps : int, default=500
         Steps of denoising score matching that come first.
     weighting : {"likelihood", "simple", "edm"}, default="likelihood"
         As in :class:`DSM`.
@@ -482,7 +482,7 @@ class BSM(ScoreLoss):
         "weighting": ScoreLoss._parameter_constraints["weighting"],
     }
 
-    def __init__(self, *, ratio=2.0, n_plain_steps=100, weighting="likelihood"):
+    def __init__(self, *, ratio=2.0, n_plain_steps=500, weighting="likelihood"):
         self.ratio = ratio
         self.n_plain_steps = n_plain_steps
         self.weighting = weighting
