@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from sklearn_dsm import GMMScoreEstimator
 from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.mixture._descent import Batch, Mixture, denoising_slopes, moved
+from sklearn_dsm.mixture._descent import Batch, Mixture, _stein_share, denoising_slopes, moved
 from sklearn_dsm.mixture._gmm import LEVELS
 from sklearn_dsm.mixture._row_losses import DenoisingLosses, ImplicitLosses, SmoothedLosses
 from sklearn_dsm.mixture_network import MixtureNetwork
@@ -175,12 +175,13 @@ def test_slopes_by_hand_are_those_of_the_loss(kind):
 
     def loss(logits, means, covariances):
         level = NoiseLevel.from_log_snr(batch.log_snr[:, None, None])
-        total = 0.0
+        share, total = _stein_share(mixture, level), 0.0
         for sign in (1, -1):
             x = level.a * batch.rows + sign * level.v.sqrt() * batch.noise
             score, divergence = scores(logits, means, covariances, x, level)
-            clean = x.square().sum(-1) - 2 * x.shape[-1]
-            integrand = score.square().sum(-1) + 2 * divergence - clean
+            z = sign * batch.noise / level.v.sqrt()
+            product = share[..., 0] * (divergence + 3) + ((1 - share) * z * (score + x)).sum(-1)
+            integrand = (score.square() - x.square()).sum(-1) + 2 * product
             total = total + (batch.share * level.v[..., 0] / 4 * integrand).sum()
         return total
 

@@ -47,8 +47,8 @@ N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 32, 12
 FRESH_LEVELS = LEVELS._replace(location=1.5, scale=1.7)
 # Passes over the rows, and the least number of steps: for each of several starts, and for the
 # best of them.
-START_PASSES, START_STEPS = 7, 50
-BEST_PASSES, BEST_STEPS = 20, 130
+START_PASSES, START_STEPS = 6, 50
+BEST_PASSES, BEST_STEPS = 16, 120
 MAX_COMPARED_BATCHES = 8
 # Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
 MAX_PASS_NUMBERS = 5e6
