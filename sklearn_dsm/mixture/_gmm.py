@@ -41,7 +41,7 @@ from ._row_losses import (
 # variance are noise to a thousandth of a nat, at the upper one the noise is a hundredth of a
 # column's deviation.
 LEVELS = LogisticLevels(-7.0, 9.0)
-N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 32, 12
+N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 20, 6
 # The law of the levels that descent with fresh noise draws: by what the gradient's noise has,
 # summed over the parameters, on full mixtures of tables.
 FRESH_LEVELS = LEVELS._replace(location=1.5, scale=1.7)
@@ -52,7 +52,7 @@ BEST_PASSES, BEST_STEPS = 16, 120
 MAX_COMPARED_BATCHES = 8
 # Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
 MAX_PASS_NUMBERS = 5e6
-CHUNK_NUMBERS = 2**22
+CHUNK_NUMBERS = 2**18
 PARAMETERS = ("weights", "means", "covariances")
 # Attributes that scikit-learn's mixtures have under the same names.
 SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
