@@ -95,7 +95,12 @@ def _whitening(covariance: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np
 
 
 def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -> float:
-    """The shrinkage whose Gaussian, fitted on the other rows, suits the held-out ones best."""
+    """The shrinkage whose Gaussian, fitted on the other rows, suits the held-out ones best.
+
+    Ledoit's and Wolf's where nothing is held out.
+    """
+    if not held_out.any():
+        return float(ledoit_wolf_shrinkage(Z)) if len(Z) > 1 else 0.0
     mean, covariance = _moments(Z[~held_out], weight[~held_out])
     rows = Z[held_out] - mean
 
