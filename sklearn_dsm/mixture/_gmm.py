@@ -45,10 +45,10 @@ N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 20, 6
 # The law of the levels that descent with fresh noise draws: by what the gradient's noise has,
 # summed over the parameters, on full mixtures of tables.
 FRESH_LEVELS = LEVELS._replace(location=1.5, scale=1.7)
-# Passes over the rows, and the least number of steps: for each of several starts, and for the
-# best of them.
-START_PASSES, START_STEPS = 6, 50
-BEST_PASSES, BEST_STEPS = 16, 120
+# Passes over the rows, and the least number of steps: from every start, and then from the best.
+# Fewer passes from the starts choose worse, the more from the best do not make up for it.
+START_PASSES, START_STEPS = 9, 60
+BEST_PASSES, BEST_STEPS = 8, 100
 MAX_COMPARED_BATCHES = 8
 # Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
 MAX_PASS_NUMBERS = 5e6
@@ -457,21 +457,21 @@ class GMMScoreEstimator(BaseDensity):
         kind, floor = self.covariance_type, self.reg_covar
         mixtures = [Mixture.of(start) for start in starts]
         a_pass = descent.steps_per_pass(mixtures[0])
-        wanted = max(BEST_PASSES, -(-BEST_STEPS // a_pass))
-        begun = max(START_PASSES, -(-START_STEPS // a_pass)) if len(mixtures) > 1 else 0
-        begun = min(begun, self.max_iter)
-        n_passes = min(wanted, self.max_iter - begun)
-        turn = begun / (begun + n_passes)
-        if begun:
-            mixtures = [descent.run(m, kind, floor, begun, (0, turn)) for m in mixtures]
+        begun = max(START_PASSES, -(-START_STEPS // a_pass))
+        wanted = begun + max(BEST_PASSES, -(-BEST_STEPS // a_pass))
+        n_passes = min(wanted, self.max_iter)
+        begun = min(begun, n_passes)
+        turn = begun / n_passes
+        mixtures = [descent.run(m, kind, floor, begun, (0, turn)) for m in mixtures]
+        if len(mixtures) > 1:
             mixtures.sort(key=lambda m: descent.loss(m, seed, MAX_COMPARED_BATCHES))
         mixture = mixtures[0]
-        if n_passes:
-            mixture = descent.run(mixture, kind, floor, n_passes, (turn, 1))
+        if begun < n_passes:
+            mixture = descent.run(mixture, kind, floor, n_passes - begun, (turn, 1))
         found = _Fit(
             mixture.network(kind, floor),
             descent.loss(mixture, seed),
-            begun + n_passes,
+            n_passes,
             n_passes == wanted,
         )
         self._tell(found)
