@@ -52,7 +52,7 @@ BEST_PASSES, BEST_STEPS = 8, 100
 MAX_COMPARED_BATCHES = 8
 # Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
 MAX_PASS_NUMBERS = 5e6
-CHUNK_NUMBERS = 2**18
+CHUNK_NUMBERS, INFERENCE_CHUNK_NUMBERS = 2**18, 2**22
 PARAMETERS = ("weights", "means", "covariances")
 # Attributes that scikit-learn's mixtures have under the same names.
 SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
@@ -402,16 +402,17 @@ class GMMScoreEstimator(BaseDensity):
             return ImplicitLosses(Z)
         return {"ssm": SlicedLosses, "lcss": SmoothedLosses}[self.loss](Z, generator)
 
-    def _chunk(self, losses: RowLosses) -> int:
-        numbers = losses.evaluations_per_row * self.n_components * losses.rows.shape[1]
-        return max(1, CHUNK_NUMBERS // numbers)
+    def _chunk(self, losses: RowLosses, numbers: int) -> int:
+        """Rows whose losses put no more numbers than that into one array."""
+        per_row = losses.evaluations_per_row * self.n_components * losses.rows.shape[1]
+        return max(1, numbers // per_row)
 
     def _minimize(self, network, Z, weight, generator) -> _Fit:
         """L-BFGS over all rows, whose noise stays."""
         rows = torch.from_numpy(Z).to(generator.device)
         share = torch.from_numpy(weight / weight.sum()).to(generator.device)
         losses = self._row_losses(rows, generator)
-        chunk, parameters = self._chunk(losses), list(network.parameters())
+        chunk, parameters = self._chunk(losses, CHUNK_NUMBERS), list(network.parameters())
 
         def value_and_gradient(theta):
             vector_to_parameters(torch.from_numpy(theta).to(rows), parameters)
@@ -516,7 +517,7 @@ class GMMScoreEstimator(BaseDensity):
         losses = self._row_losses(torch.from_numpy(Z[chosen]).to(device), generator)
         rows_weight = torch.from_numpy(weight[chosen]).to(device)
         # Derivatives in all parameters at once take as many times the memory.
-        chunk = max(1, self._chunk(losses) // n_free)
+        chunk = self._chunk(losses, INFERENCE_CHUNK_NUMBERS // n_free)
         latent_covariance = sandwich(network.to(device), losses, rows_weight, chunk).cpu().numpy()
         unit = self._parameter_units()
         share = weight[chosen].sum() / weight.sum()
