@@ -118,17 +118,17 @@ class PolynomialScore(ScoreModel):
 
     def rung_noise(self, x: Tensor, k: int) -> Tensor:
         """The noise (n, d) in rows at the level of a rung."""
-        center, noise = None, x
-        for j in range(len(self.rungs) - 1, k - 1, -1):
-            rung = self.rungs[j]
+        cell = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        # Where a level has a single cell, the levels above it have no say.
+        single = (j for j in range(k, len(self.rungs)) if len(self.rungs[j].centers) == 1)
+        for j in range(next(single), k, -1):
+            rung, below = self.rungs[j], self.rungs[j - 1]
             here = x * math.exp(self.rungs[k].time - rung.time)
-            if center is None:
-                cell = torch.zeros(len(x), dtype=torch.long, device=x.device)
-            else:
-                cell = torch.cdist(center, rung.centers).argmin(1)
-            noise = rung.noise(here, cell, self.powers)
-            center = self.denoised(here, noise, rung).detach()
-        return noise
+            with torch.no_grad():
+                noise = rung.noise(here, cell, self.powers)
+                clean = self.denoised(here, noise, rung)
+                cell = torch.cdist(clean, below.centers).argmin(1)
+        return self.rungs[k].noise(x, cell, self.powers)
 
     def denoised(self, x: Tensor, noise: Tensor, rung: Rung) -> Tensor:
         """The clean rows that this noise implies, within the ball."""

@@ -91,6 +91,30 @@ def test_the_self_check_sees_nothing_wrong(fitted):
     assert 0 < check.disagreement < 0.4
 
 
+@pytest.mark.parametrize("d", [1, 2])
+def test_the_mass_is_one(d):
+    random = np.random.RandomState(8)
+    X = three_atoms(500 * d, 8).reshape(-1, d) * np.arange(1, d + 1)
+    density = LocationMixtureScoreEstimator(n_levels=8, random_state=0).fit(X)
+    width = 1.5 * X.std(0)
+    draws = X.mean(0) + width * random.standard_normal((1500, d))
+    proposal = norm.logpdf(draws, X.mean(0), width).sum(1)
+    ratios = np.exp(density.score_samples(draws) - proposal)
+    error = ratios.std() / np.sqrt(len(ratios))
+    assert ratios.mean() == pytest.approx(1, abs=3 * error + 0.01)
+
+
+def test_an_automatic_scale_is_that_of_each_column():
+    X = three_atoms(400, 9).reshape(-1, 2)
+    density, moved = (
+        LocationMixtureScoreEstimator(n_levels=4, random_state=0).fit(X * scale)
+        for scale in ([1.0, 1.0], [1.0, 50.0])
+    )
+    np.testing.assert_allclose(moved.scale_, density.scale_ * [1, 50])
+    given = LocationMixtureScoreEstimator(0.3, n_levels=4, random_state=0).fit(X)
+    np.testing.assert_array_equal(given.scale_, [0.3, 0.3])
+
+
 def test_draws_are_near_the_atoms(fitted):
     drawn = fitted.sample(500, random_state=0)
     nearest = np.abs(drawn - ATOMS).min(1)

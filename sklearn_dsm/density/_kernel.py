@@ -218,7 +218,6 @@ class KernelScoreEstimator(BaseDensity):
         if ends is not None:
             return linear_map(np.zeros(1), np.ones(1))
         nobody = np.zeros(len(X), dtype=bool)
-        nobody[:1] = len(X) > 2
         return fit_latent_map(X, weight, nobody, "standardize")
 
     def _chosen_bandwidth(self, Z, share):

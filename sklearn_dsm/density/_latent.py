@@ -110,8 +110,11 @@ def _whitening(covariance: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np
 def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -> float:
     """The shrinkage of the other rows' covariance that suits the held-out ones best.
 
-    They are judged as Student rows: a few outliers among them would ask a Gaussian for more.
+    They are judged as Student rows: a few outliers among them would ask a Gaussian for more. Where
+    nothing is held out, that of Ledoit and Wolf.
     """
+    if not held_out.any():
+        return float(ledoit_wolf_shrinkage(Z)) if len(Z) > 1 else 0.0
     mean, covariance = _moments(Z[~held_out], weight[~held_out])
     rows = Z[held_out] - mean
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -20,17 +19,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._random import seed_from, torch_generator
-from .._training import TrainingSettings, train
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from ..density._base import BaseDensity
 from ..density._evaluation import LatentDensity, chunks, exact_density
 from ..density._latent import LatentMap, linear_map
 from ..density._reference import full_covariances
 from ..levels import LogisticLevels
-from ..losses import DSM
 from ..mixture_network import MixtureNetwork
 from ..processes import VP
-from ..scores import CorrectedScore, GaussianMixtureScore, GaussianScore
+from ..scores import GaussianMixtureScore
+from ._descent import Descent, Mixture
 from ._inference import sandwich
 from ._row_losses import (
     DenoisingLosses,
@@ -44,14 +42,18 @@ from ._row_losses import (
 # variance are noise to a thousandth of a nat, at the upper one the noise is a hundredth of a
 # column's deviation.
 LEVELS = LogisticLevels(-7.0, 9.0)
-N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 32, 12
+N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 20, 6
+# The law of the levels that descent with fresh noise draws: by what the gradient's noise has,
+# summed over the parameters, on full mixtures of tables.
+FRESH_LEVELS = LEVELS._replace(location=1.5, scale=1.7)
+# Passes over the rows, and the least number of steps: from every start, and then from the best.
+# Fewer passes from the starts choose worse, the more from the best do not make up for it.
+START_PASSES, START_STEPS = 9, 60
+BEST_PASSES, BEST_STEPS = 8, 100
+MAX_COMPARED_BATCHES = 8
 # Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
-MAX_PASS_NUMBERS = 2e8
-CHUNK_NUMBERS = 2**22
-SETTINGS = TrainingSettings(
-    max_epochs=60, batch_size=512, learning_rate=0.03, n_iter_no_change=60, held_out_draws=4096
-)
-MAX_JUDGED_ROWS = 2000
+MAX_PASS_NUMBERS = 5e6
+CHUNK_NUMBERS, INFERENCE_CHUNK_NUMBERS = 2**18, 2**22
 PARAMETERS = ("weights", "means", "covariances")
 # Attributes that scikit-learn's mixtures have under the same names.
 SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
@@ -96,12 +98,15 @@ class GMMScoreEstimator(BaseDensity):
     reg_covar : float, default=1e-6
         Added to every eigenvalue of a covariance, in units of the columns' variances.
     max_iter : int, default=200
-        Most iterations of the optimiser over all rows, or passes in batches.
+        Most iterations of the optimiser over all rows, or passes in batches, of which there
+        are no more than a few dozen.
     n_init : int, default=1
-        Starts from k-means++ centres; the one with the smallest loss is kept.
+        Starts from k-means++ centres; the one with the smallest loss is kept, with batches
+        after the first passes.
     noise : {"auto", "fixed", "fresh"}, default="auto"
         Whether every row keeps its noise vectors, and all rows are optimised over at once by
-        L-BFGS, or noise and levels are drawn anew in every batch of a stochastic optimiser.
+        L-BFGS; or noise and levels are drawn anew in every batch of a natural-gradient
+        descent, whose late iterates are averaged: as if every row had many noise vectors.
         "auto" is "fresh" for large tables. Only "dsm" can do with "fresh".
     n_noise : int, default=1
         Antithetic pairs of noise vectors of a row at each level with "fixed" noise. More
@@ -243,8 +248,9 @@ class GMMScoreEstimator(BaseDensity):
         Z, log_slope = latent.forward(X)
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
 
-        fits = [self._fit_once(Z, weight, random, device) for _ in range(self.n_init)]
-        best = min(fits, key=lambda fit: fit.loss)
+        starts = [self._start(Z, weight, random) for _ in range(self.n_init)]
+        search = self._descend if self._draws_fresh_noise(*Z.shape) else self._search
+        best = search([start.to(device) for start in starts], Z, weight, random, device)
         self._store(best, latent)
         values, _ = self._latent_density().log_density(Z)
         self.lower_bound_ = float(np.average(values + log_slope, weights=weight))
@@ -341,15 +347,18 @@ class GMMScoreEstimator(BaseDensity):
             variance = np.full_like(variance, variance.mean())
         return linear_map(mean, np.sqrt(variance))
 
-    def _fit_once(self, Z, weight, random, device) -> _Fit:
-        network = self._start(Z, weight, random).to(device)
-        generator = torch_generator(seed_from(random), device)
-        fresh = self._draws_fresh_noise(*Z.shape)
-        fit = self._train if fresh else self._minimize
-        found = fit(network, Z, weight, generator)
+    def _search(self, starts, Z, weight, random, device) -> _Fit:
+        """Every start to its minimum; the lowest."""
+        fits = []
+        for start in starts:
+            generator = torch_generator(seed_from(random), device)
+            fits.append(self._minimize(start, Z, weight, generator))
+            self._tell(fits[-1])
+        return min(fits, key=lambda fit: fit.loss)
+
+    def _tell(self, fit: _Fit):
         if self.verbose:
-            print(f"loss {found.loss:.6f} after {found.n_iter} iterations")
-        return found
+            print(f"loss {fit.loss:.6f} after {fit.n_iter} iterations")
 
     def _draws_fresh_noise(self, n, d):
         if self.loss != "dsm":
@@ -395,16 +404,17 @@ class GMMScoreEstimator(BaseDensity):
             return ImplicitLosses(Z)
         return {"ssm": SlicedLosses, "lcss": SmoothedLosses}[self.loss](Z, generator)
 
-    def _chunk(self, losses: RowLosses) -> int:
-        numbers = losses.evaluations_per_row * self.n_components * losses.rows.shape[1]
-        return max(1, CHUNK_NUMBERS // numbers)
+    def _chunk(self, losses: RowLosses, numbers: int) -> int:
+        """Rows whose losses put no more numbers than that into one array."""
+        per_row = losses.evaluations_per_row * self.n_components * losses.rows.shape[1]
+        return max(1, numbers // per_row)
 
     def _minimize(self, network, Z, weight, generator) -> _Fit:
         """L-BFGS over all rows, whose noise stays."""
         rows = torch.from_numpy(Z).to(generator.device)
         share = torch.from_numpy(weight / weight.sum()).to(generator.device)
         losses = self._row_losses(rows, generator)
-        chunk, parameters = self._chunk(losses), list(network.parameters())
+        chunk, parameters = self._chunk(losses, CHUNK_NUMBERS), list(network.parameters())
 
         def value_and_gradient(theta):
             vector_to_parameters(torch.from_numpy(theta).to(rows), parameters)
@@ -441,22 +451,34 @@ class GMMScoreEstimator(BaseDensity):
             for bound in [PARAMETER_BOUNDS.get(name, (None, None))] * parameter.numel()
         ]
 
-    def _train(self, network, Z, weight, generator) -> _Fit:
-        """The package's training loop, with fresh noise and levels in every batch."""
-        device = generator.device
+    def _descend(self, starts, Z, weight, random, device) -> _Fit:
+        """Some passes from every start, and the rest from where the loss is then lowest."""
+        generator, seed = torch_generator(seed_from(random), device), seed_from(random)
         rows = torch.from_numpy(Z).float().to(device)
-        scaled = torch.from_numpy(weight / weight.mean()).float().to(device)
-        d = Z.shape[1]
-        reference = GaussianScore(torch.zeros(d), torch.eye(d)).to(device)
-        model = CorrectedScore(reference, network.float())
-        order = torch.randperm(len(rows), generator=generator, device=device)[:MAX_JUDGED_ROWS]
-        judged = rows[order], scaled[order] / scaled[order].mean()
-        n_epochs = min(self.max_iter, SETTINGS.max_epochs)
-        settings = replace(SETTINGS, max_epochs=n_epochs, device=str(device))
-        record = train(model, DSM(), LEVELS, (rows, scaled), judged, settings, generator)
-        if record.weights is not None:
-            network.load_state_dict({n: torch.from_numpy(v) for n, v in record.weights.items()})
-        return _Fit(network.double(), -record.best_gain, record.n_epochs, True)
+        scaled = torch.from_numpy(weight).float().to(device)
+        descent = Descent(rows, scaled, FRESH_LEVELS, generator)
+        kind, floor = self.covariance_type, self.reg_covar
+        mixtures = [Mixture.of(start) for start in starts]
+        a_pass = descent.steps_per_pass(mixtures[0])
+        begun = max(START_PASSES, -(-START_STEPS // a_pass))
+        wanted = begun + max(BEST_PASSES, -(-BEST_STEPS // a_pass))
+        n_passes = min(wanted, self.max_iter)
+        begun = min(begun, n_passes)
+        turn = begun / n_passes
+        mixtures = [descent.run(m, kind, floor, begun, (0, turn)) for m in mixtures]
+        if len(mixtures) > 1:
+            mixtures.sort(key=lambda m: descent.loss(m, seed, MAX_COMPARED_BATCHES))
+        mixture = mixtures[0]
+        if begun < n_passes:
+            mixture = descent.run(mixture, kind, floor, n_passes - begun, (turn, 1))
+        found = _Fit(
+            mixture.network(kind, floor),
+            descent.loss(mixture, seed),
+            n_passes,
+            n_passes == wanted,
+        )
+        self._tell(found)
+        return found
 
     def _store(self, fit: _Fit, latent: LatentMap):
         """The parameters in the units of the input, and what scikit-learn's mixtures keep."""
@@ -497,7 +519,7 @@ class GMMScoreEstimator(BaseDensity):
         losses = self._row_losses(torch.from_numpy(Z[chosen]).to(device), generator)
         rows_weight = torch.from_numpy(weight[chosen]).to(device)
         # Derivatives in all parameters at once take as many times the memory.
-        chunk = max(1, self._chunk(losses) // n_free)
+        chunk = self._chunk(losses, INFERENCE_CHUNK_NUMBERS // n_free)
         latent_covariance = sandwich(network.to(device), losses, rows_weight, chunk).cpu().numpy()
         unit = self._parameter_units()
         share = weight[chosen].sum() / weight.sum()

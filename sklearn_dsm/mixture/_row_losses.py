@@ -9,13 +9,26 @@ import torch
 from torch import Tensor
 
 from .._forward_mode import load_forward_mode
+from ..levels import NoiseLevel
 from ..likelihood import hermite_nodes
-from ..losses import gain_terms
 from ..mixture_network import MixtureNetwork
-from ..scores import CorrectedScore, GaussianScore
 
 # A perturbation of LCSS, in units of the columns' deviations.
 LCSS_SIGMA = 0.1
+
+
+# The variance of a component whose gradient Stein's identity frees of noise.
+TYPICAL_VARIANCE = 0.2
+
+
+def stein_share(a: Tensor, v: Tensor) -> Tensor:
+    r"""The share of :math:`E[Z \cdot s / \sqrt v]` to take as :math:`E[\nabla\cdot s]`.
+
+    Both are the same by Stein's identity. With this share, none where the rows are noise and
+    all where they are clean, the loss's gradient has a third of either's variance: for one
+    Gaussian of this variance, none.
+    """
+    return a**2 * TYPICAL_VARIANCE / (a**2 * TYPICAL_VARIANCE + v)
 
 
 class RowLosses(metaclass=ABCMeta):
@@ -41,7 +54,8 @@ class DenoisingLosses(RowLosses):
         - |Z - \sqrt v X_\lambda|^2 \,\middle|\, X_0 = x \right] d\lambda
 
     by Gauss-Legendre nodes in the log-SNR. In one column the expectation is by Gauss-Hermite
-    nodes; in more, every row has antithetic pairs of its own at each level.
+    nodes; in more, every row has antithetic pairs of its own at each level, and a share of
+    the noise's product with the score is taken as the divergence, see :func:`stein_share`.
 
     Source: [DDPMLearning]_, Definition 1.
     """
@@ -59,7 +73,6 @@ class DenoisingLosses(RowLosses):
         n, d = rows.shape
         nodes = hermite_nodes(n_levels, 2 * n_noise, low, high)
         self.log_snr, self.level_weights = nodes.log_snr.to(rows), nodes.log_snr_weights.to(rows)
-        self.reference = GaussianScore(rows.new_zeros(d), torch.eye(d).to(rows))
         if d == 1:
             self.noise = nodes.noise.to(rows)[:, None].expand(len(self.log_snr), n, -1, 1)
             self.noise_weights = nodes.noise_weights.to(rows)
@@ -74,13 +87,16 @@ class DenoisingLosses(RowLosses):
         return len(self.log_snr) * self.noise.shape[2]
 
     def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+        a, v = NoiseLevel.from_log_snr(self.log_snr[:, None, None])
         noise = self.noise[:, part]
-        n_noise = noise.shape[2]
-        rows = self.rows[part].repeat_interleave(n_noise, 0)
-        model = CorrectedScore(self.reference, network)
-        product, square = gain_terms(model, rows, noise.flatten(1, 2), self.log_snr[:, None])
-        by_row = (square / 2 - product).unflatten(1, (-1, n_noise)) @ self.noise_weights
-        return self.level_weights @ by_row
+        noised = a[..., None] * self.rows[part, None] + v[..., None].sqrt() * noise
+        x, z = noised.flatten(1, 2), noise.flatten(1, 2) / v.sqrt()
+        share = stein_share(a, v)
+        score, divergence = network.score_and_divergence(x, a, v)
+        gain = (score.square() - x.square() + 2 * (1 - share) * z * (score + x)).sum(-1)
+        gain = gain + 2 * share[..., 0] * (divergence + x.shape[-1])
+        by_row = gain.unflatten(1, (-1, noise.shape[2])) @ self.noise_weights
+        return self.level_weights * torch.sigmoid(-self.log_snr) / 2 @ by_row
 
 
 class CleanLosses(RowLosses):
