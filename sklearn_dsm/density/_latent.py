@@ -13,7 +13,6 @@ from ._radial_map import RadialMap, fit_radial_map
 SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1)
 # The least variance of a principal axis of columns of unit variance: collinear ones keep it.
 MIN_VARIANCE = 1e-6
-FREEDOM = 5.0
 AFFINE_FIELDS = ("mean", "whitening", "coloring", "log_slope")
 
 
@@ -108,10 +107,9 @@ def _whitening(covariance: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np
 
 
 def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -> float:
-    """The shrinkage of the other rows' covariance that suits the held-out ones best.
+    """The shrinkage whose Gaussian, fitted on the other rows, suits the held-out ones best.
 
-    They are judged as Student rows: a few outliers among them would ask a Gaussian for more. Where
-    nothing is held out, that of Ledoit and Wolf.
+    That of Ledoit and Wolf where nothing is held out.
     """
     if not held_out.any():
         return float(ledoit_wolf_shrinkage(Z)) if len(Z) > 1 else 0.0
@@ -121,8 +119,7 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
     def log_likelihood(shrinkage: float) -> float:
         whitening, _, log_det = _whitening(covariance, shrinkage)
         squares = ((rows @ whitening) ** 2).sum(1)
-        losses = (FREEDOM + rows.shape[1]) / 2 * np.log1p(squares / FREEDOM)
-        return log_det - float(np.average(losses, weights=weight[held_out]))
+        return log_det - 0.5 * float(np.average(squares, weights=weight[held_out]))
 
     candidates = set(SHRINKAGES)
     if np.sum(~held_out) > 1:
