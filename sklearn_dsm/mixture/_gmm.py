@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._random import seed_from, torch_generator
@@ -332,6 +333,7 @@ class GMMScoreEstimator(BaseDensity):
 
     def _as_sklearn(self) -> GaussianMixture:
         """The same mixture as scikit-learn's, for what that computes from the parameters."""
+        check_is_fitted(self)
         mixture = GaussianMixture(len(self.weights_), covariance_type=self.covariance_type)
         for name in (*SHARED, "n_features_in_"):
             setattr(mixture, name, getattr(self, name))
