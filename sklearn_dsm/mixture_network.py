@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .networks import NoiseNetwork
 from .scores import GaussianMixtureScore
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -31,7 +32,7 @@ class MixtureTerms(NamedTuple):
     trace: Tensor
 
 
-class MixtureNetwork(nn.Module):
+class MixtureNetwork(NoiseNetwork):
     r"""The noise that a Gaussian mixture sees in noised rows, with trainable parameters.
 
     .. math:: \hat\epsilon(x, \lambda) = -\sqrt v\, \nabla \log \sum_k w_k
@@ -61,7 +62,6 @@ class MixtureNetwork(nn.Module):
     ):
         super().__init__()
         self.kind, self.floor = kind, floor
-        self.generator: torch.Generator | None = None
         eigenvalues, base = self._decomposed(covariances)
         self.register_buffer("base", base)
         self.logits = nn.Parameter(weights.log())

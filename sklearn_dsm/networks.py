@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -108,7 +109,33 @@ class _Modulation(NamedTuple):
     linear: Tensor | None
 
 
-class ScoreNetwork(nn.Module):
+class NoiseNetwork(nn.Module, metaclass=ABCMeta):
+    """What predicts the noise in noised rows, or how it differs from what a reference predicts.
+
+    Attributes
+    ----------
+    whole : bool
+        Whether the output is all the noise in the rows rather than a correction.
+    half_precision : bool
+        Whether bfloat16 is precise enough to train in.
+    generator : torch.Generator or None
+        What is random in a training step comes from it.
+    """
+
+    whole: bool
+    half_precision = True
+    generator: torch.Generator | None = None
+
+    @abstractmethod
+    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
+        """The output (..., n, d) for rows (..., n, d) and a log-SNR of shape () or (n, 1)."""
+
+    @abstractmethod
+    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
+
+
+class ScoreNetwork(NoiseNetwork):
     r"""A perceptron whose units have gains and shifts that depend on the noise level only.
 
     .. math:: h_0 = y, \qquad h_l = f_l(g_l(\lambda) \odot (W_l h_{l-1}) + b_l(\lambda)),
@@ -140,8 +167,6 @@ class ScoreNetwork(nn.Module):
         is the score of white Gaussian rows; a correction fades towards both ends instead.
     """
 
-    # Whether bfloat16 is precise enough to train in.
-    half_precision = True
     level_centers: Tensor
     band_gains: Tensor
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABCMeta, abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .conversions import convert
 from .levels import NoiseLevel
-from .networks import ScoreNetwork
-
-if TYPE_CHECKING:
-    from .mixture_network import MixtureNetwork
+from .networks import NoiseNetwork
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -226,12 +222,12 @@ class CorrectedScore(ScoreModel):
     ----------
     reference : ExactScore
         What is corrected, and in any case what likelihoods are measured against.
-    network : ScoreNetwork or MixtureNetwork
+    network : NoiseNetwork
         Maps rows (..., n, d) and a log-SNR of shape () or (n, 1) to an output (..., n, d).
         One built with ``whole=True`` gives the whole score.
     """
 
-    def __init__(self, reference: ExactScore, network: ScoreNetwork | MixtureNetwork):
+    def __init__(self, reference: ExactScore, network: NoiseNetwork):
         super().__init__()
         self.reference = reference
         self.network = network
