@@ -119,7 +119,7 @@ def test_every_loss_has_the_gradient_of_denoising(correction, loss):
     ids=repr,
 )
 def test_on_linear_scores_steps_of_any_length_are_exact(loss, generator):
-    """T5.1: all losses have one expectation, whatever the step."""
+    """All losses have one expectation, whatever the step."""
     random, d = generator(4), 3
     matrix = torch.randn(d, d, generator=random, dtype=torch.float64)
     model = CorrectedScore(white(d), Linear(matrix @ matrix.T))
@@ -158,7 +158,7 @@ def quadratic_minimiser(loss, rows, log_snr):
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5])
 def test_smoothing_is_unbiased_among_linear_scores_and_denoising_it_is_not(sigma, generator):
-    """T4.1, for rows noised to a level: their precision, or that of rows noised further."""
+    """For rows noised to a level: their precision, or that of rows noised further."""
     covariance = tensor([[1.0, 0.6], [0.6, 0.8]])
     log_snr, n = 3.0, 400000
     level = NoiseLevel.from_log_snr(tensor(log_snr))
@@ -173,7 +173,7 @@ def test_smoothing_is_unbiased_among_linear_scores_and_denoising_it_is_not(sigma
 
 
 def test_with_the_norm_at_the_moved_rows_smoothing_is_denoising(correction):
-    """T4.2, pathwise: v |s(x') + z / delta|^2 / 2 less the reference's."""
+    """Pathwise: v |s(x') + z / delta|^2 / 2 less the reference's."""
     model, rows = correction
     rows, sigma, log_snr = rows[:40], 0.3, 1.0
     level = NoiseLevel.from_log_snr(tensor(log_snr))
@@ -196,7 +196,7 @@ def test_with_the_norm_at_the_moved_rows_smoothing_is_denoising(correction):
 
 
 def test_smoothing_tends_to_the_exact_trace_as_the_square_of_sigma(correction):
-    """T4.3, with the same draws at every sigma."""
+    """With the same draws at every sigma."""
     model, rows = correction
     with torch.no_grad():
         values = [
@@ -209,7 +209,7 @@ def test_smoothing_tends_to_the_exact_trace_as_the_square_of_sigma(correction):
 
 
 def test_moving_rows_both_ways_takes_the_variance_out(correction):
-    """T4.4: the variance of one way is that of s . z / sigma."""
+    """The variance of one way is that of s . z / sigma."""
     model, rows = correction
     with torch.no_grad():
         variances = [
@@ -300,7 +300,7 @@ def test_the_frozen_network_follows_the_one_that_is_trained(correction):
 @pytest.mark.parametrize("process", [VP(), VE(), SubVP(), PBM(2.0)], ids=repr)
 @pytest.mark.parametrize("weighting", MEASURES)
 def test_a_weighting_is_a_measure_whatever_law_the_levels_are_drawn_from(process, weighting):
-    """T5.3: mean of f times importance is the integral of f over the measure."""
+    """Mean of f times importance is the integral of f over the measure."""
     low, high = process.log_snr_range
     loss = DSM(weighting=weighting)
     grid = torch.linspace(low, high, 200001, dtype=torch.float64)
