@@ -68,6 +68,8 @@ class LatentDensity:
     plan : SolverPlan
     head : LogDensityHead, needed by "fast"
     nodes : IdentityNodes, those of the identity where not the usual ones
+    log_mass : float
+        Logarithm of the mass of the identity's density, which it is divided by.
     """
 
     model: ScoreModel
@@ -81,6 +83,7 @@ class LatentDensity:
     plan: SolverPlan = DEFAULT_PLAN
     head: LogDensityHead | None = None
     nodes: IdentityNodes | None = None
+    log_mass: float = 0.0
 
     def calibrated(self, Z: np.ndarray, seconds: float) -> tuple[LatentDensity, int]:
         """The same with a plan for the ODE that was measured on some of these rows.
@@ -177,7 +180,8 @@ class LatentDensity:
             learned = self.head(padded(z))[: len(z)]
             return self.reference.log_density(z, self._clean_level()) + learned, 0
         if not self._solves:
-            return identity_log_density(self.model, self.reference, z, self._nodes), 0
+            value = identity_log_density(self.model, self.reference, z, self._nodes)
+            return value - self.log_mass, 0
         result = ode_log_density(
             self.model,
             self.reference,

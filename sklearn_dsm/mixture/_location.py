@@ -228,23 +228,10 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.rungs_ = [_to_arrays(rung) for rung in score.rungs]
         self.radius_ = score.radius
         self.centers_ = latent.inverse(self.rungs_[0]["centers"])
+        # Of the density as it is, which has no mass yet that it could be divided by.
+        self.log_mass_ = 0.0
         self.log_mass_ = self._log_mass(Z, share)
         return self
-
-    def score_samples(self, X):
-        """Log-density of every row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), float64
-            Natural logarithms, in the units of the input. Finite wherever X is.
-        """
-        values = super().score_samples(X)
-        return values - self.log_mass_ if self.likelihood == "identity" else values
 
     def _log_mass(self, Z, share) -> float:
         """Logarithm of the integral of the identity's density over the latent space."""
@@ -313,13 +300,13 @@ class LocationMixtureScoreEstimator(BaseDensity):
             np.inf,
             CHECK_PLAN,
         ).value.numpy()
-        identity = density.log_density(Z)[0] - self.log_mass_
+        identity = density.log_density(Z)[0]
         # A wide normal law covers what the density covers.
         wide = multivariate_normal(cov=2 * self.reference_covariance_)
         random = np.random.RandomState(seed_from(random_state))
         white = random.standard_normal((n_samples, X.shape[1]))
         draws = white @ np.linalg.cholesky(wide.cov).T
-        values = density.log_density(draws)[0] - self.log_mass_
+        values = density.log_density(draws)[0]
         ratios = np.exp(values - wide.logpdf(draws))
         return SelfCheck(
             float(np.abs(identity - solved).mean()),
@@ -362,6 +349,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
             tolerance=ODE_TOLERANCE,
             device=torch.device("cpu"),
             nodes=_rung_nodes(log_snr, d),
+            log_mass=self.log_mass_,
         )
 
 
