@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
@@ -14,6 +16,13 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(np.iinfo(np.int32).max))
     return int(random_state)
+
+
+def standard_normal(
+    shape: Sequence[int], like: torch.Tensor, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Standard normal numbers of a shape, of the type and on the device of a tensor."""
+    return torch.randn(*shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ._random import standard_normal
 from .levels import LevelLaw
 from .losses import gain_terms
 from .scores import CorrectedScore
@@ -32,9 +33,7 @@ class HeldOutBound(NamedTuple):
         n, d = rows.shape
         order = torch.rand(n, generator=generator, device=rows.device).argsort()
         log_snr = levels.stratified(n * n_draws, generator, rows).reshape(n_draws, n)[:, order]
-        noise = torch.randn(
-            n_draws, n, d, generator=generator, dtype=rows.dtype, device=rows.device
-        )
+        noise = standard_normal((n_draws, n, d), rows, generator)
         return cls(rows, noise, log_snr, levels.density(log_snr))
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
 from ._forward_mode import load_forward_mode
+from ._random import standard_normal
 from ._validation import ParamsObject, resolve
 from .averaging import WeightAverage
 from .levels import LevelLaw, LogisticLevels, NoiseLevel, SingleLevel, WeightedLevels
@@ -155,7 +156,7 @@ class ScoreLoss(ParamsObject, metaclass=ABCMeta):
 
     def _noise_like(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Normal noise, with both signs where the loss is antithetic."""
-        noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        noise = standard_normal(rows.shape, rows, generator)
         return torch.cat([noise, -noise], 1) if self.antithetic else noise
 
 
@@ -300,7 +301,7 @@ class SSM(ScoreLoss):
     def terms(self, model, batch, generator):
         load_forward_mode()
         level, rows = batch.level, batch.rows
-        w = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        w = standard_normal(rows.shape, rows, generator)
         w = w.sign() if self.direction == "rademacher" else w
 
         def correction_and_seen(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -356,7 +357,7 @@ class FDSSM(ScoreLoss):
 
     def terms(self, model, batch, generator):
         level, rows = batch.level, batch.rows
-        w = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        w = standard_normal(rows.shape, rows, generator)
         w = w / w.norm(dim=-1, keepdim=True)
         move = self.step * level.v.sqrt() * w
         (seen, ahead), (seen_behind, behind) = (
@@ -427,7 +428,7 @@ class LCSS(ScoreLoss):
 
     def terms(self, model, batch, generator):
         level, rows = batch.level, batch.rows
-        z = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        z = standard_normal(rows.shape, rows, generator)
         signs = (1, -1) if self.two_sided else (1,)
         sides = [
             model.noise_and_correction(rows + sign * self.sigma * level.v.sqrt() * z, level)
@@ -495,11 +496,11 @@ class BSM(ScoreLoss):
         return gain_terms(model, batch.clean, batch.noise, batch.log_snr)
 
 
-class _Bootstrapping(BSM):
+class _Bootstrapping(ScoreLoss):
     """A run of :class:`BSM`: its frozen average, and how many steps it has made."""
 
     def __init__(self, loss: BSM, model: CorrectedScore):
-        super().__init__(**loss.get_params())
+        self.loss = loss
         self.average = WeightAverage(model.network)
         self.n_steps = 0
 
@@ -507,10 +508,10 @@ class _Bootstrapping(BSM):
         if self.n_steps > 0:
             self.average.update(model.network)
         self.n_steps += 1
-        if self.n_steps <= self.n_plain_steps:
-            return super().terms(model, batch, generator)
+        if self.n_steps <= self.loss.n_plain_steps:
+            return self.loss.terms(model, batch, generator)
         step = self._noise_like(batch.noise[:, : batch.noise.shape[1] // 2], generator)
-        late, early = batch, batch._replace(log_snr=earlier_level(batch.log_snr, self.ratio))
+        late, early = batch, batch._replace(log_snr=earlier_level(batch.log_snr, self.loss.ratio))
         with torch.no_grad():
             frozen = CorrectedScore(model.reference, self.average.module).eval()
             expected = torch.add(*frozen.noise_and_correction(early.rows, early.level))

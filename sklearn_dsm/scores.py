@@ -8,6 +8,7 @@ from abc import ABCMeta, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ._random import standard_normal
 from .conversions import convert
 from .levels import NoiseLevel
 from .networks import NoiseNetwork
@@ -51,10 +52,6 @@ class ExactScore(ScoreModel, metaclass=ABCMeta):
         """n draws of the data noised to this level, shape (n, d)."""
 
 
-def _standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
-
-
 def _choose_components(n: int, log_weights: Tensor, generator: torch.Generator) -> Tensor:
     return torch.multinomial(log_weights.exp(), n, replacement=True, generator=generator)
 
@@ -93,7 +90,7 @@ class GaussianScore(ExactScore):
         return -0.5 * (y**2 / variances + variances.log() + _LOG_2PI).sum(-1)
 
     def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
-        noise = _standard_normal((n, len(self.mean)), self.mean, generator)
+        noise = standard_normal((n, len(self.mean)), self.mean, generator)
         deviations = (level.a**2 * self.eigenvalues + level.v).sqrt()
         return level.a * self.mean + (noise * deviations) @ self.axes.T
 
@@ -148,7 +145,7 @@ class GaussianMixtureScore(ExactScore):
 
     def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
         chosen = _choose_components(n, self.log_weights, generator)
-        noise = _standard_normal((n, self.rotated_means.shape[1]), self.rotated_means, generator)
+        noise = standard_normal((n, self.rotated_means.shape[1]), self.rotated_means, generator)
         deviations = (level.a**2 * self.eigenvalues[chosen] + level.v).sqrt()
         rotated = level.a * self.rotated_means[chosen] + noise * deviations
         return torch.einsum("ne,nde->nd", rotated, self.axes[chosen])
@@ -206,7 +203,7 @@ class KernelScore(ExactScore):
 
     def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
         chosen = self.centers[_choose_components(n, self.log_weights, generator)]
-        noise = _standard_normal(chosen.shape, chosen, generator)
+        noise = standard_normal(chosen.shape, chosen, generator)
         return level.a * chosen + self._variance(level).sqrt() * noise
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ._random import standard_normal
 from .levels import LogisticLevels, NoiseLevel, SolverLevels
 from .scores import ScoreModel
 
@@ -202,7 +203,7 @@ def sample(
     def refresh(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         # The rest of the drift, -Y dt + sqrt(2) dW, is an OU process: take it exactly.
         time = (torch.nn.functional.softplus(-low) - torch.nn.functional.softplus(-high)) / 2
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        noise = standard_normal(x.shape, x, generator)
         return torch.exp(-time) * x + (-torch.expm1(-2 * time)).sqrt() * noise
 
     x = integrate(

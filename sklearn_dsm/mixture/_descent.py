@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._random import standard_normal
 from ..levels import LogisticLevels, NoiseLevel
 from ..mixture_network import MixtureNetwork
 
@@ -268,9 +269,7 @@ class Descent:
             if len(left) < size:
                 left = torch.randperm(len(rows), generator=generator, device=rows.device)
             own, left = left[:size].reshape(n_levels, -1), left[size:]
-            noise = torch.randn(
-                *own.shape, rows.shape[1], generator=generator, dtype=rows.dtype, device=rows.device
-            )
+            noise = standard_normal((*own.shape, rows.shape[1]), rows, generator)
             log_snr = self.levels.stratified(n_levels, generator, rows)
             share = self.weight[own] / size / self.levels.density(log_snr)[:, None]
             yield Batch(rows[own], noise, log_snr, share)

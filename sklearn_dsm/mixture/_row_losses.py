@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._forward_mode import load_forward_mode
+from .._random import standard_normal
 from ..levels import NoiseLevel
 from ..likelihood import hermite_nodes
 from ..mixture_network import MixtureNetwork
@@ -78,7 +79,7 @@ class DenoisingLosses(RowLosses):
             self.noise_weights = nodes.noise_weights.to(rows)
             return
         shape = (len(self.log_snr), n, n_noise, d)
-        half = torch.randn(shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        half = standard_normal(shape, rows, generator)
         self.noise = torch.cat([half, -half], 2)
         self.noise_weights = rows.new_full((2 * n_noise,), 1 / (2 * n_noise))
 
@@ -155,9 +156,7 @@ class SmoothedLosses(CleanLosses):
     def __init__(self, rows: Tensor, generator: torch.Generator, sigma: float = LCSS_SIGMA):
         super().__init__(rows)
         self.sigma = sigma
-        self.noise = torch.randn(
-            rows.shape, generator=generator, dtype=rows.dtype, device=rows.device
-        )
+        self.noise = standard_normal(rows.shape, rows, generator)
 
     def part(self, network: MixtureNetwork, part: slice) -> Tensor:
         x, z = self.rows[part], self.noise[part]
