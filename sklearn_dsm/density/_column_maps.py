@@ -77,15 +77,17 @@ class ColumnMaps(NamedTuple):
 
     def _score_and_log_slope(self, j: int, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Normal scores and the log-slopes there, by logarithms only where these are needed."""
+        # In torch throughout: the threads of numpy's products would be in the way of torch's.
         used = np.isfinite(self.log_weights[j])
-        weights = np.exp(self.log_weights[j, used])
-        y = (u[:, None] - self.means[j, used]) / self.scales[j, used]
-        centered = torch.erf(torch.from_numpy(y / np.sqrt(2))).numpy() @ weights
-        density = np.exp(-0.5 * y**2) @ (weights / self.scales[j, used])
-        plain = (np.abs(centered) < 1 - 2 * MIN_TAIL) & (density > MIN_DENSITY)
-        z = np.sqrt(2) * torch.erfinv(torch.from_numpy(np.where(plain, centered, 0))).numpy()
-        log_slope = np.log(np.where(plain, density, 1)) + 0.5 * z**2
-        rest = ~plain
+        means, scales = (torch.from_numpy(part[j, used]) for part in (self.means, self.scales))
+        weights = torch.from_numpy(np.exp(self.log_weights[j, used]))
+        y = (torch.from_numpy(np.ascontiguousarray(u))[:, None] - means) / scales
+        centered = torch.erf(y / np.sqrt(2)) @ weights
+        density = torch.exp(-0.5 * y**2) @ (weights / scales)
+        plain = (centered.abs() < 1 - 2 * MIN_TAIL) & (density > MIN_DENSITY)
+        scores = np.sqrt(2) * torch.erfinv(torch.where(plain, centered, 0))
+        log_slopes = torch.log(torch.where(plain, density, 1)) + 0.5 * scores**2
+        z, log_slope, rest = scores.numpy(), log_slopes.numpy(), ~plain.numpy()
         if rest.any():
             z[rest] = self._normal_score(j, u[rest])
             log_slope[rest] = self._log_slope(j, u[rest], z[rest])

@@ -31,6 +31,7 @@ from ._epoch_tasks import EpochTasks
 from ._evaluation import LatentDensity
 from ._latent import fit_latent_map
 from ._reference import as_score, references
+from ._triangular_map import TriangularMap
 
 MIN_TRAIN_ROWS = 10
 MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
@@ -81,8 +82,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         mixture's distribution function, then the normal quantile function. "standardize":
         a line. "auto": whichever the Bayesian information criterion prefers for the
         column, and behind the whitening, where rows have other lengths than normal ones and
-        held-out rows gain by it, a map of the lengths. None: no map. Whatever it is, its
-        Jacobian enters the log-density exactly.
+        held-out rows gain by it, a map of the lengths; or, where that alone beats a trained
+        network and time is left, a triangular map, by which columns set each other's mean and
+        scale. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
         What the network corrects. "gmm": a mixture, its size chosen by held-out rows, or by
         BIC where these are few. "auto": the Gaussian, and the mixture where the network does
@@ -139,7 +141,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     reference_ : GaussianMixture
         What the network corrects, in the latent space.
     latent_map_ : dict of str to ndarray
-        The column maps, the whitening and, where there is one, the radial map.
+        The column maps, the whitening and, where there is one, the radial or triangular map.
     process_ : NoiseProcess
     network_ : dict
         Layer sizes and the other options of the network.
@@ -171,11 +173,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     -----
     Rows are trained on in float32 and evaluated in float64, in chunks that bound memory.
     The process's own scaled space, to which ``noise_level`` refers, is the latent space:
-    columns mapped, rows centred and whitened, perhaps their lengths mapped.
+    columns mapped, rows centred and whitened, perhaps mapped once more.
 
     References
     ----------
-    [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_
+    [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_, [MAF]_
 
     Examples
     --------
@@ -291,13 +293,23 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         epochs = EpochTasks(self, X, weight)
 
         candidates: list[Candidate] = []
+
+        def best_value():
+            return max((known.value for known in candidates), default=-np.inf)
+
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
             for split, mixture, hurdle in references(
-                self._reference_option(), self._resolved_marginals(), split_by, random, clock
+                self._reference_option(),
+                self._resolved_marginals(),
+                split_by,
+                random,
+                clock,
+                self._resolved_epochs(),
+                best_value,
             ):
                 value = self._reference_value(split, mixture)
-                if candidates and value <= max(known.value for known in candidates):
+                if value <= best_value():
                     continue
                 self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
                 epochs.offset = value
@@ -471,7 +483,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
         if self.likelihood == "fast" and self.weights_:
             self._teach_head(candidate.split, clock, seed_from(random))
-        if not self.weights_:
+        if not self.weights_ and not isinstance(candidate.split.latent.last, TriangularMap):
             reason = {
                 "too_few_rows": f"there are fewer than {MIN_TRAIN_ROWS} rows to train on",
                 "max_fit_time": "max_fit_time was too short for a gain",

@@ -30,6 +30,8 @@ from ..solvers import sample
 
 # Numbers a chunk of rows may put into one layer: half a MiB of float32, which a cache holds.
 CHUNK_NUMBERS = 2**17
+# A head's layers are in half precision, and its larger chunks keep the processor busier.
+HEAD_CHUNK_NUMBERS = 2**19
 # A gradient keeps the whole solution in memory, with a tangent a column.
 GRADIENT_CHUNK_NUMBERS = 2**16
 IDENTITY_LEVELS, IDENTITY_NOISE = 24, 32
@@ -123,7 +125,8 @@ class LatentDensity:
             value, n_missed = self._log_density(self._tensor(Z))
             return value.cpu().numpy(), n_missed
         values = np.empty(len(Z))
-        for part in chunks(len(Z), self._chunk_size(CHUNK_NUMBERS)):
+        numbers = CHUNK_NUMBERS if self.head is None else HEAD_CHUNK_NUMBERS
+        for part in chunks(len(Z), self._chunk_size(numbers)):
             values[part] = self._log_density(self._tensor(Z[part]))[0].cpu().numpy()
         return values, 0
 

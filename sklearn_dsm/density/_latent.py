@@ -1,23 +1,31 @@
-"""From input units to the latent space and back: column maps, whitening, a radial map."""
+"""From input units to the latent space and back: column maps, whitening, a map of white rows."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from ._column_maps import ColumnMaps, fit_column_maps, linear_columns
 from ._radial_map import RadialMap, fit_radial_map
+from ._triangular_map import TriangularMap
 
 SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1)
 # The least variance of a principal axis of columns of unit variance: collinear ones keep it.
 MIN_VARIANCE = 1e-6
+# What is left of a correlation of zero.
+ROUNDING = 1e-12
 AFFINE_FIELDS = ("mean", "whitening", "coloring", "log_slope")
+LAST_MAPS: dict[str, type[RadialMap | TriangularMap]] = {
+    "radial_": RadialMap,
+    "triangular_": TriangularMap,
+}
 
 
 class LatentMap(NamedTuple):
-    """Column maps, an affine map to zero mean and unit covariance, and perhaps a radial map.
+    """Column maps, an affine map to zero mean and unit covariance, and perhaps one map more.
 
     Attributes
     ----------
@@ -30,8 +38,8 @@ class LatentMap(NamedTuple):
         Its inverse.
     log_slope : float
         Logarithm of the determinant of ``whitening``.
-    radial : RadialMap or None
-        The map of the white rows' lengths.
+    last : RadialMap, TriangularMap or None
+        A map of the white rows.
     """
 
     columns: ColumnMaps
@@ -39,27 +47,31 @@ class LatentMap(NamedTuple):
     whitening: np.ndarray
     coloring: np.ndarray
     log_slope: float
-    radial: RadialMap | None = None
+    last: RadialMap | TriangularMap | None = None
 
     def forward(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Latent rows (n, d) and the log-Jacobian of each row (n,)."""
         Z, log_slopes = self.columns.forward(X)
-        Z, log_slope = (Z - self.mean) @ self.whitening, log_slopes.sum(1) + self.log_slope
-        if self.radial is None:
+        Z, log_slope = self._white(Z), log_slopes.sum(1) + self.log_slope
+        if self.last is None:
             return Z, log_slope
-        Z, log_stretch = self.radial.forward(Z)
+        Z, log_stretch = self.last.forward(Z)
         return Z, log_slope + log_stretch
+
+    def _white(self, Z: np.ndarray) -> np.ndarray:
+        """White rows from mapped columns; by torch, whose threads then stay the only ones."""
+        return (torch.from_numpy(Z - self.mean) @ torch.from_numpy(self.whitening)).numpy()
 
     def inverse(self, Z: np.ndarray) -> np.ndarray:
         """Rows in input units from latent ones."""
-        Z = Z if self.radial is None else self.radial.inverse(Z)
+        Z = Z if self.last is None else self.last.inverse(Z)
         return self.columns.inverse(Z @ self.coloring + self.mean)
 
     def pull_back(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Gradient of a log-density in input units from its latent gradient."""
-        if self.radial is not None:
-            Z = (self.columns.forward(X)[0] - self.mean) @ self.whitening
-            gradient = self.radial.pull_back(Z, gradient)
+        if self.last is not None:
+            Z = self._white(self.columns.forward(X)[0])
+            gradient = self.last.pull_back(Z, gradient)
         return self.columns.pull_back(X, gradient @ self.whitening.T)
 
     def as_affine(self) -> tuple[np.ndarray, np.ndarray]:
@@ -67,21 +79,33 @@ class LatentMap(NamedTuple):
         shift = self.columns.location + self.columns.scale * self.mean
         return shift, self.whitening / self.columns.scale[:, None]
 
+    def in_own_axes(self) -> LatentMap:
+        """The map whose white rows are turned back as far as can be: column j is mostly x_j."""
+        scale = np.sqrt((self.coloring**2).sum(0))
+        rotation = self.coloring / scale
+        rotation /= np.linalg.norm(rotation, axis=1, keepdims=True)
+        turned = self.whitening @ rotation, rotation.T @ self.coloring
+        return self._replace(whitening=turned[0], coloring=turned[1], last=None)
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The map as plain arrays."""
         rest = {name: np.asarray(getattr(self, name)) for name in AFFINE_FIELDS}
-        radial = {} if self.radial is None else self.radial._asdict()
-        return self.columns._asdict() | rest | {f"radial_{name}": v for name, v in radial.items()}
+        arrays = self.columns._asdict() | rest
+        if self.last is None:
+            return arrays
+        prefix = next(name for name, kind in LAST_MAPS.items() if isinstance(self.last, kind))
+        return arrays | {prefix + name: value for name, value in self.last.to_arrays().items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> LatentMap:
         """The map that :meth:`to_arrays` wrote."""
         columns = ColumnMaps(*(arrays[name] for name in ColumnMaps._fields))
         mean, whitening, coloring, log_slope = (arrays[name] for name in AFFINE_FIELDS)
-        radial = None
-        if "radial_scales" in arrays:
-            radial = RadialMap(*(arrays[f"radial_{name}"] for name in RadialMap._fields))
-        return cls(columns, mean, whitening, coloring, float(log_slope), radial)
+        last = None
+        for prefix, kind in LAST_MAPS.items():
+            found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            last = kind.from_arrays(found) if found else last
+        return cls(columns, mean, whitening, coloring, float(log_slope), last)
 
 
 def linear_map(location: np.ndarray, scale: np.ndarray) -> LatentMap:
@@ -101,7 +125,13 @@ def _whitening(covariance: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np
     """Whitening matrix with shrunk correlations, its inverse, and the log of its determinant."""
     shrunk = (1 - shrinkage) * covariance
     np.fill_diagonal(shrunk, np.diag(covariance))
+    # Rounding must turn no axes of uncorrelated columns, nor choose the sign of any axis, which
+    # its first large entry does.
+    shrunk[np.abs(shrunk) < ROUNDING] = 0.0
     eigenvalues, axes = np.linalg.eigh(shrunk)
+    size = np.abs(axes)
+    first = (size > 0.5 * size.max(0)).argmax(0)
+    axes = axes * np.sign(np.take_along_axis(axes, first[None], 0))
     deviations = np.sqrt(np.maximum(eigenvalues, MIN_VARIANCE))
     return axes / deviations, (axes * deviations).T, -float(np.log(deviations).sum())
 
@@ -132,7 +162,7 @@ def fit_latent_map(
 ) -> LatentMap:
     """Fit the map on all rows; the held-out ones (a mask) choose the covariance's shrinkage.
 
-    There is no radial map in it; :func:`with_radial_map` adds one.
+    The white rows are not mapped further.
     """
     columns = fit_column_maps(X, weight, marginals)
     Z, _ = columns.forward(X)
@@ -147,4 +177,4 @@ def fit_latent_map(
 def with_radial_map(latent: LatentMap, X: np.ndarray, weight: np.ndarray) -> LatentMap | None:
     """The map with a radial one behind it; None where the lengths are those of normal rows."""
     radial = fit_radial_map(latent.forward(X)[0], weight)
-    return None if radial is None else latent._replace(radial=radial)
+    return None if radial is None else latent._replace(last=radial)

@@ -75,6 +75,15 @@ class RadialMap(NamedTuple):
         pull = (posterior / self.scales**2).sum(1)
         return ratio * (g - g_along * axis) + along * g_along * axis - Z * pull[:, None]
 
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The weights and scales."""
+        return self._asdict()
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> RadialMap:
+        """The map that :meth:`to_arrays` wrote."""
+        return cls(**arrays)
+
     def _lengths(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lengths before and after (n,), and the log-Jacobians."""
         d = Z.shape[1]

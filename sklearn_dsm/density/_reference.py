@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
+from .._random import seed_from
 from ..scores import ExactScore, GaussianMixtureScore, GaussianScore
 from ._candidates import Clock, Split
 
@@ -22,6 +23,9 @@ REG_COVAR, MORE_ITERATIONS = 1e-5, 20
 # Shares of max_fit_time after which mixtures are no longer sought, before the first training
 # and after it.
 FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.1, 0.5
+# A triangular map is sought where this share of the time is left, may take that one, and needs
+# rows for its many numbers.
+LEFT_SHARE, TRIANGULAR_SHARE, ROWS_PER_COLUMN = 0.3, 0.15, 150
 
 
 def standard_gaussian(n_features: int) -> GaussianMixture:
@@ -120,12 +124,16 @@ def references(
     split_by: Callable[[str | None], Split],
     random_state: np.random.RandomState,
     clock: Clock,
+    max_epochs: int,
+    best_value: Callable[[], float],
 ) -> Iterator[tuple[Split, GaussianMixture, float]]:
     """What to correct: splits of a space, mixtures there, and values that training must reach.
 
     ``split_by`` gives the rows behind a kind of column maps. Where "auto" bends columns, lines are
     considered as well, and either with and without a radial map. Where a network is behind
     another mixture alone after part of its training, the rest of the time is for that mixture.
+    Where time is left at the end, a triangular map follows that has to beat ``best_value``, what
+    held-out rows say of the best so far, without any network.
     """
     split = split_by(marginals)
     d = split.train[0].shape[1]
@@ -140,6 +148,8 @@ def references(
         yield split, transformed(option, *split.latent.as_affine()), -np.inf
     elif option == "auto":
         yield from _rivals(families, random_state, clock)
+        if marginals == "auto" and d > 1 and clock.left(1 - LEFT_SHARE) > 0:
+            yield from _triangular(families[-1][0], random_state, clock, max_epochs, best_value())
     else:
         best = max(chain(*families), key=_gaussian_value)
         mixture = standard_gaussian(d)
@@ -178,6 +188,17 @@ def _rivals(families, random_state, clock):
     for search in sorted(every, key=lambda search: search.value, reverse=True):
         if clock.left() > 0:
             yield search.split, search.go_on(clock, SEARCH_SHARE), -np.inf
+
+
+def _triangular(straight, random_state, clock, max_epochs, wanted):
+    """The Gaussian behind a triangular map of straight columns."""
+    n, d = straight.train[0].shape
+    if n < ROWS_PER_COLUMN * d:
+        return
+    seconds = TRIANGULAR_SHARE * clock.seconds
+    split = straight.with_triangular_map(wanted, seconds, max_epochs, seed_from(random_state))
+    if split is not None:
+        yield split, standard_gaussian(d), -np.inf
 
 
 def as_score(mixture: GaussianMixture) -> ExactScore:

@@ -1,0 +1,220 @@
+"""A triangular map of white rows to normal ones: each column's mean and scale by those before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._judges import State
+from .._random import torch_generator
+from .._training import NonFiniteLossError, TrainingSettings, train_module
+
+WIDTH, N_LAYERS = 64, 2
+# Scales stay between e^-7 and e^7, so that the map is linear far out.
+MAX_LOG_SCALE = 7.0
+MAX_EPOCHS, PATIENCE, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 100, 10, 256, 5e-3, 1e-2
+CHUNK_ROWS = 2**13
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class _TriangularLayer(nn.Module):
+    r"""y_j = (z_j - m_j) e^{-s_j}, where m_j and s_j depend on the columns before j.
+
+    Masks on the weights of a perceptron see to that: a unit of degree k sees the first k
+    columns, and column j listens to the units of degrees below j.
+    """
+
+    def __init__(self, n_features: int, width: int, backwards: bool, generator: torch.Generator):
+        super().__init__()
+        place = torch.arange(n_features)
+        self.order = (n_features - 1 - place if backwards else place).tolist()
+        column = torch.tensor(self.order) + 1
+        unit = 1 + torch.arange(width) % max(1, n_features - 1)
+        self.masks: list[Tensor] = [
+            mask.float()
+            for mask in (
+                unit[:, None] >= column,
+                unit[:, None] >= unit,
+                column.repeat(2)[:, None] > unit,
+            )
+        ]
+        sizes = (n_features, width, width)
+        self.weights = nn.ParameterList(
+            torch.randn(width, n_in, generator=generator) / math.sqrt(n_in) for n_in in sizes[:2]
+        )
+        self.weights.append(nn.Parameter(torch.zeros(2 * n_features, width)))
+        self.biases = nn.ParameterList(torch.zeros(len(weight)) for weight in self.weights)
+
+    def means_and_log_scales(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """m and s, each (n, d)."""
+        parts = zip(self.weights, self.masks, self.biases, strict=True)
+        *hidden, last = ((weight * mask.to(weight), bias) for weight, mask, bias in parts)
+        for weight, bias in hidden:
+            z = torch.tanh(nn.functional.linear(z, weight, bias))
+        means, raw = nn.functional.linear(z, *last).chunk(2, -1)
+        return means, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mapped rows (n, d) and the log-Jacobians (n,)."""
+        means, log_scales = self.means_and_log_scales(z)
+        return (z - means) * torch.exp(-log_scales), -log_scales.sum(-1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        z = torch.zeros_like(y)
+        for j in np.argsort(self.order):
+            means, log_scales = self.means_and_log_scales(z)
+            z[:, j] = y[:, j] * torch.exp(log_scales[:, j]) + means[:, j]
+        return z
+
+
+class TriangularNetwork(nn.Module):
+    """Triangular layers in turn, through the columns and back; a fresh one maps nothing."""
+
+    def __init__(self, n_features: int, width: int, n_layers: int, generator: torch.Generator):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            _TriangularLayer(n_features, width, bool(k % 2), generator) for k in range(n_layers)
+        )
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        total = z.new_zeros(len(z))
+        for layer in self.layers:
+            z, log_slope = layer(z)
+            total = total + log_slope
+        return z, total
+
+    def inverse(self, y: Tensor) -> Tensor:
+        for layer in reversed(cast("list[_TriangularLayer]", list(self.layers))):
+            y = layer.inverse(y)
+        return y
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """What the map and a normal law behind it give rows, shape (n,)."""
+        y, log_slope = self(z)
+        return log_slope - 0.5 * (y**2 + _LOG_2PI).sum(-1)
+
+
+class TriangularMap:
+    r"""Two masked autoregressive layers in float64, evaluated some rows at a time.
+
+    .. math:: y_j = (z_j - m_j(z_{<j}))\, e^{-s_j(z_{<j})},
+
+    first in the order of the columns, then in the reverse. It makes rows normal whose columns
+    set each other's mean and scale, as in a funnel.
+
+    Source: [MAF]_
+    """
+
+    def __init__(self, network: TriangularNetwork):
+        self.network = network.double().eval()
+
+    @torch.no_grad()
+    def forward(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mapped rows (n, d) and the log-Jacobian of each (n,)."""
+        parts = [self.network(part) for part in self._parts(Z)]
+        rows, log_slopes = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
+        return rows, log_slopes
+
+    @torch.no_grad()
+    def inverse(self, Y: np.ndarray) -> np.ndarray:
+        """Rows (n, d) from mapped ones."""
+        return torch.cat([self.network.inverse(part) for part in self._parts(Y)]).numpy()
+
+    def pull_back(self, Z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Gradient in Z of g(forward(Z)) + the log-Jacobian, given the gradient of g."""
+        pulled = []
+        with torch.enable_grad():
+            for z, g in zip(self._parts(Z), self._parts(gradient), strict=True):
+                z = z.clone().requires_grad_()
+                y, log_slope = self.network(z)
+                pulled.append(torch.autograd.grad((y * g).sum() + log_slope.sum(), z)[0])
+        return torch.cat(pulled).numpy()
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The weights."""
+        return {name: value.numpy() for name, value in self.network.state_dict().items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> TriangularMap:
+        """The map that :meth:`to_arrays` wrote."""
+        width, n_features = arrays["layers.0.weights.0"].shape
+        n_layers = len({name.split(".")[1] for name in arrays})
+        network = TriangularNetwork(n_features, width, n_layers, torch_generator(0))
+        network.load_state_dict({name: torch.from_numpy(v) for name, v in arrays.items()})
+        return cls(network)
+
+    @staticmethod
+    def _parts(Z: np.ndarray) -> Iterator[Tensor]:
+        yield from torch.from_numpy(np.ascontiguousarray(Z, dtype=np.float64)).split(CHUNK_ROWS)
+
+
+class _LikelihoodJudge:
+    """The held-out log-density; a fresh network has that of a normal law."""
+
+    def __init__(self, rows: Tensor, weight: Tensor, fresh: TriangularNetwork):
+        self.rows, self.weight = rows, weight
+        self.baseline, _ = self.measure(fresh)
+
+    @torch.no_grad()
+    def measure(self, module: TriangularNetwork) -> tuple[float, State]:
+        value = float((module.log_density(self.rows) * self.weight).mean())
+        return (value if math.isfinite(value) else -math.inf), module.state_dict()
+
+    def restore(self, module: nn.Module, state: State) -> None:
+        module.load_state_dict(state)
+
+
+def fit_triangular_map(
+    train_rows: tuple[np.ndarray, np.ndarray],
+    held_out_rows: tuple[np.ndarray, np.ndarray],
+    wanted: float,
+    seconds: float,
+    max_epochs: int,
+    seed: int,
+) -> TriangularMap | None:
+    """The map with the best held-out log-density.
+
+    None where training brought no gain, diverged or was interrupted.
+
+    Parameters
+    ----------
+    train_rows, held_out_rows : tuple of ndarray
+        White rows (n, d) and weights (n,) of mean one.
+    wanted : float
+        Training that has not come half of the way to this held-out log-density early on ends.
+    seconds : float
+        Most seconds it may take; infinite for no limit.
+    max_epochs, seed : int
+    """
+    (Z, weight), held_out = (
+        [torch.from_numpy(part).float() for part in rows] for rows in (train_rows, held_out_rows)
+    )
+    generator = torch_generator(seed)
+    network = TriangularNetwork(Z.shape[1], WIDTH, N_LAYERS, generator)
+    judge = _LikelihoodJudge(held_out[0], held_out[1], network)
+    settings = TrainingSettings(
+        max_epochs=min(max_epochs, MAX_EPOCHS),
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        n_iter_no_change=PATIENCE,
+        weight_decay=WEIGHT_DECAY,
+        max_fit_time=seconds if math.isfinite(seconds) else None,
+        hurdle=(wanted + judge.baseline) / 2,
+    )
+
+    def batch_loss(network: TriangularNetwork, rows: Tensor, weight: Tensor) -> Tensor:
+        return -(network.log_density(rows) * weight).mean()
+
+    try:
+        record = train_module(network, batch_loss, (Z, weight), judge, settings, generator)
+    except NonFiniteLossError:
+        return None
+    if record.weights is None or record.stop_reason == "interrupted":
+        return None
+    network.load_state_dict({name: torch.from_numpy(v) for name, v in record.weights.items()})
+    return TriangularMap(network)

@@ -1,0 +1,184 @@
+"""Laws of the triangular map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_dsm import DSMDensityEstimator, InterruptedFitWarning
+from sklearn_dsm._random import torch_generator
+from sklearn_dsm.datasets import Funnel
+from sklearn_dsm.density._latent import LatentMap, fit_latent_map
+from sklearn_dsm.density._triangular_map import (
+    TriangularMap,
+    TriangularNetwork,
+    fit_triangular_map,
+)
+
+DIMENSIONS = pytest.mark.parametrize("d", [2, 3, 10])
+
+
+def moved(d, size=0.2):
+    """A map whose weights are all away from where they start."""
+    generator = torch_generator(0)
+    network = TriangularNetwork(d, 16, 2, generator)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += size * torch.randn(weight.shape, generator=generator)
+    return TriangularMap(network)
+
+
+def normal_rows(n, d, seed=0):
+    return np.random.RandomState(seed).standard_normal((n, d))
+
+
+def jacobians(triangular, Z):
+    """d y_i / d z_j of each row."""
+    one = torch.func.jacrev(lambda z: triangular.network(z[None])[0][0])
+    return torch.func.vmap(one)(torch.from_numpy(Z)).detach().numpy()
+
+
+@DIMENSIONS
+def test_the_log_slope_is_that_of_the_jacobian(d):
+    triangular, Z = moved(d), normal_rows(30, d)
+    log_dets = np.linalg.slogdet(jacobians(triangular, Z))[1]
+    np.testing.assert_allclose(triangular.forward(Z)[1], log_dets, rtol=1e-10, atol=1e-12)
+
+
+@DIMENSIONS
+def test_a_layer_has_a_triangular_jacobian(d):
+    """Column j depends on those before it, and there on every one of them."""
+    triangular, Z = moved(d), normal_rows(30, d)
+    first, second = triangular.network.layers
+    for layer, corner in ((first, np.triu), (second, np.tril)):
+        one = torch.func.jacrev(lambda z, layer=layer: layer(z[None])[0][0])
+        jacobian = torch.func.vmap(one)(torch.from_numpy(Z)).detach().numpy()
+        above = np.abs(jacobian).max(0)
+        diagonal = np.diag(np.diag(above))
+        assert np.all(corner(above) - diagonal == 0)
+        assert np.all((above - corner(above) > 0) == (corner(np.ones((d, d))) == 0))
+
+
+@DIMENSIONS
+def test_the_inverse_undoes_it_far_out_too(d):
+    triangular = moved(d)
+    Z = np.concatenate([normal_rows(30, d), 1e3 * normal_rows(10, d)])
+    np.testing.assert_allclose(triangular.inverse(triangular.forward(Z)[0]), Z, rtol=1e-9)
+
+
+@DIMENSIONS
+def test_a_fresh_map_is_the_identity(d):
+    Z = normal_rows(20, d)
+    Y, log_slope = TriangularMap(TriangularNetwork(d, 16, 2, torch_generator(0))).forward(Z)
+    assert np.array_equal(Y, Z)
+    assert np.all(log_slope == 0)
+
+
+@DIMENSIONS
+def test_gradients_are_pulled_back_through_it(d):
+    triangular, Z, step = moved(d), normal_rows(20, d), 1e-5
+
+    def value(Z):
+        Y, log_slope = triangular.forward(Z)
+        return -0.5 * (Y**2).sum(1) + np.sin(Y[:, 0]) + log_slope
+
+    Y, _ = triangular.forward(Z)
+    gradient = -Y
+    gradient[:, 0] += np.cos(Y[:, 0])
+    direction = normal_rows(20, d, seed=1)
+    slope = (value(Z + step * direction) - value(Z - step * direction)) / (2 * step)
+    pulled = (triangular.pull_back(Z, gradient) * direction).sum(1)
+    np.testing.assert_allclose(pulled, slope, rtol=1e-6, atol=1e-6)
+
+
+def test_arrays_carry_it():
+    triangular, Z = moved(4), normal_rows(20, 4)
+    latent = fit_latent_map(3 + 2 * Z, np.ones(20), np.arange(20) < 5, "standardize")
+    latent = latent.in_own_axes()._replace(last=triangular)
+    again = LatentMap.from_arrays(latent.to_arrays())
+    for known, found in zip(latent.forward(Z), again.forward(Z), strict=True):
+        np.testing.assert_array_equal(known, found)
+
+
+def test_in_own_axes_white_rows_are_as_close_to_the_columns_as_they_can_be():
+    """The whitening is then the symmetric root of the inverse correlation."""
+    random = np.random.RandomState(0)
+    X = normal_rows(400, 4) @ random.standard_normal((4, 4)) + 5
+    latent = fit_latent_map(X, np.ones(400), np.zeros(400, dtype=bool), "standardize")
+    turned = latent.in_own_axes()
+    Z, log_slope = turned.forward(X)
+    np.testing.assert_allclose(turned.inverse(Z), X, rtol=1e-9)
+    np.testing.assert_allclose(log_slope, latent.forward(X)[1])
+    np.testing.assert_allclose((Z**2).sum(1), (latent.forward(X)[0] ** 2).sum(1))
+    np.testing.assert_allclose(turned.whitening, turned.whitening.T, atol=1e-9)
+
+
+def noised_scale(n, seed):
+    """The first column sets the scale of the second."""
+    z = normal_rows(n, 2, seed)
+    return np.stack([z[:, 0], z[:, 1] * np.exp(z[:, 0])], 1)
+
+
+def test_it_learns_a_scale_that_depends_on_another_column():
+    """Given the first column, the second is normal, and its log-scale is linear in it."""
+    train, held_out, fresh = (noised_scale(n, seed) for n, seed in ((4000, 0), (500, 1), (2000, 2)))
+    triangular = fit_triangular_map(
+        (train, np.ones(4000)), (held_out, np.ones(500)), -np.inf, np.inf, 40, seed=0
+    )
+    Y, log_slope = triangular.forward(fresh)
+    learned = log_slope - 0.5 * (Y**2).sum(1)
+    true = -0.5 * (fresh[:, 0] ** 2 + (fresh[:, 1] * np.exp(-fresh[:, 0])) ** 2) - fresh[:, 0]
+    gap = true - learned
+    assert -4 * gap.std() / np.sqrt(2000) < gap.mean() < 0.02
+
+
+def test_independent_normal_columns_are_left_nearly_as_they_are():
+    train, held_out, fresh = (normal_rows(n, 2, seed) for n, seed in ((4000, 0), (500, 1), (99, 2)))
+    rows = (train, np.ones(4000)), (held_out, np.ones(500))
+    triangular = fit_triangular_map(*rows, -np.inf, np.inf, 20, seed=0)
+    if triangular is not None:
+        np.testing.assert_allclose(triangular.forward(fresh)[0], fresh, atol=0.3)
+
+
+def test_an_interrupted_training_leaves_the_rows_as_they_are(monkeypatch):
+    plain, calls = TriangularNetwork.log_density, []
+
+    def interrupted(network, z):
+        calls.append(z)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return plain(network, z)
+
+    monkeypatch.setattr(TriangularNetwork, "log_density", interrupted)
+    rows = (noised_scale(400, 0), np.ones(400)), (noised_scale(50, 1), np.ones(50))
+    with pytest.warns(InterruptedFitWarning):
+        assert fit_triangular_map(*rows, -np.inf, np.inf, 5, seed=0) is None
+
+
+def test_a_training_that_diverges_leaves_the_rows_as_they_are():
+    train, held_out = noised_scale(400, 0), noised_scale(50, 1)
+    train[7] = 1e30
+    rows = (train, np.ones(400)), (held_out, np.ones(50))
+    assert fit_triangular_map(*rows, -np.inf, np.inf, 5, seed=0) is None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_funnel_is_fitted_through_it():
+    """Its rows come back as a funnel's, and its density is nearer to the truth than without."""
+    law = Funnel(6)
+    X, fresh = (law.sample(n, np.random.default_rng(seed)) for n, seed in ((3000, 0), (500, 1)))
+    fits = [
+        DSMDensityEstimator(marginals=option, max_epochs=12, random_state=0).fit(X)
+        for option in ("auto", "standardize")
+    ]
+    assert any(name.startswith("triangular_") for name in fits[0].latent_map_)
+    divergences = [(law.log_density(fresh) - fit.score_samples(fresh)).mean() for fit in fits]
+    assert divergences[0] < 0.5 * divergences[1]
+    drawn = fits[0].sample(2000, random_state=0)
+    scale = np.log(np.abs(drawn[:, 1:])).mean(1)
+    assert np.corrcoef(drawn[:, 0], scale)[0, 1] > 0.8
+    rows, step = fresh[:5], 1e-5
+    score = fits[0].stein_score(rows)
+    ahead, behind = (fits[0].score_samples(rows + sign * step * np.eye(6)[1]) for sign in (1, -1))
+    np.testing.assert_allclose(score[:, 1], (ahead - behind) / (2 * step), rtol=1e-3, atol=1e-3)
