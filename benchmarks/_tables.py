@@ -72,6 +72,7 @@ TABLES = (
     "kin40k",
     "magic_gamma",
     "pendigits",
+    "pendigits+noise",
     "ionosphere",
     "miniboone",
     PATCHES,
