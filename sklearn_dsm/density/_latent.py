@@ -15,8 +15,8 @@ from ._triangular_map import TriangularMap
 SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1)
 # The least variance of a principal axis of columns of unit variance: collinear ones keep it.
 MIN_VARIANCE = 1e-6
-# What is left of a correlation of zero.
-ROUNDING = 1e-12
+# Those of a correlation that are no rounding.
+DECIMALS = 12
 AFFINE_FIELDS = ("mean", "whitening", "coloring", "log_slope")
 LAST_MAPS: dict[str, type[RadialMap | TriangularMap]] = {
     "radial_": RadialMap,
@@ -125,10 +125,9 @@ def _whitening(covariance: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np
     """Whitening matrix with shrunk correlations, its inverse, and the log of its determinant."""
     shrunk = (1 - shrinkage) * covariance
     np.fill_diagonal(shrunk, np.diag(covariance))
-    # Rounding must turn no axes of uncorrelated columns, nor choose the sign of any axis, which
-    # its first large entry does.
-    shrunk[np.abs(shrunk) < ROUNDING] = 0.0
-    eigenvalues, axes = np.linalg.eigh(shrunk)
+    # Last digits must turn or swap no axes of uncorrelated columns, nor choose the sign of any
+    # axis, which its first large entry does.
+    eigenvalues, axes = np.linalg.eigh(np.round(shrunk, DECIMALS))
     size = np.abs(axes)
     first = (size > 0.5 * size.max(0)).argmax(0)
     axes = axes * np.sign(np.take_along_axis(axes, first[None], 0))
