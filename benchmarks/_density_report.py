@@ -218,6 +218,7 @@ def summary_lines(results: Results):
             yield f"  against {name}: {counts(own)}{without}"
     yield from divergence_lines(results)
     yield from bound_lines(results)
+    yield from ode_error_lines(results)
     yield from speed_lines(results, OURS)
     yield from speed_lines(results, FAST)
     yield from amortised_lines(results)
@@ -263,6 +264,18 @@ def bound_lines(results: Results):
         value = results.mean(table, OURS, "log_density")
         if bound is not None and value is not None:
             yield f"{table}: bound of {OURS} on its own held-out rows {bound:.3f}, ODE {value:.3f}"
+
+
+def ode_error_lines(results: Results):
+    """How exact the ODE is at the default tolerance."""
+    for table in results.tables:
+        mean = results.mean(table, OURS, "ode_error")
+        largest = results.mean(table, OURS, "largest_ode_error")
+        if mean is not None and largest is not None:
+            yield (
+                f"{table}: log-densities of {OURS} against a hundredth of the tolerance: "
+                f"{mean:.1e} nats apart on average, {largest:.1e} at most"
+            )
 
 
 def speed_lines(results: Results, method: str):
