@@ -2,7 +2,8 @@
 
 A table is a file ``NAME.npz`` with an array ``X``, or one that scikit-learn ships, or a law
 that is drawn. A name that ends in ``+noise`` has uniform noise of one quantum added to every
-column before the split: a rounded column has no density, and whoever spikes hardest wins.
+column before the split: a rounded column has no density, and whoever spikes hardest wins. One
+that ends in ``+noise_0.01`` has noise of that width, where the smallest step is none of rounding.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ TABLES = (
     "kin40k",
     "magic_gamma",
     "pendigits",
-    "pendigits+noise",
+    # Ratios of integers below about a hundred, of which many are exactly 0 or 1.
+    "pendigits+noise_0.01",
     "ionosphere",
     "miniboone",
     PATCHES,
@@ -94,7 +96,7 @@ def default_folder() -> Path:
 
 def source(name: str) -> str:
     """The name without what is done to the rows."""
-    return name.removesuffix(NOISE)
+    return name.partition(NOISE)[0]
 
 
 def file_of(name: str, folder: Path) -> Path | None:
@@ -123,12 +125,14 @@ def rows(name: str, folder: Path) -> np.ndarray:
     path = file_of(name, folder)
     X = SHIPPED[source(name)]().data if path is None else np.load(path)["X"]
     X = np.asarray(X, dtype=np.float64)
-    return with_quantum_noise(X) if name.endswith(NOISE) else X
+    _, noise, width = name.partition(NOISE)
+    return with_noise(X, float(width.removeprefix("_")) if width else None) if noise else X
 
 
-def with_quantum_noise(X: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Rows plus uniform noise as wide as the smallest step between a column's values."""
-    return X + np.random.default_rng(seed).uniform(size=X.shape) * [quantum(x) for x in X.T]
+def with_noise(X: np.ndarray, width: float | None = None, seed: int = 0) -> np.ndarray:
+    """Rows plus uniform noise; where no width is given, one of a column's smallest step."""
+    widths = [quantum(x) for x in X.T] if width is None else width
+    return X + np.random.default_rng(seed).uniform(size=X.shape) * widths
 
 
 def quantum(column: np.ndarray) -> float:

@@ -79,7 +79,7 @@ def test_constant_columns_are_dropped_and_told(tables, tmp_path):
 
 def test_quantum_noise_stays_within_the_smallest_step(tables):
     X = np.random.default_rng(0).integers(20, size=(300, 2)) * [0.1, 5.0]
-    added = tables.with_quantum_noise(X) - X
+    added = tables.with_noise(X) - X
     assert (added >= 0).all()
     assert (added.max(0) < [0.1 + 1e-12, 5.0]).all()
     assert (added.max(0) > [0.09, 4.5]).all()
