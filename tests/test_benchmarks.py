@@ -85,6 +85,15 @@ def test_quantum_noise_stays_within_the_smallest_step(tables):
     assert (added.max(0) > [0.09, 4.5]).all()
 
 
+def test_noise_of_a_given_width_is_named_with_the_table(tables, tmp_path):
+    np.savez(tmp_path / "ratios.npz", X=np.ones((300, 2)) / np.arange(1, 3))
+    table = tables.load("ratios+noise_0.01", tmp_path, seed=0)
+    added = np.concatenate([table.train, table.test]) - [1.0, 0.5]
+    assert (added >= 0).all()
+    assert (added < 0.01).all()
+    assert (added.max(0) > 0.009).all()
+
+
 def test_patches_follow_the_published_protocol(tables, tmp_path):
     grey = np.random.default_rng(0).integers(256, size=(60, 64)).astype(np.uint8)
     np.savez(tmp_path / "bsds300_patches.npz", train=grey[:40], val=grey[40:50], test=grey[50:])
