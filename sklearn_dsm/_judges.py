@@ -28,9 +28,10 @@ class Judge(Protocol):
 
     def restore(self, module, state: State) -> None:
         """Put kept weights into a module that goes on training."""
+        module.load_state_dict(state)
 
 
-class GainJudge:
+class GainJudge(Judge):
     """A score network's gain in the held-out likelihood bound, in nats a row.
 
     A correction competes with its reference, whose gain is 0; its output gets the gain in
@@ -71,7 +72,7 @@ class GainJudge:
         return torch.from_numpy(fit.x).to(products)
 
 
-class ErrorJudge:
+class ErrorJudge(Judge):
     """Minus the mean squared error of a regression on held-out rows."""
 
     baseline = -math.inf
@@ -83,6 +84,3 @@ class ErrorJudge:
     def measure(self, module: nn.Module) -> tuple[float, State]:
         error = module(self.rows) - self.target
         return -float(error.square().mean()), module.state_dict()
-
-    def restore(self, module: nn.Module, state: State) -> None:
-        module.load_state_dict(state)

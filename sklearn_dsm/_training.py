@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from ._judges import GainJudge, Judge
+from ._weights import state_of
 from .averaging import WeightAverage
 from .bounds import HeldOutBound
 from .levels import LevelLaw
@@ -291,8 +292,7 @@ class _Selection(Callback):
         """Go on from the best averaged weights: later ones may have memorised their rows."""
         weights = self.record.weights
         if weights is not None:
-            state = {name: torch.from_numpy(value) for name, value in weights.items()}
-            self.judge.restore(net.module_, state)
+            self.judge.restore(net.module_, state_of(weights))
 
 
 class _Progress(Callback):

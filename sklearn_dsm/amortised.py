@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ._judges import ErrorJudge
 from ._training import TrainingSettings, half_precision, train_module
+from ._weights import state_of
 from .networks import ScoreNetwork
 
 # The log-SNRs at which the score network's layers are taken over.
@@ -125,7 +126,7 @@ def fit_head(
     judge = ErrorJudge(held_out_z, held_out_target)
     record = train_module(head, batch_loss, (z, target), judge, settings, generator)
     if record.weights is not None:
-        head.load_state_dict({name: torch.from_numpy(v) for name, v in record.weights.items()})
+        head.load_state_dict(state_of(record.weights))
     head.eval()
     with torch.no_grad():
         error = held_out_target - head(held_out_z)

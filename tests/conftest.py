@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -142,3 +143,26 @@ def energy_p_value():
 def clean():
     """The level of the data themselves."""
     return CLEAN
+
+
+def _assert_pulled_back(rows_map, Z, tolerance):
+    """Gradients of a smooth function of the mapped rows, against differences along random lines."""
+    step = 1e-5
+
+    def value(Z):
+        Y, log_slope = rows_map.forward(Z)
+        return -0.5 * (Y**2).sum(1) + np.sin(Y[:, 0]) + log_slope
+
+    Y, _ = rows_map.forward(Z)
+    gradient = -Y
+    gradient[:, 0] += np.cos(Y[:, 0])
+    direction = np.random.RandomState(2).standard_normal(Z.shape)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    slope = (value(Z + step * direction) - value(Z - step * direction)) / (2 * step)
+    pulled = (rows_map.pull_back(Z, gradient) * direction).sum(1)
+    np.testing.assert_allclose(pulled, slope, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture
+def assert_pulled_back():
+    return _assert_pulled_back

@@ -9,6 +9,7 @@ import torch
 
 from .._random import torch_generator
 from .._training import TrainingSettings
+from .._weights import arrays_of
 from ..amortised import LogDensityHead, fit_head
 from ..networks import ScoreNetwork
 from ._candidates import Clock, Split
@@ -54,7 +55,7 @@ def distil(
     generator = torch_generator(seed, density.device)
     head = LogDensityHead(network, torch_generator(seed)).float().to(density.device)
     error = fit_head(head, learned, judged, settings, generator)
-    return {name: value.cpu().numpy() for name, value in head.state_dict().items()}, error
+    return arrays_of(head), error
 
 
 def rows_to_learn(density: LatentDensity, Z: np.ndarray, seed: int) -> np.ndarray:

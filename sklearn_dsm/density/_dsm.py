@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from .._random import seed_from, torch_generator
 from .._training import TrainingRecord, TrainingSettings, train
 from .._validation import evaluation_device, resolve_device
+from .._weights import state_of
 from ..amortised import LogDensityHead
 from ..levels import LogisticLevels
 from ..likelihood import SolverPlan
@@ -510,8 +511,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             self.n_features_in_, generator=torch_generator(seed), **self.network_
         )
         if weights:
-            state = {name: torch.from_numpy(value) for name, value in weights.items()}
-            network.load_state_dict(state)
+            network.load_state_dict(state_of(weights))
         return CorrectedScore(as_score(self.reference_), network)
 
     def _latent_density(self, weights=None, likelihood=None):
@@ -547,7 +547,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 "another likelihood: fit again with likelihood='fast', or use 'ode'."
             )
         head = LogDensityHead(network, torch_generator(0))
-        head.load_state_dict({name: torch.from_numpy(v) for name, v in self.head_.items()})
+        head.load_state_dict(state_of(self.head_))
         head = head.float() if self._single_precision() else head.double()
         return head.to(device).eval()
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._judges import State
+from .._judges import Judge, State
 from .._random import torch_generator
 from .._training import NonFiniteLossError, TrainingSettings, train_module
+from .._weights import arrays_of, state_of
 
 WIDTH, N_LAYERS = 64, 2
 # Scales stay between e^-7 and e^7, so that the map is linear far out.
@@ -137,7 +138,7 @@ class TriangularMap:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The weights."""
-        return {name: value.numpy() for name, value in self.network.state_dict().items()}
+        return arrays_of(self.network)
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> TriangularMap:
@@ -145,7 +146,7 @@ class TriangularMap:
         width, n_features = arrays["layers.0.weights.0"].shape
         n_layers = len({name.split(".")[1] for name in arrays})
         network = TriangularNetwork(n_features, width, n_layers, torch_generator(0))
-        network.load_state_dict({name: torch.from_numpy(v) for name, v in arrays.items()})
+        network.load_state_dict(state_of(arrays))
         return cls(network)
 
     @staticmethod
@@ -153,7 +154,7 @@ class TriangularMap:
         yield from torch.from_numpy(np.ascontiguousarray(Z, dtype=np.float64)).split(CHUNK_ROWS)
 
 
-class _LikelihoodJudge:
+class _LikelihoodJudge(Judge):
     """The held-out log-density; a fresh network has that of a normal law."""
 
     def __init__(self, rows: Tensor, weight: Tensor, fresh: TriangularNetwork):
@@ -164,9 +165,6 @@ class _LikelihoodJudge:
     def measure(self, module: TriangularNetwork) -> tuple[float, State]:
         value = float((module.log_density(self.rows) * self.weight).mean())
         return (value if math.isfinite(value) else -math.inf), module.state_dict()
-
-    def restore(self, module: nn.Module, state: State) -> None:
-        module.load_state_dict(state)
 
 
 def fit_triangular_map(
@@ -216,5 +214,5 @@ def fit_triangular_map(
         return None
     if record.weights is None or record.stop_reason == "interrupted":
         return None
-    network.load_state_dict({name: torch.from_numpy(v) for name, v in record.weights.items()})
+    network.load_state_dict(state_of(record.weights))
     return TriangularMap(network)
