@@ -28,6 +28,8 @@ WARM_UP_STEPS = 50
 # Epochs in which a fit ends where the held-out rows gain no more: at least, and as a share.
 MIN_LAST_EPOCHS, LAST_EPOCHS_SHARE = 8, 0.3
 HURDLE_SHARE = 0.2
+# Of a run that its time ends, the share of its epochs that have to bring nothing before it ends.
+PATIENCE_SHARE = 0.2
 # Nats per row; less is no reason to go on.
 MIN_IMPROVEMENT = 1e-5
 
@@ -64,6 +66,7 @@ class TrainingSettings:
     """How long, how fast and where to train; the estimator's parameters of the same names.
 
     Training that has not gained ``hurdle`` after ``HURDLE_SHARE`` of its epochs or time ends.
+    ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     """
 
     max_epochs: int
@@ -234,6 +237,16 @@ class _Schedule(Callback):
         """The share of the epochs, of which so many are done, or of the time that is over."""
         return min(1.0, max(epoch / self.settings.max_epochs, self._elapsed()))
 
+    def patience(self, epoch: int) -> float:
+        """Epochs without a gain after which to end early.
+
+        While the rate is high, noise hides slow gains, the longer the more epochs there are.
+        """
+        wanted, elapsed = self.settings.n_iter_no_change, self._elapsed()
+        if elapsed <= epoch / self.settings.max_epochs:
+            return wanted
+        return max(wanted, PATIENCE_SHARE * epoch / elapsed)
+
     def on_batch_begin(self, net, training=False, **kwargs):
         settings = self.settings
         # The history already counts the epoch that runs.
@@ -282,7 +295,7 @@ class _Selection(Callback):
         if behind and self.schedule.progress(epoch) >= HURDLE_SHARE:
             raise _Stop("behind")
         if last_epochs is None:
-            if epoch - self.best_epoch >= self.settings.n_iter_no_change:
+            if epoch - self.best_epoch >= self.schedule.patience(epoch):
                 self.schedule.end_early(epoch)
                 self._return_to_best(net)
         elif epoch >= last_epochs[1]:

@@ -434,6 +434,20 @@ def test_an_early_end_takes_the_rate_to_zero():
     assert schedule.first_last_epochs == (100, 130)
 
 
+@pytest.mark.parametrize(
+    ("max_epochs", "max_fit_time", "patience"),
+    [(1000, None, 15), (1000, 1e6, 15), (10**9, 100.0, 20)],
+    ids=["epochs", "epochs first", "time first"],
+)
+def test_patience_follows_the_time_of_a_run_that_ends_by_it(max_epochs, max_fit_time, patience):
+    """After 10 epochs in a tenth of the time there will be 100, and a fifth of them is 20."""
+    plan = settings(max_epochs=max_epochs, max_fit_time=max_fit_time, n_iter_no_change=15)
+    schedule = _Schedule(plan)
+    schedule.on_train_begin(None)
+    schedule.started -= 10
+    assert schedule.patience(10) == pytest.approx(patience, rel=1e-2)
+
+
 def test_an_early_end_goes_back_to_the_best_weights(fit):
     """Unlike the training loss, the held-out gains do not fall behind in the last epochs."""
     record = fit(max_epochs=400, n_iter_no_change=3, learning_rate=0.05)

@@ -31,7 +31,8 @@ from ._distillation import distil
 from ._epoch_tasks import EpochTasks
 from ._evaluation import LatentDensity
 from ._latent import fit_latent_map
-from ._reference import as_score, references
+from ._mixtures import as_score
+from ._reference import references
 from ._triangular_map import TriangularMap
 
 MIN_TRAIN_ROWS = 10
@@ -87,12 +88,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         network and time is left, a triangular map, by which columns set each other's mean and
         scale. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
-        What the network corrects. "gmm": a mixture, its size chosen by held-out rows, or by
-        BIC where these are few. "auto": the Gaussian, and the mixture where the network does
-        not beat it, also with lines for column maps where ``marginals`` is "auto" too. A fitted
-        mixture is in input units and needs ``marginals`` "standardize", None or "auto",
-        which then means "standardize". None: the network gives the whole score, and there
-        is nothing to fall back on.
+        What the network corrects. "gmm": mixtures of several sizes, joined with the weights
+        that held-out rows prefer, or the one that BIC prefers where these are few. "auto":
+        the Gaussian, and the mixture where the network does not beat it, also with lines for
+        column maps where ``marginals`` is "auto" too. A fitted mixture is in input units and
+        needs ``marginals`` "standardize", None or "auto", which then means "standardize". None:
+        the network gives the whole score, and there is nothing to fall back on.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Width of each hidden layer. "auto": four layers of 128 units, or two for a table
         with few rows a column. Two layers have an exact divergence at the cost of one matrix
@@ -114,7 +115,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Share of the rows held out to choose the reference and the best weights.
     n_iter_no_change : int, default=15
         Epochs without a better held-out likelihood bound before training goes back to the
-        best weights and ends, in a few epochs more, with ever smaller steps.
+        best weights and ends, in a few epochs more, with ever smaller steps. Of a run that
+        ``max_fit_time`` will end, at least a fifth of its epochs.
     likelihood : {"ode", "identity", "fast"}, default="ode"
         How ``score_samples`` turns scores into log-densities: the probability-flow ODE,
         normalised; the likelihood identity, which needs no derivative of the score,
@@ -178,7 +180,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     References
     ----------
-    [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_, [MAF]_
+    [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_, [MAF]_, [StackedDensity]_
 
     Examples
     --------
@@ -455,7 +457,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             corrected = self._scored(corrected, split, clock)
         else:
             corrected = corrected._replace(value=alone.value + alone.record.best_gain)
-        return [corrected] if self.reference is None else [alone, corrected]
+        if self.reference is None:
+            return [corrected]
+        # A reference alone has closed forms; a chance gain is not worth the way of the ODE.
+        chance = 1 / len(split.held_out[0]) if self.learned_level_ is None else 0.0
+        return [alone, corrected] if corrected.value > alone.value + chance else [alone]
 
     def _scored(self, candidate, split, clock):
         """The candidate with the ODE's plan and the value of its density."""

@@ -115,8 +115,8 @@ class LatentDensity:
         """How many steps of the ODE, times rows, are taken in a second."""
         rough = replace(self, plan=SolverPlan(2), tolerance=np.inf)
         started = time.perf_counter()
-        rough.log_density(np.resize(Z, (ROW_BLOCK, Z.shape[1])))
-        return 2 * ROW_BLOCK / (time.perf_counter() - started)
+        rough.log_density(np.resize(Z, (MAX_CALIBRATION_ROWS, Z.shape[1])))
+        return 2 * MAX_CALIBRATION_ROWS / (time.perf_counter() - started)
 
     @torch.no_grad()
     def log_density(self, Z: np.ndarray) -> tuple[np.ndarray, int]:

@@ -23,7 +23,7 @@ from .._validation import distinct_rows, evaluation_device, resolve_device
 from ..density._base import BaseDensity
 from ..density._evaluation import LatentDensity, chunks, exact_density
 from ..density._latent import LatentMap, linear_map
-from ..density._reference import full_covariances
+from ..density._mixtures import full_covariances
 from ..levels import LogisticLevels
 from ..mixture_network import MixtureNetwork
 from ..processes import VP

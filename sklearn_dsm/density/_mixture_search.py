@@ -1,0 +1,125 @@
+"""Looking for a Gaussian mixture: sizes tried one after another, joined by held-out rows."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from ._candidates import Clock, Split
+from ._mixtures import joined, standard_gaussian
+
+CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
+MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
+REG_COVAR, MORE_ITERATIONS = 1e-5, 20
+# Shares in a joined mixture below which one is left out, and the most numbers in the covariances
+# of those that stay, which a row's score takes time with.
+MIN_SHARE, MAX_JOINED_NUMBERS, STACKING_ITERATIONS = 0.02, 2**17, 200
+
+
+def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    r"""The convex weights (k,) of densities that rows outside their fits prefer.
+
+    .. math:: \max_w \sum_i \omega_i \log \sum_k w_k\, p_k(x_i), \qquad
+        w_k \ge 0, \; \sum_k w_k = 1,
+
+    which is concave, by the iterations of expectation and maximisation.
+
+    Parameters
+    ----------
+    log_densities : ndarray of shape (k, n)
+    weight : ndarray of shape (n,)
+
+    References
+    ----------
+    [StackedDensity]_
+    """
+    shares = np.full(len(log_densities), 1 / len(log_densities))
+    densities = np.exp(log_densities - log_densities.max(0))
+    for _ in range(STACKING_ITERATIONS):
+        joint = shares[:, None] * densities
+        shares = np.average(joint / joint.sum(0), axis=1, weights=weight)
+    return shares
+
+
+class MixtureSearch:
+    """Mixtures of growing size in the space of a split, until two in a row bring nothing.
+
+    Where there are enough held-out rows, ``best`` is the mean of the densities so far with the
+    weights that these rows prefer: sizes whose errors differ do better together than the best
+    of them. A size has to bring more than a further weight would by chance. With few
+    held-out rows it is the one mixture with the best Bayesian information criterion. Weighted
+    rows are resampled, since scikit-learn's mixtures take no weights. Each is fitted to at most
+    ``MAX_ROWS`` rows, then for some iterations to all, or to a number for each entry of a
+    covariance. ``value`` is the mean log-density of the held-out rows under ``best``, in
+    input units.
+    """
+
+    def __init__(self, split: Split, random_state: np.random.RandomState):
+        self.split, self.random_state = split, random_state
+        self.rows, weight = split.train
+        n, d = self.rows.shape
+        n_used = min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
+        if n > MAX_ROWS or np.ptp(weight) > 0:
+            chosen = random_state.choice(n, n_used, p=weight / weight.sum())
+            self.rows = self.rows[chosen]
+        self.sizes = [size for size in CANDIDATE_SIZES if n_used >= 3 * size]
+        self.enough = len(split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS
+        self.least_gain = 1 / len(split.held_out[0]) if self.enough else 0.0
+        self.stack: list[tuple[GaussianMixture, np.ndarray]] = []
+        self.best, self.n_worse = standard_gaussian(d), 0
+        self.value, self.merit = self._value_and_merit(self.best)
+
+    def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
+        """Try more sizes while this share of the time lasts; the best mixture of all so far."""
+        while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
+            mixture = self._fitted(self.sizes.pop(0))
+            if self.enough:
+                mixture = self._stacked_with(mixture)
+            value, merit = self._value_and_merit(mixture)
+            better = merit > self.merit + self.least_gain
+            self.n_worse = 0 if better else self.n_worse + 1
+            if better:
+                self.best, self.value, self.merit = mixture, value, merit
+        return self.best
+
+    def _stacked_with(self, mixture: GaussianMixture) -> GaussianMixture:
+        """The mixtures so far and this one, joined as held-out rows like it best."""
+        rows, weight = self.split.held_out
+        self.stack.append((mixture, mixture.score_samples(rows)))
+        mixtures, log_densities = zip(*self.stack, strict=True)
+        shares = stacking_weights(np.stack(log_densities), weight)
+        kept = self._affordable(shares, [each.covariances_.size for each in mixtures])
+        shares = stacking_weights(np.stack([log_densities[k] for k in kept]), weight)
+        return joined([mixtures[k] for k in kept], shares)
+
+    @staticmethod
+    def _affordable(shares: np.ndarray, numbers: list[int]) -> list[int]:
+        """The largest shares, as many as are worth their time; at least one."""
+        order = np.argsort(-shares)
+        cumulated = np.cumsum(np.asarray(numbers)[order])
+        kept = (shares[order] >= MIN_SHARE) & (cumulated <= MAX_JOINED_NUMBERS)
+        kept[0] = True
+        return list(order[kept])
+
+    def _fitted(self, size: int) -> GaussianMixture:
+        mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(self.rows[:MAX_ROWS])
+            if len(self.rows) <= MAX_ROWS:
+                return mixture
+            start = {
+                "weights_init": mixture.weights_,
+                "means_init": mixture.means_,
+                "precisions_init": mixture.precisions_,
+            }
+            again = clone(mixture).set_params(max_iter=MORE_ITERATIONS, **start)
+            return again.fit(self.rows)
+
+    def _value_and_merit(self, mixture: GaussianMixture) -> tuple[float, float]:
+        value = self.split.score(mixture.score_samples)
+        return value, value if self.enough else -mixture.bic(self.rows)

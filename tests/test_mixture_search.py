@@ -1,0 +1,97 @@
+"""Joining mixtures: the weights that held-out rows prefer, and the search that uses them."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.mixture import GaussianMixture
+
+from sklearn_dsm.density._candidates import Clock, Split
+from sklearn_dsm.density._latent import fit_latent_map
+from sklearn_dsm.density._mixture_search import CANDIDATE_SIZES, MixtureSearch, stacking_weights
+from sklearn_dsm.density._mixtures import joined
+
+FOREVER = Clock(None)
+
+
+@pytest.fixture
+def log_densities():
+    x = np.random.RandomState(0).standard_normal(300)
+    laws = [(-0.5, 0.8), (0.7, 0.7), (0.0, 3.0), (6.0, 1.0)]
+    return np.stack([norm(mean, scale).logpdf(x) for mean, scale in laws])
+
+
+def clusters(n, seed=0):
+    random = np.random.RandomState(seed)
+    angle = 2 * np.pi * random.rand(n)
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    return 3 * ring + 0.3 * random.standard_normal((n, 2))
+
+
+def searched(X, n_held_out):
+    held_out = np.arange(len(X)) < n_held_out
+    weight = np.ones(len(X))
+    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    search = MixtureSearch(split, np.random.RandomState(0))
+    search.go_on(FOREVER)
+    return search
+
+
+def test_stacking_weights_satisfy_the_conditions_of_a_maximum(log_densities):
+    """The mean of p_k over the joined density is 1 where a weight is positive, else less."""
+    weight = np.random.RandomState(1).rand(log_densities.shape[1])
+    shares = stacking_weights(log_densities, weight)
+    densities = np.exp(log_densities)
+    ratios = np.average(densities / (shares @ densities), axis=1, weights=weight)
+    assert shares.sum() == pytest.approx(1)
+    assert ratios.max() < 1 + 1e-2
+    assert ratios[shares > 1e-2] == pytest.approx(1, abs=1e-2)
+    assert shares[-1] < 1e-6
+
+
+def test_stacking_weights_count_a_row_as_often_as_it_weighs(log_densities):
+    counts = np.random.RandomState(2).randint(0, 4, log_densities.shape[1])
+    repeated = np.repeat(log_densities, counts, axis=1)
+    np.testing.assert_allclose(
+        stacking_weights(log_densities, counts),
+        stacking_weights(repeated, np.ones(counts.sum())),
+        rtol=1e-9,
+    )
+
+
+def test_stacking_weights_survive_rows_far_out(log_densities):
+    shares = stacking_weights(log_densities - 1e5, np.ones(log_densities.shape[1]))
+    np.testing.assert_allclose(shares, stacking_weights(log_densities, np.ones(300)))
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_joined_mixtures_are_the_weighted_mean_of_their_densities(covariance_type):
+    X, shares = clusters(400), np.array([0.3, 0.7])
+    mixtures = [GaussianMixture(k, random_state=0).fit(X) for k in (2, 5)]
+    mixtures[1].set_params(covariance_type=covariance_type).fit(X)
+    mean = sum(w * np.exp(m.score_samples(X)) for w, m in zip(shares, mixtures, strict=True))
+    np.testing.assert_allclose(np.exp(joined(mixtures, shares).score_samples(X)), mean, rtol=1e-9)
+
+
+def test_a_joined_mixture_is_better_than_each_on_fresh_rows():
+    """On a ring, of which every number of components has its own polygon."""
+    fresh = clusters(20000, seed=1)
+    gains = []
+    for seed in range(3):
+        search = searched(clusters(2000, seed=10 + seed), 400)
+        Z, _ = search.split.latent.forward(fresh)
+        singles = [mixture.score(Z) for mixture, _ in search.stack]
+        gains.append(search.best.score(Z) - max(singles))
+    assert np.mean(gains) > 0
+
+
+def test_few_held_out_rows_choose_one_mixture_by_the_information_criterion():
+    search = searched(clusters(600), 60)
+    assert not search.stack
+    assert len(search.best.weights_) in CANDIDATE_SIZES
+    gaussian = GaussianMixture(1).fit(search.rows)
+    assert search.best.bic(search.rows) < gaussian.bic(search.rows) - 100
+
+
+def test_gaussian_rows_need_no_mixture():
+    search = searched(np.random.RandomState(0).standard_normal((3000, 3)), 600)
+    assert len(search.best.weights_) == 1
