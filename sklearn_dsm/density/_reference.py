@@ -16,7 +16,7 @@ from ._mixtures import standard_gaussian, transformed
 
 # Shares of max_fit_time after which mixtures are no longer sought, before the first training
 # and after it.
-FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.1, 0.5
+FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.1, 0.85
 # A triangular map is sought where this share of the time is left, may take that one, and needs
 # rows for its many numbers.
 LEFT_SHARE, TRIANGULAR_SHARE, ROWS_PER_COLUMN = 0.3, 0.15, 150
