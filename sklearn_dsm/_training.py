@@ -66,8 +66,7 @@ class TrainingSettings:
     """How long, how fast and where to train; the estimator's parameters of the same names.
 
     Training that has not gained ``hurdle`` after ``HURDLE_SHARE`` of its epochs or time ends.
-    ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run
-    and gains rise on average.
+    ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     """
 
     max_epochs: int
@@ -239,9 +238,9 @@ class _Schedule(Callback):
         return min(1.0, max(epoch / self.settings.max_epochs, self._elapsed()))
 
     def patience(self, epoch: int) -> float:
-        """Epochs without a new best after which to end early while gains rise on average.
+        """Epochs without a gain after which to end early.
 
-        Where the rate is high, noise hides slow gains, the longer the more epochs there are.
+        While the rate is high, noise hides slow gains, the longer the more epochs there are.
         """
         wanted, elapsed = self.settings.n_iter_no_change, self._elapsed()
         if elapsed <= epoch / self.settings.max_epochs:
@@ -296,23 +295,11 @@ class _Selection(Callback):
         if behind and self.schedule.progress(epoch) >= HURDLE_SHARE:
             raise _Stop("behind")
         if last_epochs is None:
-            waited, least = epoch - self.best_epoch, self.settings.n_iter_no_change
-            if waited >= (self.schedule.patience(epoch) if self._still_rising() else least):
+            if epoch - self.best_epoch >= self.schedule.patience(epoch):
                 self.schedule.end_early(epoch)
                 self._return_to_best(net)
-        elif epoch >= last_epochs[1] or self._memorises(epoch, last_epochs[0]):
+        elif epoch >= last_epochs[1]:
             raise _Stop("no_change")
-
-    def _still_rising(self) -> bool:
-        """Whether the gains of late are higher on average than those before them."""
-        n, gains = self.settings.n_iter_no_change, self.record.gains
-        late, before = gains[-n:], gains[-2 * n : -n]
-        return not before or sum(late) / len(late) > sum(before) / len(before)
-
-    def _memorises(self, epoch: int, first_last_epoch: int) -> bool:
-        """Whether a falling rate has not turned falling gains."""
-        turned = self.best_epoch > first_last_epoch or self._still_rising()
-        return epoch - first_last_epoch >= MIN_LAST_EPOCHS and not turned
 
     def _return_to_best(self, net) -> None:
         """Go on from the best averaged weights: later ones may have memorised their rows."""

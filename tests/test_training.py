@@ -15,10 +15,8 @@ import torch
 from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
 from sklearn_dsm._training import (
     MIN_LAST_EPOCHS,
-    TrainingRecord,
     TrainingSettings,
     _Schedule,
-    _Selection,
     half_precision,
     train,
 )
@@ -448,18 +446,6 @@ def test_patience_follows_the_time_of_a_run_that_ends_by_it(max_epochs, max_fit_
     schedule.on_train_begin(None)
     schedule.started -= 10
     assert schedule.patience(10) == pytest.approx(patience, rel=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("gains", "memorises"),
-    [([3.0] * 8 + [1.0] * 8, True), ([3.0] * 8 + [4.0] * 8, False), ([3.0] * 8 + [1.0] * 7, False)],
-    ids=["falls", "rises", "too soon"],
-)
-def test_a_falling_rate_that_does_not_turn_falling_gains_ends_at_once(gains, memorises):
-    record = TrainingRecord(gains=gains, n_epochs=len(gains))
-    selection = _Selection(None, None, None, record, settings(n_iter_no_change=8))
-    selection.on_train_begin(None)
-    assert selection._memorises(len(gains), 8) is memorises
 
 
 def test_an_early_end_goes_back_to_the_best_weights(fit):
