@@ -36,6 +36,8 @@ class Split:
         self.train = (Z[~held_out], weight[~held_out])
         self.held_out = (Z[held_out], weight[held_out] / weight[held_out].mean())
         self.held_out_log_slope = log_slope[held_out]
+        # What one more number, fitted to the held-out rows, gains there by chance, in nats a row.
+        self.chance_gain = 1 / len(self.held_out[0])
 
     def with_radial_map(self) -> Split | None:
         """The same rows behind a radial map as well; None where that would be no gain."""

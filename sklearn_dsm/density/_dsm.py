@@ -460,7 +460,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if self.reference is None:
             return [corrected]
         # A reference alone has closed forms; a chance gain is not worth the way of the ODE.
-        chance = 1 / len(split.held_out[0]) if self.learned_level_ is None else 0.0
+        chance = split.chance_gain if self.learned_level_ is None else 0.0
         return [alone, corrected] if corrected.value > alone.value + chance else [alone]
 
     def _scored(self, candidate, split, clock):

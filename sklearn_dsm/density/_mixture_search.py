@@ -68,7 +68,7 @@ class MixtureSearch:
             self.rows = self.rows[chosen]
         self.sizes = [size for size in CANDIDATE_SIZES if n_used >= 3 * size]
         self.enough = len(split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS
-        self.least_gain = 1 / len(split.held_out[0]) if self.enough else 0.0
+        self.least_gain = split.chance_gain if self.enough else 0.0
         self.stack: list[tuple[GaussianMixture, np.ndarray]] = []
         self.best, self.n_worse = standard_gaussian(d), 0
         self.value, self.merit = self._value_and_merit(self.best)
