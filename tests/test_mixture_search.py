@@ -27,11 +27,12 @@ def clusters(n, seed=0):
     return 3 * ring + 0.3 * random.standard_normal((n, 2))
 
 
-def searched(X, n_held_out):
+def searched(X, n_held_out, max_size=np.inf):
     held_out = np.arange(len(X)) < n_held_out
     weight = np.ones(len(X))
     split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
     search = MixtureSearch(split, np.random.RandomState(0))
+    search.sizes = [size for size in search.sizes if size <= max_size]
     search.go_on(FOREVER)
     return search
 
@@ -79,14 +80,14 @@ def test_a_joined_mixture_is_better_than_each_on_fresh_rows():
     for seed in range(3):
         search = searched(clusters(2000, seed=10 + seed), 400)
         Z, _ = search.split.latent.forward(fresh)
-        singles = [mixture.score(Z) for mixture, _ in search.stack]
+        singles = [mixture.score(Z) for mixture, _ in search.tried]
         gains.append(search.best.score(Z) - max(singles))
     assert np.mean(gains) > 0
 
 
 def test_few_held_out_rows_choose_one_mixture_by_the_information_criterion():
     search = searched(clusters(600), 60)
-    assert not search.stack
+    assert not search.tried
     assert len(search.best.weights_) in CANDIDATE_SIZES
     gaussian = GaussianMixture(1).fit(search.rows)
     assert search.best.bic(search.rows) < gaussian.bic(search.rows) - 100
@@ -95,3 +96,44 @@ def test_few_held_out_rows_choose_one_mixture_by_the_information_criterion():
 def test_gaussian_rows_need_no_mixture():
     search = searched(np.random.RandomState(0).standard_normal((3000, 3)), 600)
     assert len(search.best.weights_) == 1
+
+
+def test_rows_of_equal_weight_are_each_used_once():
+    """Also where there are more than a first fit takes."""
+    X = np.random.RandomState(0).standard_normal((13000, 26))
+    rows = searched(X, 1000, max_size=1).rows
+    assert len(np.unique(rows[:, 0])) == len(rows) == 12000
+
+
+def test_a_mixture_alone_takes_the_held_out_rows_as_well():
+    """A single Gaussian then has the mean and the covariance of all rows."""
+    X = np.random.RandomState(0).standard_normal((900, 3)) @ np.diag([1, 2, 3]) + 1
+    search = searched(X, 300, max_size=1)
+    search.parts = [(search.tried[0][0], 1.0)]
+    mixture = search.with_held_out_rows(FOREVER)
+    Z, _ = search.split.latent.forward(X)
+    np.testing.assert_allclose(mixture.means_[0], Z.mean(0), atol=1e-9)
+    np.testing.assert_allclose(mixture.covariances_[0], np.cov(Z.T, ddof=0), atol=1e-4)
+
+
+def test_the_gain_of_more_rows_is_half_a_nat_a_parameter():
+    """Akaike's expansion against the mean over many fits: d + d (d + 1) / 2 numbers."""
+    d, n, n_held_out, fresh = 8, 400, 200, np.random.RandomState(1).standard_normal((20000, 8))
+    gains, expected = [], []
+    for seed in range(20):
+        X = np.random.RandomState(100 + seed).standard_normal((n, d))
+        search = searched(X, n_held_out, max_size=1)
+        part = search.tried[0][0]
+        search.parts = [(part, 1.0)]
+        Z, _ = search.split.latent.forward(fresh)
+        gains.append(search.with_held_out_rows(FOREVER).score(Z) - part.score(Z))
+        expected.append(search.gain_with_held_out_rows())
+    assert np.ptp(expected) == 0
+    assert expected[0] == pytest.approx((d + d * (d + 1) / 2) / 2 * (1 / 200 - 1 / 400))
+    assert np.mean(gains) == pytest.approx(expected[0], rel=0.35)
+
+
+def test_no_mixture_expects_nothing_of_more_rows():
+    search = searched(np.random.RandomState(0).standard_normal((3000, 3)), 600)
+    assert search.gain_with_held_out_rows() == 0
+    assert search.with_held_out_rows(FOREVER) is search.best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -64,11 +65,27 @@ class Split:
         return float(np.average(values, weights=weight))
 
 
-class Candidate(NamedTuple):
-    """A space, a reference in it, how training went there, and a density made of them."""
+class Reference(NamedTuple):
+    """A mixture to correct in a space, and the value that training must reach.
+
+    Where no network corrects it, the mixture can have the held-out rows too, which is expected
+    to bring ``gain_alone``.
+    """
 
     split: Split
-    reference: GaussianMixture
+    mixture: GaussianMixture
+    hurdle: float = -math.inf
+    with_held_out_rows: Callable[[Clock], GaussianMixture] | None = None
+    gain_alone: float = 0.0
+
+    def alone(self, clock: Clock) -> GaussianMixture:
+        return self.with_held_out_rows(clock) if self.with_held_out_rows else self.mixture
+
+
+class Candidate(NamedTuple):
+    """A reference, how training went there, and a density made of both."""
+
+    reference: Reference
     record: TrainingRecord
     reference_value: float
     value: float

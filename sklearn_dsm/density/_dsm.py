@@ -91,7 +91,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         What the network corrects. "gmm": mixtures of several sizes, joined with the weights
         that held-out rows prefer, or the one that BIC prefers where these are few. "auto":
         the Gaussian, and the mixture where the network does not beat it, also with lines for
-        column maps where ``marginals`` is "auto" too. A fitted mixture is in input units and
+        column maps where ``marginals`` is "auto" too. A mixture that no network corrects in
+        the end has the held-out rows as well. A fitted mixture is in input units and
         needs ``marginals`` "standardize", None or "auto", which then means "standardize". None:
         the network gives the whole score, and there is nothing to fall back on.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
@@ -302,7 +303,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            for split, mixture, hurdle in references(
+            for reference in references(
                 self._reference_option(),
                 self._resolved_marginals(),
                 split_by,
@@ -311,14 +312,15 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 self._resolved_epochs(),
                 best_value,
             ):
+                split, mixture = reference.split, reference.mixture
                 value = self._reference_value(split, mixture)
                 if value <= best_value():
                     continue
                 self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
-                epochs.offset = value
-                record = self._train(loss, split, hurdle - value, device, clock, random, epochs)
-                alone = Candidate(split, mixture, record, value, value, {})
-                candidates += self._with_and_without_network(alone, split, clock)
+                epochs.offset, hurdle = value, reference.hurdle - value
+                record = self._train(loss, split, hurdle, device, clock, random, epochs)
+                alone = Candidate(reference, record, value, value + reference.gain_alone, {})
+                candidates += self._with_and_without_network(alone, clock)
                 if record.stop_reason in ("callback", "interrupted"):
                     break
         self._keep(max(candidates, key=lambda candidate: candidate.value), clock, random)
@@ -447,30 +449,31 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         levels = loss.levels(self.process_, self._levels())
         return train(model, loss, levels, train_rows, held_out_rows, settings, generator, epochs)
 
-    def _with_and_without_network(self, alone, split, clock):
+    def _with_and_without_network(self, alone, clock):
         """The reference, and the network's density where it has one, scored alike."""
         weights = alone.record.weights
         if weights is None or alone.record.stop_reason == "behind":
             return [alone]
         corrected = alone._replace(weights=weights)
         if self.learned_level_ is None:
-            corrected = self._scored(corrected, split, clock)
+            corrected = self._scored(corrected, clock)
         else:
-            corrected = corrected._replace(value=alone.value + alone.record.best_gain)
+            corrected = corrected._replace(value=alone.reference_value + alone.record.best_gain)
         if self.reference is None:
             return [corrected]
         # A reference alone has closed forms; a chance gain is not worth the way of the ODE.
-        chance = split.chance_gain if self.learned_level_ is None else 0.0
+        chance = alone.reference.split.chance_gain if self.learned_level_ is None else 0.0
         return [alone, corrected] if corrected.value > alone.value + chance else [alone]
 
-    def _scored(self, candidate, split, clock):
+    def _scored(self, candidate, clock):
         """The candidate with the ODE's plan and the value of its density."""
+        split, mixture = candidate.reference.split, candidate.reference.mixture
         density = self._latent_density(candidate.weights, self._likelihood_of_fit())
         density, n_rows = density.calibrated(split.held_out[0], clock.left())
         rows = slice(n_rows)
-        reference = split.score(candidate.reference.score_samples, rows)
-        network = split.score(lambda Z: density.log_density(Z)[0], rows)
-        return candidate._replace(value=candidate.value + network - reference, plan=density.plan)
+        gain = split.score(lambda Z: density.log_density(Z)[0], rows)
+        gain -= split.score(mixture.score_samples, rows)
+        return candidate._replace(value=candidate.reference_value + gain, plan=density.plan)
 
     def _likelihood_of_fit(self):
         """What candidates are compared by; a head learns only the best one."""
@@ -478,10 +481,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     def _keep(self, candidate, clock, random):
         """Store the best candidate, and say so where it has no network."""
-        record = candidate.record
-        self.reference_ = candidate.reference
-        self.latent_map_ = candidate.split.latent.to_arrays()
+        record, split = candidate.record, candidate.reference.split
         self.weights_: dict[str, np.ndarray] = candidate.weights
+        self.latent_map_ = split.latent.to_arrays()
+        self.reference_ = candidate.reference.mixture
+        if not self.weights_:
+            self.reference_ = candidate.reference.alone(clock)
         self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve
@@ -489,8 +494,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.head_: dict[str, np.ndarray] = {}
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
         if self.likelihood == "fast" and self.weights_:
-            self._teach_head(candidate.split, clock, seed_from(random))
-        if not self.weights_ and not isinstance(candidate.split.latent.last, TriangularMap):
+            self._teach_head(split, clock, seed_from(random))
+        if not self.weights_ and not isinstance(split.latent.last, TriangularMap):
             reason = {
                 "too_few_rows": f"there are fewer than {MIN_TRAIN_ROWS} rows to train on",
                 "max_fit_time": "max_fit_time was too short for a gain",

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from ._candidates import Clock, Split
-from ._mixtures import joined, standard_gaussian
+from ._mixtures import joined, numbers_in, standard_gaussian
 
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
 MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
@@ -45,6 +45,11 @@ def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarra
     return shares
 
 
+def _mean_of(parts: list[tuple[GaussianMixture, float]]) -> GaussianMixture:
+    mixtures, shares = zip(*parts, strict=True)
+    return joined(mixtures, np.array(shares))
+
+
 class MixtureSearch:
     """Mixtures of growing size in the space of a split, until two in a row bring nothing.
 
@@ -60,41 +65,74 @@ class MixtureSearch:
 
     def __init__(self, split: Split, random_state: np.random.RandomState):
         self.split, self.random_state = split, random_state
-        self.rows, weight = split.train
-        n, d = self.rows.shape
-        n_used = min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
-        if n > MAX_ROWS or np.ptp(weight) > 0:
-            chosen = random_state.choice(n, n_used, p=weight / weight.sum())
-            self.rows = self.rows[chosen]
-        self.sizes = [size for size in CANDIDATE_SIZES if n_used >= 3 * size]
+        self.rows = self._drawn(*split.train)
+        self.sizes = [size for size in CANDIDATE_SIZES if len(self.rows) >= 3 * size]
         self.enough = len(split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS
         self.least_gain = split.chance_gain if self.enough else 0.0
-        self.stack: list[tuple[GaussianMixture, np.ndarray]] = []
-        self.best, self.n_worse = standard_gaussian(d), 0
+        self.tried: list[tuple[GaussianMixture, np.ndarray]] = []
+        # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
+        self.parts: list[tuple[GaussianMixture, float]] = []
+        self.best, self.n_worse = standard_gaussian(self.rows.shape[1]), 0
         self.value, self.merit = self._value_and_merit(self.best)
 
     def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
         """Try more sizes while this share of the time lasts; the best mixture of all so far."""
         while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
             mixture = self._fitted(self.sizes.pop(0))
-            if self.enough:
-                mixture = self._stacked_with(mixture)
+            parts = self._stacked_with(mixture) if self.enough else [(mixture, 1.0)]
+            mixture = _mean_of(parts)
             value, merit = self._value_and_merit(mixture)
             better = merit > self.merit + self.least_gain
             self.n_worse = 0 if better else self.n_worse + 1
             if better:
-                self.best, self.value, self.merit = mixture, value, merit
+                self.best, self.parts, self.value, self.merit = mixture, parts, value, merit
         return self.best
 
-    def _stacked_with(self, mixture: GaussianMixture) -> GaussianMixture:
-        """The mixtures so far and this one, joined as held-out rows like it best."""
+    def with_held_out_rows(self, clock: Clock) -> GaussianMixture:
+        """``best``, each part of it after more iterations with the held-out rows as well.
+
+        A part keeps its share, and its parameters where no time is left.
+        """
+        if not self.parts:
+            return self.best
+        latent, (X, weight, _) = self.split.latent, self.split.table
+        rows = self._drawn(latent.forward(X)[0], weight)
+        return _mean_of(
+            [
+                (self._continued(mixture, rows) if clock.left() > 0 else mixture, share)
+                for mixture, share in self.parts
+            ]
+        )
+
+    def gain_with_held_out_rows(self) -> float:
+        """Nats a row to expect of them: each number of a mixture costs half a nat over the rows."""
+        n, d = self.rows.shape
+        n_with = self._n_drawn(len(self.split.table[0]), d)
+        numbers = sum(share * numbers_in(mixture) for mixture, share in self.parts)
+        return 0.5 * numbers * (1 / n - 1 / n_with)
+
+    @staticmethod
+    def _n_drawn(n: int, d: int) -> int:
+        return min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
+
+    def _drawn(self, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """As many rows as mixtures are fitted to; a row is drawn as often as it weighs."""
+        weighted = np.ptp(weight) > 0
+        n_drawn = self._n_drawn(*rows.shape)
+        if n_drawn == len(rows) and not weighted:
+            return rows
+        share = weight / weight.sum()
+        return rows[self.random_state.choice(len(rows), n_drawn, replace=weighted, p=share)]
+
+    def _stacked_with(self, mixture: GaussianMixture) -> list[tuple[GaussianMixture, float]]:
+        """The mixtures so far and this one, with the shares that held-out rows like best."""
         rows, weight = self.split.held_out
-        self.stack.append((mixture, mixture.score_samples(rows)))
-        mixtures, log_densities = zip(*self.stack, strict=True)
+        self.tried.append((mixture, mixture.score_samples(rows)))
+        mixtures, log_densities = zip(*self.tried, strict=True)
         shares = stacking_weights(np.stack(log_densities), weight)
         kept = self._affordable(shares, [each.covariances_.size for each in mixtures])
         shares = stacking_weights(np.stack([log_densities[k] for k in kept]), weight)
-        return joined([mixtures[k] for k in kept], shares)
+        return [(mixtures[k], share) for k, share in zip(kept, shares, strict=True)]
 
     @staticmethod
     def _affordable(shares: np.ndarray, numbers: list[int]) -> list[int]:
@@ -110,15 +148,20 @@ class MixtureSearch:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(self.rows[:MAX_ROWS])
-            if len(self.rows) <= MAX_ROWS:
-                return mixture
-            start = {
-                "weights_init": mixture.weights_,
-                "means_init": mixture.means_,
-                "precisions_init": mixture.precisions_,
-            }
-            again = clone(mixture).set_params(max_iter=MORE_ITERATIONS, **start)
-            return again.fit(self.rows)
+        return mixture if len(self.rows) <= MAX_ROWS else self._continued(mixture, self.rows)
+
+    @staticmethod
+    def _continued(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
+        """The mixture after more iterations with these rows."""
+        again = clone(mixture).set_params(
+            max_iter=MORE_ITERATIONS,
+            weights_init=mixture.weights_,
+            means_init=mixture.means_,
+            precisions_init=mixture.precisions_,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return again.fit(rows)
 
     def _value_and_merit(self, mixture: GaussianMixture) -> tuple[float, float]:
         value = self.split.score(mixture.score_samples)

@@ -57,6 +57,12 @@ def joined(mixtures: Sequence[GaussianMixture], weights: np.ndarray) -> Gaussian
     )
 
 
+def numbers_in(mixture: GaussianMixture) -> int:
+    """How many free parameters a mixture with full covariances has."""
+    k, d = mixture.means_.shape
+    return k * (d + d * (d + 1) // 2) + k - 1
+
+
 def as_score(mixture: GaussianMixture) -> ExactScore:
     """The mixture as an exact score model, in float64."""
     means = torch.from_numpy(mixture.means_)

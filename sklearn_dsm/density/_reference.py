@@ -10,13 +10,13 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from .._random import seed_from
-from ._candidates import Clock, Split
+from ._candidates import Clock, Reference, Split
 from ._mixture_search import MixtureSearch
 from ._mixtures import standard_gaussian, transformed
 
-# Shares of max_fit_time after which mixtures are no longer sought, before the first training
-# and after it.
-FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.1, 0.85
+# Shares of max_fit_time after which mixtures are no longer sought: in every space, where they
+# lead, and after the first training.
+EQUAL_SEARCH_SHARE, FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.05, 0.1, 0.85
 # A triangular map is sought where this share of the time is left, may take that one, and needs
 # rows for its many numbers.
 LEFT_SHARE, TRIANGULAR_SHARE, ROWS_PER_COLUMN = 0.3, 0.15, 150
@@ -30,8 +30,8 @@ def references(
     clock: Clock,
     max_epochs: int,
     best_value: Callable[[], float],
-) -> Iterator[tuple[Split, GaussianMixture, float]]:
-    """What to correct: splits of a space, mixtures there, and values that training must reach.
+) -> Iterator[Reference]:
+    """What to correct: mixtures in several spaces, and values that training must reach.
 
     ``split_by`` gives the rows behind a kind of column maps. Where "auto" bends columns, lines are
     considered as well, and either with and without a radial map. Where a network is behind
@@ -49,17 +49,17 @@ def references(
                 f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "
                 "GaussianMixture on the same columns."
             )
-        yield split, transformed(option, *split.latent.as_affine()), -np.inf
+        yield Reference(split, transformed(option, *split.latent.as_affine()))
     elif option == "auto":
         yield from _rivals(families, random_state, clock)
         if marginals == "auto" and d > 1 and clock.left(1 - LEFT_SHARE) > 0:
             yield from _triangular(families[-1][0], random_state, clock, max_epochs, best_value())
     else:
         best = max(chain(*families), key=_gaussian_value)
-        mixture = standard_gaussian(d)
         if option == "gmm":
-            mixture = MixtureSearch(best, random_state).go_on(Clock(None))
-        yield best, mixture, -np.inf
+            yield _found(MixtureSearch(best, random_state), Clock(None))
+        else:
+            yield Reference(best, standard_gaussian(d))
 
 
 def _families(split: Split, split_by: Callable[[str], Split]) -> list[list[Split]]:
@@ -75,6 +75,10 @@ def _gaussian_value(split: Split) -> float:
     return split.score(standard_gaussian(split.train[0].shape[1]).score_samples)
 
 
+def _value(search: MixtureSearch) -> float:
+    return search.value
+
+
 def _rivals(families, random_state, clock):
     """The Gaussian of one space, then the mixtures of all, the best first.
 
@@ -84,14 +88,21 @@ def _rivals(families, random_state, clock):
     searches = [[MixtureSearch(space, random_state) for space in family] for family in families]
     every = list(chain(*searches))
     for k, search in enumerate(every, 1):
-        search.go_on(clock, FIRST_SEARCH_SHARE * k / len(every))
-    chosen = [max(family, key=lambda search: search.value).split for family in searches]
+        search.go_on(clock, EQUAL_SEARCH_SHARE * k / len(every))
+    max(every, key=_value).go_on(clock, FIRST_SEARCH_SHARE)
+    chosen = [max(family, key=_value).split for family in searches]
     first = max(chosen, key=_gaussian_value)
-    hurdle = max(search.value for search in every)
-    yield first, standard_gaussian(first.train[0].shape[1]), hurdle
-    for search in sorted(every, key=lambda search: search.value, reverse=True):
+    hurdle = max(map(_value, every))
+    yield Reference(first, standard_gaussian(first.train[0].shape[1]), hurdle)
+    for search in sorted(every, key=_value, reverse=True):
         if clock.left() > 0:
-            yield search.split, search.go_on(clock, SEARCH_SHARE), -np.inf
+            yield _found(search, clock, SEARCH_SHARE)
+
+
+def _found(search: MixtureSearch, clock: Clock, share: float = 1.0) -> Reference:
+    mixture = search.go_on(clock, share)
+    gain = search.gain_with_held_out_rows()
+    return Reference(search.split, mixture, -np.inf, search.with_held_out_rows, gain)
 
 
 def _triangular(straight, random_state, clock, max_epochs, wanted):
@@ -102,4 +113,4 @@ def _triangular(straight, random_state, clock, max_epochs, wanted):
     seconds = TRIANGULAR_SHARE * clock.seconds
     split = straight.with_triangular_map(wanted, seconds, max_epochs, seed_from(random_state))
     if split is not None:
-        yield split, standard_gaussian(d), -np.inf
+        yield Reference(split, standard_gaussian(d))
