@@ -57,7 +57,7 @@ def fitted():
 @FALLBACK
 def test_an_untrained_network_leaves_the_reference():
     X = bimodal()
-    options = {"reference": "gmm", "marginals": "standardize"}
+    options = {"reference": GaussianMixture(3, random_state=0).fit(X), "marginals": "standardize"}
     untrained = quick(max_epochs=1, learning_rate=1e-12, **options).fit(X)
     alone = quick(max_fit_time=1e-9, **options).fit(X)
     assert alone.weights_ == {}
