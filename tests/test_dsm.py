@@ -103,6 +103,20 @@ def test_falling_back_warns(params, reason):
     assert density.weights_ == {}
 
 
+@FALLBACK
+@pytest.mark.parametrize(("chances", "kept"), [(0.5, False), (2.0, True)])
+def test_a_network_has_to_gain_more_than_chance(chances, kept, monkeypatch):
+    """Chance is a nat over the number of held-out rows."""
+    X = bimodal()
+    n_held_out = round(quick().validation_fraction * len(X))
+
+    def scored(self, candidate, clock):
+        return candidate._replace(value=candidate.reference_value + chances / n_held_out)
+
+    monkeypatch.setattr(DSMDensityEstimator, "_scored", scored)
+    assert bool(quick().fit(X).weights_) is kept
+
+
 def test_a_gain_does_not_warn(fitted):
     X = bimodal(2000, seed=1)
     assert fitted.weights_ and fitted.stop_reason_ in ("max_epochs", "no_change")

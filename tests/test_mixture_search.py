@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn_dsm.density._candidates import Clock, Split
 from sklearn_dsm.density._latent import fit_latent_map
 from sklearn_dsm.density._mixture_search import CANDIDATE_SIZES, MixtureSearch, stacking_weights
-from sklearn_dsm.density._mixtures import joined
+from sklearn_dsm.density._mixtures import joined, standard_gaussian
 
 FOREVER = Clock(None)
 
@@ -137,3 +137,10 @@ def test_no_mixture_expects_nothing_of_more_rows():
     search = searched(np.random.RandomState(0).standard_normal((3000, 3)), 600)
     assert search.gain_with_held_out_rows() == 0
     assert search.with_held_out_rows(FOREVER) is search.best
+
+
+def test_a_component_has_more_rows_than_columns():
+    """With fewer its covariance is singular and its likelihood without bound."""
+    search = searched(np.random.RandomState(0).standard_normal((100, 120)), 10)
+    assert search.value == search.split.score(standard_gaussian(120).score_samples)
+    assert len(search.best.weights_) == 1

@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 
 from .._training import TrainingRecord
 from ..likelihood import SolverPlan
-from ._latent import LatentMap, with_radial_map
+from ._latent import LatentMap, mapped_rows, with_radial_map
 from ._triangular_map import fit_triangular_map
 
 
@@ -43,7 +43,8 @@ class Split:
     def with_radial_map(self) -> Split | None:
         """The same rows behind a radial map as well; None where that would be no gain."""
         X, weight, held_out = self.table
-        latent = with_radial_map(self.latent, X, weight)
+        used = mapped_rows(X, held_out)
+        latent = with_radial_map(self.latent, X[used], weight[used])
         return None if latent is None else Split(latent, X, weight, held_out)
 
     def with_triangular_map(

@@ -12,6 +12,8 @@ from ._column_maps import ColumnMaps, fit_column_maps, linear_columns
 from ._radial_map import RadialMap, fit_radial_map
 from ._triangular_map import TriangularMap
 
+# With fewer rows a column, maps of all rows would tell too much of the held-out ones.
+MIN_ROWS_PER_COLUMN = 5
 SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1)
 # The least variance of a principal axis of columns of unit variance: collinear ones keep it.
 MIN_VARIANCE = 1e-6
@@ -156,16 +158,27 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
     return max(sorted(candidates), key=log_likelihood)
 
 
+def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Mask of the rows that maps are fitted to: all, or those not held out where rows are few.
+
+    As many rows as columns have a covariance that knows the directions of each of them, and a
+    network that learns these would look good on held-out rows among them, and only there.
+    """
+    few = len(X) < MIN_ROWS_PER_COLUMN * X.shape[1]
+    return ~held_out if few else np.ones(len(X), dtype=bool)
+
+
 def fit_latent_map(
     X: np.ndarray, weight: np.ndarray, held_out: np.ndarray, marginals: str | None
 ) -> LatentMap:
-    """Fit the map on all rows; the held-out ones (a mask) choose the covariance's shrinkage.
+    """Fit the map; the held-out rows (a mask) choose the covariance's shrinkage.
 
     The white rows are not mapped further.
     """
-    columns = fit_column_maps(X, weight, marginals)
+    used = mapped_rows(X, held_out)
+    columns = fit_column_maps(X[used], weight[used], marginals)
     Z, _ = columns.forward(X)
-    mean, covariance = _moments(Z, weight)
+    mean, covariance = _moments(Z[used], weight[used])
     scale = np.sqrt(np.diag(covariance))
     shrinkage = _choose_shrinkage((Z - mean) / scale, weight, held_out)
     whitening, coloring, log_det = _whitening(covariance / np.outer(scale, scale), shrinkage)

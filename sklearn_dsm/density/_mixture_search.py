@@ -66,13 +66,15 @@ class MixtureSearch:
     def __init__(self, split: Split, random_state: np.random.RandomState):
         self.split, self.random_state = split, random_state
         self.rows = self._drawn(*split.train)
-        self.sizes = [size for size in CANDIDATE_SIZES if len(self.rows) >= 3 * size]
+        n, d = self.rows.shape
+        # With fewer rows a component's covariance is singular, and its likelihood without bound.
+        self.sizes = [size for size in CANDIDATE_SIZES if n >= size * max(3, d + 1)]
         self.enough = len(split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS
         self.least_gain = split.chance_gain if self.enough else 0.0
         self.tried: list[tuple[GaussianMixture, np.ndarray]] = []
         # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
         self.parts: list[tuple[GaussianMixture, float]] = []
-        self.best, self.n_worse = standard_gaussian(self.rows.shape[1]), 0
+        self.best, self.n_worse = standard_gaussian(d), 0
         self.value, self.merit = self._value_and_merit(self.best)
 
     def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:

@@ -1,0 +1,38 @@
+"""Which rows the maps to the latent space are fitted to."""
+
+import numpy as np
+import pytest
+
+from sklearn_dsm.density._candidates import Split
+from sklearn_dsm.density._latent import fit_latent_map
+from sklearn_dsm.density._mixtures import standard_gaussian
+
+
+def chain(n, d, random):
+    return random.standard_normal((n, d)) @ (np.eye(d) + 0.5 * np.eye(d, k=1))
+
+
+@pytest.mark.parametrize("n_rows", [60, 120])
+def test_held_out_rows_say_of_the_gaussian_what_fresh_rows_say(n_rows):
+    """Also with hardly more rows than columns, or fewer."""
+    d, gaps = 80, []
+    for seed in range(6):
+        random = np.random.RandomState(seed)
+        X, fresh, held_out = chain(n_rows, d, random), chain(400, d, random), np.arange(n_rows) < 20
+        latent = fit_latent_map(X, np.ones(n_rows), held_out, "standardize")
+        gaussian = standard_gaussian(d).score_samples
+        Z, log_slope = latent.forward(fresh)
+        value = Split(latent, X, np.ones(n_rows), held_out).score(gaussian)
+        gaps.append(value - (gaussian(Z) + log_slope).mean())
+    assert abs(np.mean(gaps)) < 0.05 * d
+
+
+@pytest.mark.parametrize(("n_rows", "few"), [(60, True), (400, False)])
+def test_maps_of_few_rows_know_nothing_of_the_held_out_ones(n_rows, few):
+    d, random = 20, np.random.RandomState(0)
+    X, held_out = chain(n_rows, d, random), np.arange(n_rows) < 10
+    moved = X + 3 * held_out[:, None]
+    means = [
+        fit_latent_map(x, np.ones(n_rows), held_out, "standardize").columns for x in (X, moved)
+    ]
+    assert np.array_equal(means[0].location, means[1].location) is few
