@@ -35,7 +35,7 @@ class Method(NamedTuple):
 
 OURS = "DSMDensityEstimator"
 FAST = "DSM, fast"
-FLOW = "NSF"
+FLOW, NORMAL_FLOW = "NSF", "NSF, gaussianised columns"
 METHODS = {
     OURS: Method("_ours:score_matching"),
     FAST: Method("_ours:amortised"),
@@ -44,6 +44,6 @@ METHODS = {
     "BayesianGaussianMixture": Method("_mixtures:bayesian_mixture"),
     FLOW: Method("_flows:spline_flow", "zuko"),
     "MAF": Method("_flows:affine_flow", "zuko"),
-    "NSF, gaussianised columns": Method("_flows:spline_flow_of_normal_columns", "zuko"),
+    NORMAL_FLOW: Method("_flows:spline_flow_of_normal_columns", "zuko"),
     "VineDensity": Method("_vines:vine", "pyvinecopulib"),
 }

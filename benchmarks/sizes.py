@@ -18,15 +18,15 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from _report import RESULTS, Report
-from _rivals import OURS
+from _rivals import NORMAL_FLOW, OURS
 from _tables import CHAIN_COLUMNS, CHAIN_SIZES, default_folder, load
 from density import completed, parsed
 from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
 
-RIVALS = ("GaussianMixture", "KernelDensity", "NSF, gaussianised columns")
+RIVALS = ("GaussianMixture", "KernelDensity", NORMAL_FLOW)
 COLUMNS = (
-    f"{'columns':>8}{'rows':>8}{'fit s':>8}{'rows/s':>9}{'KL ours':>10}{'s.e.':>8}"
+    f"{'columns':>8}{'rows':>8}{'fit s':>8}{'rows/s':>11}{'KL ours':>10}{'s.e.':>8}"
     f"{'best rival':>28}{'its KL':>10}{'gap':>9}{'s.e.':>8}{'Gaussian':>11}"
 )
 
@@ -90,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     records = measure(options)
     report = Report("sizes", f"A nonlinear chain in {options.budget:g} s of fit, one seed")
-    report("KL(truth || model) in nats on 2,000 fresh rows; gap: best rival minus ours")
+    report("KL(truth || model) in nats on 2,000 fresh rows; gap: what the best rival is ahead by")
     report("Gaussian: the KL of one whose covariance is shrunk as Ledoit and Wolf do")
     report(COLUMNS)
     found = {}
@@ -103,11 +103,12 @@ def main() -> None:
             found[d, n] = f
             ours, best = f["ours"], f["best"]
             report(
-                f"{d:>8}{n:>8}{ours['fit_seconds']:>8.1f}{ours['rows_per_second']:>9,.0f}"
+                f"{d:>8}{n:>8}{ours['fit_seconds']:>8.1f}{ours['rows_per_second']:>11,.0f}"
                 f"{ours['divergence']:>10.4f}{ours['divergence_error']:>8.4f}{best['method']:>28}"
                 f"{best['divergence']:>10.4f}{best['difference']:>9.4f}"
                 f"{best['difference_error']:>8.4f}{gaussian_divergence(d, n):>11.4f}"
             )
+    report.path = options.results / "sizes.txt"
     report.save()
     draw(found, options.results / "sizes.png")
     summary = options.results / "sizes.json"
