@@ -36,3 +36,10 @@ def test_maps_of_few_rows_know_nothing_of_the_held_out_ones(n_rows, few):
         fit_latent_map(x, np.ones(n_rows), held_out, "standardize").columns for x in (X, moved)
     ]
     assert np.array_equal(means[0].location, means[1].location) is few
+
+
+def test_a_column_that_varies_in_held_out_rows_only_is_mapped_by_all():
+    X, held_out = chain(30, 10, np.random.RandomState(0)), np.arange(30) < 3
+    X[~held_out, 4] = 1.0
+    latent = fit_latent_map(X, np.ones(30), held_out, "standardize")
+    assert np.isfinite(latent.forward(X)[0]).all()

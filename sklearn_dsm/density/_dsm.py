@@ -323,7 +323,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 candidates += self._with_and_without_network(alone, clock)
                 if record.stop_reason in ("callback", "interrupted"):
                     break
-        self._keep(max(candidates, key=lambda candidate: candidate.value), clock, random)
+            self._keep(max(candidates, key=lambda candidate: candidate.value), clock, random)
         epochs.finish()
         return self
 

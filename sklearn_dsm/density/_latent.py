@@ -162,10 +162,13 @@ def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     """Mask of the rows that maps are fitted to: all, or those not held out where rows are few.
 
     As many rows as columns have a covariance that knows the directions of each of them, and a
-    network that learns these would look good on held-out rows among them, and only there.
+    network that learns these would look good on held-out rows among them, and only there. A column
+    that varies in held-out rows only needs them.
     """
     few = len(X) < MIN_ROWS_PER_COLUMN * X.shape[1]
-    return ~held_out if few else np.ones(len(X), dtype=bool)
+    if few and (~held_out).sum() > 1 and np.ptp(X[~held_out], axis=0).min() > 0:
+        return ~held_out
+    return np.ones(len(X), dtype=bool)
 
 
 def fit_latent_map(
