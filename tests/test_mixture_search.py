@@ -7,7 +7,12 @@ from sklearn.mixture import GaussianMixture
 
 from sklearn_dsm.density._candidates import Clock, Split
 from sklearn_dsm.density._latent import fit_latent_map
-from sklearn_dsm.density._mixture_search import CANDIDATE_SIZES, MixtureSearch, stacking_weights
+from sklearn_dsm.density._mixture_search import (
+    CANDIDATE_SIZES,
+    MAX_ROWS,
+    MixtureSearch,
+    stacking_weights,
+)
 from sklearn_dsm.density._mixtures import joined, standard_gaussian
 
 FOREVER = Clock(None)
@@ -99,10 +104,13 @@ def test_gaussian_rows_need_no_mixture():
 
 
 def test_rows_of_equal_weight_are_each_used_once():
-    """Also where there are more than a first fit takes."""
+    """Also where there are more than a first fit takes, which has its share of a sorted table."""
     X = np.random.RandomState(0).standard_normal((13000, 26))
-    rows = searched(X, 1000, max_size=1).rows
-    assert len(np.unique(rows[:, 0])) == len(rows) == 12000
+    X[1000:] = X[1000:][X[1000:, 0].argsort()]
+    search = searched(X, 1000, max_size=1)
+    assert len(np.unique(search.rows[:, 0])) == len(search.rows) == 12000
+    early, late = search.rows[:MAX_ROWS], search.rows[MAX_ROWS:]
+    np.testing.assert_allclose(early.mean(0), late.mean(0), atol=0.15)
 
 
 def test_a_mixture_alone_takes_the_held_out_rows_as_well():

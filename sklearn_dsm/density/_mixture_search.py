@@ -45,11 +45,6 @@ def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarra
     return shares
 
 
-def _mean_of(parts: list[tuple[GaussianMixture, float]]) -> GaussianMixture:
-    mixtures, shares = zip(*parts, strict=True)
-    return joined(mixtures, np.array(shares))
-
-
 class MixtureSearch:
     """Mixtures of growing size in the space of a split, until two in a row bring nothing.
 
@@ -82,7 +77,7 @@ class MixtureSearch:
         while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
             mixture = self._fitted(self.sizes.pop(0))
             parts = self._stacked_with(mixture) if self.enough else [(mixture, 1.0)]
-            mixture = _mean_of(parts)
+            mixture = joined(*zip(*parts, strict=True))
             value, merit = self._value_and_merit(mixture)
             better = merit > self.merit + self.least_gain
             self.n_worse = 0 if better else self.n_worse + 1
@@ -99,12 +94,9 @@ class MixtureSearch:
             return self.best
         latent, (X, weight, _) = self.split.latent, self.split.table
         rows = self._drawn(latent.forward(X)[0], weight)
-        return _mean_of(
-            [
-                (self._continued(mixture, rows) if clock.left() > 0 else mixture, share)
-                for mixture, share in self.parts
-            ]
-        )
+        mixtures, shares = zip(*self.parts, strict=True)
+        again = [self._continued(each, rows) if clock.left() > 0 else each for each in mixtures]
+        return joined(again, shares)
 
     def gain_with_held_out_rows(self) -> float:
         """Nats a row to expect of them: each number of a mixture costs half a nat over the rows."""
@@ -118,12 +110,14 @@ class MixtureSearch:
         return min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
 
     def _drawn(self, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """As many rows as mixtures are fitted to; a row is drawn as often as it weighs."""
+        """As many rows as mixtures are fitted to; a row is drawn as often as it weighs.
+
+        Where the first fit takes only some of them, they are in random order.
+        """
         weighted = np.ptp(weight) > 0
-        n_drawn = self._n_drawn(*rows.shape)
-        if n_drawn == len(rows) and not weighted:
+        if len(rows) <= MAX_ROWS and not weighted:
             return rows
-        share = weight / weight.sum()
+        n_drawn, share = self._n_drawn(*rows.shape), weight / weight.sum()
         return rows[self.random_state.choice(len(rows), n_drawn, replace=weighted, p=share)]
 
     def _stacked_with(self, mixture: GaussianMixture) -> list[tuple[GaussianMixture, float]]:
