@@ -297,8 +297,8 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
     started = time.process_time()
-    report = Report("bootstrapping", "Bootstrapped score matching (BSM) against denoising (DSM)")
-    report.path = options.results / report.path.name
+    title = "Bootstrapped score matching (BSM) against denoising (DSM)"
+    report = Report("bootstrapping", title, options.results)
     ladders = ladders_part(report, options.rows[:2], options.replicates)
     networks = networks_part(report, options.rows, options.seeds, options.epochs)
     n_seeds = max(2, options.seeds - 2)

@@ -89,7 +89,8 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="keep the records that are there")
     options = parser.parse_args()
     records = measure(options)
-    report = Report("sizes", f"A nonlinear chain in {options.budget:g} s of fit, one seed")
+    title = f"A nonlinear chain in {options.budget:g} s of fit, one seed"
+    report = Report("sizes", title, options.results)
     report("KL(truth || model) in nats on 2,000 fresh rows; gap: what the best rival is ahead by")
     report("Gaussian: the KL of one whose covariance is shrunk as Ledoit and Wolf do")
     report(COLUMNS)
@@ -108,7 +109,6 @@ def main() -> None:
                 f"{best['divergence']:>10.4f}{best['difference']:>9.4f}"
                 f"{best['difference_error']:>8.4f}{gaussian_divergence(d, n):>11.4f}"
             )
-    report.path = options.results / "sizes.txt"
     report.save()
     draw(found, options.results / "sizes.png")
     summary = options.results / "sizes.json"

@@ -81,10 +81,10 @@ def main() -> None:
         + [full[table]]
         for table in tables
     }
-    report = Report("time_to_quality", "Held-out log-density by seconds of fit, and the flows'")
+    title = "Held-out log-density by seconds of fit, and the flows'"
+    report = Report("time_to_quality", title, options.results)
     for flow, theirs in flows.items():
         compare(report, flow, theirs, ours)
-    report.path = options.results / "time_to_quality.txt"
     report.save()
 
 

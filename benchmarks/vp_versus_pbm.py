@@ -286,8 +286,8 @@ def main(arguments: list[str] | None = None, only: list[Target] | None = None) -
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128, 256])
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    report = Report("vp_versus_pbm", "Smoothing (VP) against pinning (PBM), columns standardised")
-    report.path = options.results / report.path.name
+    title = "Smoothing (VP) against pinning (PBM), columns standardised"
+    report = Report("vp_versus_pbm", title, options.results)
     report(
         f"{options.seeds} seeds, {options.steps} steps of {BATCH_SIZE} rows with the noise of both "
         f"signs; mean ± deviation over seeds. Samples by {SAMPLER_STEPS} Euler steps of the clock."
