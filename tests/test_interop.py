@@ -248,10 +248,12 @@ def test_a_stop_is_a_stop_for_every_reference(how):
     assert density.stop_reason_ == {"stop_after": "callback"}.get(how, "interrupted")
 
 
-def test_progress_bar(X):
+def test_progress_bar(X, capsys):
     quick().set_callbacks(ProgressBar()).fit(X)
+    assert "DSMDensityEstimator - fit" in capsys.readouterr().out
     search = GridSearchCV(quick(), {"learning_rate": [0.01, 0.02]}, cv=2)
     search.set_callbacks(ProgressBar()).fit(X)
+    assert "GridSearchCV - fit" in capsys.readouterr().out
 
 
 def test_scoring_monitor(X):

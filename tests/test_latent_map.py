@@ -32,10 +32,10 @@ def test_maps_of_few_rows_know_nothing_of_the_held_out_ones(n_rows, few):
     d, random = 20, np.random.RandomState(0)
     X, held_out = chain(n_rows, d, random), np.arange(n_rows) < 10
     moved = X + 3 * held_out[:, None]
-    means = [
+    columns = [
         fit_latent_map(x, np.ones(n_rows), held_out, "standardize").columns for x in (X, moved)
     ]
-    assert np.array_equal(means[0].location, means[1].location) is few
+    assert np.array_equal(columns[0].location, columns[1].location) is few
 
 
 def test_a_column_that_varies_in_held_out_rows_only_is_mapped_by_all():

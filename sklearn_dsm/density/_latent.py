@@ -158,8 +158,8 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
     return max(sorted(candidates), key=log_likelihood)
 
 
-def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """Mask of the rows that maps are fitted to: all, or those not held out where rows are few.
+def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray | slice:
+    """Index of the rows that maps are fitted to: all, or those not held out where rows are few.
 
     As many rows as columns have a covariance that knows the directions of each of them, and a
     network that learns these would look good on held-out rows among them, and only there. A column
@@ -168,7 +168,7 @@ def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     few = len(X) < MIN_ROWS_PER_COLUMN * X.shape[1]
     if few and (~held_out).sum() > 1 and np.ptp(X[~held_out], axis=0).min() > 0:
         return ~held_out
-    return np.ones(len(X), dtype=bool)
+    return slice(None)
 
 
 def fit_latent_map(

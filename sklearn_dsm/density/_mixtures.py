@@ -48,7 +48,7 @@ def transformed(mixture: GaussianMixture, shift: np.ndarray, matrix: np.ndarray)
     return mixture_from(mixture.weights_, (mixture.means_ - shift) @ matrix, covariances)
 
 
-def joined(mixtures: Sequence[GaussianMixture], weights: np.ndarray) -> GaussianMixture:
+def joined(mixtures: Sequence[GaussianMixture], weights: Sequence[float]) -> GaussianMixture:
     """The weighted mean of the densities of mixtures, a mixture of all their components."""
     return mixture_from(
         np.concatenate([w * each.weights_ for w, each in zip(weights, mixtures, strict=True)]),

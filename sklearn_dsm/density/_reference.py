@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
@@ -75,26 +76,23 @@ def _gaussian_value(split: Split) -> float:
     return split.score(standard_gaussian(split.train[0].shape[1]).score_samples)
 
 
-def _value(search: MixtureSearch) -> float:
-    return search.value
-
-
 def _rivals(families, random_state, clock):
     """The Gaussian of one space, then the mixtures of all, the best first.
 
     Of a family's spaces a mixture decides, which tells whether a radial map tears clusters; of
     the families the Gaussian, which tells how far the columns are from normal.
     """
+    by_value = attrgetter("value")
     searches = [[MixtureSearch(space, random_state) for space in family] for family in families]
     every = list(chain(*searches))
     for k, search in enumerate(every, 1):
         search.go_on(clock, EQUAL_SEARCH_SHARE * k / len(every))
-    max(every, key=_value).go_on(clock, FIRST_SEARCH_SHARE)
-    chosen = [max(family, key=_value).split for family in searches]
+    max(every, key=by_value).go_on(clock, FIRST_SEARCH_SHARE)
+    chosen = [max(family, key=by_value).split for family in searches]
     first = max(chosen, key=_gaussian_value)
-    hurdle = max(map(_value, every))
+    hurdle = max(search.value for search in every)
     yield Reference(first, standard_gaussian(first.train[0].shape[1]), hurdle)
-    for search in sorted(every, key=_value, reverse=True):
+    for search in sorted(every, key=by_value, reverse=True):
         if clock.left() > 0:
             yield _found(search, clock, SEARCH_SHARE)
 
