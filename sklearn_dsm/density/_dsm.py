@@ -48,9 +48,9 @@ GAUSSIAN_LOG_SNR = -12.0
 # The fewer rows, the stronger the decay of the weights.
 MAX_WEIGHT_DECAY, DECAYED_ROWS = 0.3, 1500
 # Width and options of the network. A table with few rows a column is soon memorised: fewer
-# units, none of them fast, and half of them dropped at each step.
+# units, none of them fast, and a fifth of them dropped at each step.
 FEW_ROWS_PER_COLUMN = 150
-SMALL_NETWORK = {"hidden_layer_sizes": (128, 128), "sine_share": 0.0, "dropout": 0.5}
+SMALL_NETWORK = {"hidden_layer_sizes": (128, 128, 128), "sine_share": 0.0, "dropout": 0.2}
 LARGE_NETWORK = {"hidden_layer_sizes": (128, 128, 128, 128), "sine_share": 0.5, "dropout": 0.0}
 
 
@@ -96,7 +96,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         needs ``marginals`` "standardize", None or "auto", which then means "standardize". None:
         the network gives the whole score, and there is nothing to fall back on.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
-        Width of each hidden layer. "auto": four layers of 128 units, or two for a table
+        Width of each hidden layer. "auto": four layers of 128 units, or three for a table
         with few rows a column. Two layers have an exact divergence at the cost of one matrix
         product; deeper ones fit better, and their divergence costs a product a column.
     max_epochs : int or "auto", default="auto"
