@@ -18,9 +18,9 @@ from ._mixtures import standard_gaussian, transformed
 # Shares of max_fit_time after which mixtures are no longer sought: in every space, where they
 # lead, and after the first training.
 EQUAL_SEARCH_SHARE, FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.05, 0.1, 0.85
-# A triangular map is sought where this share of the time is left, may take that one, and needs
-# rows for its many numbers.
-LEFT_SHARE, TRIANGULAR_SHARE, ROWS_PER_COLUMN = 0.3, 0.15, 150
+# A triangular map needs rows for its many numbers. A trial of it may take the first share of
+# max_fit_time, the map the second, and it is sought last where the third is left.
+TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.05, 0.15, 0.3, 150
 
 
 def references(
@@ -37,8 +37,9 @@ def references(
     ``split_by`` gives the rows behind a kind of column maps. Where "auto" bends columns, lines are
     considered as well, and either with and without a radial map. Where a network is behind
     another mixture alone after part of its training, the rest of the time is for that mixture.
-    Where time is left at the end, a triangular map follows that has to beat ``best_value``, what
-    held-out rows say of the best so far, without any network.
+    A triangular map, which has to beat ``best_value``, what held-out rows say of the best so far,
+    without any network, follows at the end where time is left; at once where a trial of it is
+    ahead of the network after part of its training.
     """
     split = split_by(marginals)
     d = split.train[0].shape[1]
@@ -52,9 +53,9 @@ def references(
             )
         yield Reference(split, transformed(option, *split.latent.as_affine()))
     elif option == "auto":
-        yield from _rivals(families, random_state, clock)
-        if marginals == "auto" and d > 1 and clock.left(1 - LEFT_SHARE) > 0:
-            yield from _triangular(families[-1][0], random_state, clock, max_epochs, best_value())
+        map_of = _TriangularSearch(families[-1][0], random_state, clock, max_epochs)
+        wanted = marginals == "auto" and d > 1 and map_of.has_rows
+        yield from _rivals(families, random_state, clock, best_value, map_of if wanted else None)
     else:
         best = max(chain(*families), key=_gaussian_value)
         if option == "gmm":
@@ -76,8 +77,8 @@ def _gaussian_value(split: Split) -> float:
     return split.score(standard_gaussian(split.train[0].shape[1]).score_samples)
 
 
-def _rivals(families, random_state, clock):
-    """The Gaussian of one space, then the mixtures of all, the best first.
+def _rivals(families, random_state, clock, best_value, triangular):
+    """The Gaussian of one space, then the mixtures of all, the best first, and triangular maps.
 
     Of a family's spaces a mixture decides, which tells whether a radial map tears clusters; of
     the families the Gaussian, which tells how far the columns are from normal.
@@ -91,10 +92,16 @@ def _rivals(families, random_state, clock):
     chosen = [max(family, key=by_value).split for family in searches]
     first = max(chosen, key=_gaussian_value)
     hurdle = max(search.value for search in every)
-    yield Reference(first, standard_gaussian(first.train[0].shape[1]), hurdle)
+    trial = triangular.value_of_trial(hurdle) if triangular else -np.inf
+    yield Reference(first, standard_gaussian(first.train[0].shape[1]), max(hurdle, trial))
+    ahead = trial > max(hurdle, best_value())
+    if ahead:
+        yield from triangular.references(best_value())
     for search in sorted(every, key=by_value, reverse=True):
         if clock.left() > 0:
             yield _found(search, clock, SEARCH_SHARE)
+    if triangular and not ahead and clock.left(1 - LEFT_SHARE) > 0:
+        yield from triangular.references(best_value())
 
 
 def _found(search: MixtureSearch, clock: Clock, share: float = 1.0) -> Reference:
@@ -103,12 +110,26 @@ def _found(search: MixtureSearch, clock: Clock, share: float = 1.0) -> Reference
     return Reference(search.split, mixture, -np.inf, search.with_held_out_rows, gain)
 
 
-def _triangular(straight, random_state, clock, max_epochs, wanted):
-    """The Gaussian behind a triangular map of straight columns."""
-    n, d = straight.train[0].shape
-    if n < ROWS_PER_COLUMN * d:
-        return
-    seconds = TRIANGULAR_SHARE * clock.seconds
-    split = straight.with_triangular_map(wanted, seconds, max_epochs, seed_from(random_state))
-    if split is not None:
-        yield Reference(split, standard_gaussian(d))
+class _TriangularSearch:
+    """Triangular maps of straight columns, and the Gaussian behind them."""
+
+    def __init__(self, straight, random_state, clock, max_epochs):
+        self.straight, self.random_state = straight, random_state
+        self.clock, self.max_epochs = clock, max_epochs
+        n, d = straight.train[0].shape
+        self.has_rows = n >= ROWS_PER_COLUMN * d
+
+    def value_of_trial(self, wanted: float) -> float:
+        """What held-out rows say of a map that had little time; nothing where time is unlimited."""
+        split = self._split(wanted, TRIAL_SHARE) if np.isfinite(self.clock.seconds) else None
+        return -np.inf if split is None else _gaussian_value(split)
+
+    def references(self, wanted: float) -> Iterator[Reference]:
+        """The Gaussian behind a map, where training it brought a gain."""
+        split = self._split(wanted, TRIANGULAR_SHARE)
+        if split is not None:
+            yield Reference(split, standard_gaussian(split.train[0].shape[1]))
+
+    def _split(self, wanted: float, share: float) -> Split | None:
+        seconds, seed = share * self.clock.seconds, seed_from(self.random_state)
+        return self.straight.with_triangular_map(wanted, seconds, self.max_epochs, seed)
