@@ -9,7 +9,9 @@ import torch
 from sklearn_dsm import DSMDensityEstimator, InterruptedFitWarning
 from sklearn_dsm._random import torch_generator
 from sklearn_dsm.datasets import Funnel
+from sklearn_dsm.density._candidates import Clock, Split
 from sklearn_dsm.density._latent import LatentMap, fit_latent_map
+from sklearn_dsm.density._reference import _TriangularSearch, references
 from sklearn_dsm.density._triangular_map import (
     TriangularMap,
     TriangularNetwork,
@@ -147,6 +149,24 @@ def test_a_training_that_diverges_leaves_the_rows_as_they_are():
     train[7] = 1e30
     rows = (train, np.ones(400)), (held_out, np.ones(50))
     assert fit_triangular_map(*rows, -np.inf, np.inf, 5, seed=0) is None
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_it_is_sought_right_after_the_network_where_its_trial_leads(leads, monkeypatch):
+    """And the network has to beat the trial; else it is sought last."""
+    trial = 1e9 if leads else -1e9
+    monkeypatch.setattr(_TriangularSearch, "value_of_trial", lambda search, wanted: trial)
+    X, weight, held_out = noised_scale(600, 0), np.ones(600), np.arange(600) < 60
+
+    def split_by(marginals):
+        return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
+
+    random, clock = np.random.RandomState(0), Clock(1e6)
+    found = list(references("auto", "auto", split_by, random, clock, 3, lambda: -np.inf))
+    triangular = [isinstance(each.split.latent.last, TriangularMap) for each in found]
+    assert triangular.count(True) == 1
+    assert triangular.index(True) == (1 if leads else len(found) - 1)
+    assert (found[0].hurdle == trial) is leads
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
