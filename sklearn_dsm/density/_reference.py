@@ -53,9 +53,9 @@ def references(
             )
         yield Reference(split, transformed(option, *split.latent.as_affine()))
     elif option == "auto":
-        map_of = _TriangularSearch(families[-1][0], random_state, clock, max_epochs)
-        wanted = marginals == "auto" and d > 1 and map_of.has_rows
-        yield from _rivals(families, random_state, clock, best_value, map_of if wanted else None)
+        search = _TriangularSearch(families[-1][0], random_state, clock, max_epochs)
+        triangular = search if marginals == "auto" and d > 1 and search.has_rows else None
+        yield from _rivals(families, random_state, clock, best_value, triangular)
     else:
         best = max(chain(*families), key=_gaussian_value)
         if option == "gmm":
@@ -120,7 +120,7 @@ class _TriangularSearch:
         self.has_rows = n >= ROWS_PER_COLUMN * d
 
     def value_of_trial(self, wanted: float) -> float:
-        """What held-out rows say of a map that had little time; nothing where time is unlimited."""
+        """What held-out rows say of a map that had little time; -inf where time is unlimited."""
         split = self._split(wanted, TRIAL_SHARE) if np.isfinite(self.clock.seconds) else None
         return -np.inf if split is None else _gaussian_value(split)
 
