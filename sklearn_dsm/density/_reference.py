@@ -61,7 +61,7 @@ def references(
         if option == "gmm":
             yield _found(MixtureSearch(best, random_state), Clock(None))
         else:
-            yield Reference(best, standard_gaussian(d))
+            yield _gaussian(best)
 
 
 def _families(split: Split, split_by: Callable[[str], Split]) -> list[list[Split]]:
@@ -73,8 +73,12 @@ def _families(split: Split, split_by: Callable[[str], Split]) -> list[list[Split
     return [[twin for twin in pair if twin is not None] for pair in twins]
 
 
+def _gaussian(split: Split, hurdle: float = -np.inf) -> Reference:
+    return Reference(split, standard_gaussian(split.train[0].shape[1]), hurdle)
+
+
 def _gaussian_value(split: Split) -> float:
-    return split.score(standard_gaussian(split.train[0].shape[1]).score_samples)
+    return split.score(_gaussian(split).mixture.score_samples)
 
 
 def _rivals(families, random_state, clock, best_value, triangular):
@@ -93,7 +97,7 @@ def _rivals(families, random_state, clock, best_value, triangular):
     first = max(chosen, key=_gaussian_value)
     hurdle = max(search.value for search in every)
     trial = triangular.value_of_trial(hurdle) if triangular else -np.inf
-    yield Reference(first, standard_gaussian(first.train[0].shape[1]), max(hurdle, trial))
+    yield _gaussian(first, max(hurdle, trial))
     ahead = trial > max(hurdle, best_value())
     if ahead:
         yield from triangular.references(best_value())
@@ -128,7 +132,7 @@ class _TriangularSearch:
         """The Gaussian behind a map, where training it brought a gain."""
         split = self._split(wanted, TRIANGULAR_SHARE)
         if split is not None:
-            yield Reference(split, standard_gaussian(split.train[0].shape[1]))
+            yield _gaussian(split)
 
     def _split(self, wanted: float, share: float) -> Split | None:
         seconds, seed = share * self.clock.seconds, seed_from(self.random_state)
