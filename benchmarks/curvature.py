@@ -101,6 +101,8 @@ def fitted(
     settings = TrainingSettings(n_epochs, BATCH, LEARNING_RATE, n_iter_no_change=n_epochs)
     data = rows, torch.ones(len(rows))
     record = train_module(model, batch_loss, data, LastWeights(), settings, generator)
+    if record.stop_reason == "interrupted":
+        raise KeyboardInterrupt
     assert record.weights is not None
     model.load_state_dict({k: torch.from_numpy(v) for k, v in record.weights.items()})
     return model.double().eval()

@@ -368,7 +368,20 @@ def train(
         with half_precision(rows.device, in_half):
             return objective(model, rows, weight, levels, generator)
 
-    return train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
+    record = train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
+    warn_if_interrupted(record)
+    return record
+
+
+def warn_if_interrupted(record: TrainingRecord) -> None:
+    """Say that a model is not finished."""
+    if record.stop_reason == "interrupted":
+        warnings.warn(
+            f"The fit was interrupted after {record.n_epochs} epochs; the best weights so far "
+            "are kept. Fit again for a finished model.",
+            InterruptedFitWarning,
+            stacklevel=3,
+        )
 
 
 def train_module(
@@ -392,6 +405,10 @@ def train_module(
     judge : Judge
     settings, generator, on_epoch
         As in :func:`train`.
+
+    Notes
+    -----
+    An interrupt ends the training, and nothing but the record's ``stop_reason`` tells of it.
     """
     record = TrainingRecord(best_gain=judge.baseline)
     averaging = _Averaging()
@@ -428,12 +445,6 @@ def train_module(
         record.stop_reason = stop.reason
     except KeyboardInterrupt:
         record.stop_reason = "interrupted"
-        warnings.warn(
-            f"The fit was interrupted after {record.n_epochs} epochs; the best weights so far "
-            "are kept. Fit again for a finished model.",
-            InterruptedFitWarning,
-            stacklevel=2,
-        )
     if record.stop_reason in ("max_fit_time", "interrupted") and averaging.average is not None:
         selection.measure()
     net.notify("on_train_end", X=data, y=None)

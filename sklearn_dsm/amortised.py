@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._judges import ErrorJudge
-from ._training import TrainingSettings, half_precision, train_module
+from ._training import TrainingSettings, half_precision, train_module, warn_if_interrupted
 from ._weights import state_of
 from .networks import ScoreNetwork
 
@@ -125,6 +125,7 @@ def fit_head(
 
     judge = ErrorJudge(held_out_z, held_out_target)
     record = train_module(head, batch_loss, (z, target), judge, settings, generator)
+    warn_if_interrupted(record)
     if record.weights is not None:
         head.load_state_dict(state_of(record.weights))
     head.eval()

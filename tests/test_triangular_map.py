@@ -129,7 +129,8 @@ def test_independent_normal_columns_are_left_nearly_as_they_are():
         np.testing.assert_allclose(triangular.forward(fresh)[0], fresh, atol=0.3)
 
 
-def test_an_interrupted_training_leaves_the_rows_as_they_are(monkeypatch):
+def interrupt(monkeypatch):
+    """Let the fifth value that a network is asked for be interrupted."""
     plain, calls = TriangularNetwork.log_density, []
 
     def interrupted(network, z):
@@ -139,9 +140,20 @@ def test_an_interrupted_training_leaves_the_rows_as_they_are(monkeypatch):
         return plain(network, z)
 
     monkeypatch.setattr(TriangularNetwork, "log_density", interrupted)
-    rows = (noised_scale(400, 0), np.ones(400)), (noised_scale(50, 1), np.ones(50))
-    with pytest.warns(InterruptedFitWarning):
-        assert fit_triangular_map(*rows, -np.inf, np.inf, 5, seed=0) is None
+
+
+def test_an_interrupt_ends_a_fit_with_what_it_has(monkeypatch):
+    """A trial of the map comes before anything is learned, the map itself after the network."""
+    X = noised_scale(600, 0)
+    interrupt(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        DSMDensityEstimator(max_fit_time=20, max_epochs=3, random_state=0).fit(X)
+    monkeypatch.undo()
+    interrupt(monkeypatch)
+    with pytest.warns(InterruptedFitWarning, match="interrupted after 3 epochs"):
+        density = DSMDensityEstimator(max_epochs=3, random_state=0).fit(X)
+    assert density.stop_reason_ == "interrupted"
+    assert np.isfinite(density.score(X))
 
 
 def test_a_training_that_diverges_leaves_the_rows_as_they_are():

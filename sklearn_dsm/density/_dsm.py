@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._random import seed_from, torch_generator
-from .._training import TrainingRecord, TrainingSettings, train
+from .._training import TrainingRecord, TrainingSettings, train, warn_if_interrupted
 from .._validation import evaluation_device, resolve_device
 from .._weights import state_of
 from ..amortised import LogDensityHead
@@ -52,6 +54,19 @@ MAX_WEIGHT_DECAY, DECAYED_ROWS = 0.3, 1500
 FEW_ROWS_PER_COLUMN = 150
 SMALL_NETWORK = {"hidden_layer_sizes": (128, 128, 128), "sine_share": 0.0, "dropout": 0.2}
 LARGE_NETWORK = {"hidden_layer_sizes": (128, 128, 128, 128), "sine_share": 0.5, "dropout": 0.0}
+
+
+@contextmanager
+def _kept_if_interrupted(candidates: list[Candidate]) -> Iterator[None]:
+    """Let an interrupt end the search for more candidates where there are some."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not candidates:
+            raise
+        for candidate in candidates:
+            candidate.record.stop_reason = "interrupted"
+        warn_if_interrupted(candidates[-1].record)
 
 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
@@ -303,7 +318,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            for reference in references(
+            tried = references(
                 self._reference_option(),
                 self._resolved_marginals(),
                 split_by,
@@ -311,18 +326,20 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 clock,
                 self._resolved_epochs(),
                 best_value,
-            ):
-                split, mixture = reference.split, reference.mixture
-                value = self._reference_value(split, mixture)
-                if value <= best_value():
-                    continue
-                self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
-                epochs.offset, hurdle = value, reference.hurdle - value
-                record = self._train(loss, split, hurdle, device, clock, random, epochs)
-                alone = Candidate(reference, record, value, value + reference.gain_alone, {})
-                candidates += self._with_and_without_network(alone, clock)
-                if record.stop_reason in ("callback", "interrupted"):
-                    break
+            )
+            with _kept_if_interrupted(candidates):
+                for reference in tried:
+                    split, mixture = reference.split, reference.mixture
+                    value = self._reference_value(split, mixture)
+                    if value <= best_value():
+                        continue
+                    self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
+                    epochs.offset, hurdle = value, reference.hurdle - value
+                    record = self._train(loss, split, hurdle, device, clock, random, epochs)
+                    alone = Candidate(reference, record, value, value + reference.gain_alone, {})
+                    candidates += self._with_and_without_network(alone, clock)
+                    if record.stop_reason in ("callback", "interrupted"):
+                        break
             self._keep(max(candidates, key=lambda candidate: candidate.value), clock, random)
         epochs.finish()
         return self

@@ -177,7 +177,7 @@ def fit_triangular_map(
 ) -> TriangularMap | None:
     """The map with the best held-out log-density.
 
-    None where training brought no gain, diverged or was interrupted.
+    None where training brought no gain or diverged.
 
     Parameters
     ----------
@@ -188,6 +188,11 @@ def fit_triangular_map(
     seconds : float
         Most seconds it may take; infinite for no limit.
     max_epochs, seed : int
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Where training is interrupted: a map half learned is not worth keeping.
     """
     (Z, weight), held_out = (
         [torch.from_numpy(part).float() for part in rows] for rows in (train_rows, held_out_rows)
@@ -212,7 +217,9 @@ def fit_triangular_map(
         record = train_module(network, batch_loss, (Z, weight), judge, settings, generator)
     except NonFiniteLossError:
         return None
-    if record.weights is None or record.stop_reason == "interrupted":
+    if record.stop_reason == "interrupted":
+        raise KeyboardInterrupt
+    if record.weights is None:
         return None
     network.load_state_dict(state_of(record.weights))
     return TriangularMap(network)
