@@ -43,3 +43,17 @@ def test_a_column_that_varies_in_held_out_rows_only_is_mapped_by_all():
     X[~held_out, 4] = 1.0
     latent = fit_latent_map(X, np.ones(30), held_out, "standardize")
     assert np.isfinite(latent.forward(X)[0]).all()
+
+
+@pytest.mark.parametrize(("n_rows", "few"), [(60, True), (400, False)])
+def test_the_map_of_all_rows_is_the_one_with_nothing_held_out(n_rows, few):
+    """Where the map left out the held-out rows; else it has them already."""
+    X, held_out = chain(n_rows, 20, np.random.RandomState(0)), np.arange(n_rows) < 10
+    weight = np.ones(n_rows)
+    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    found = split.map_of_all_rows()
+    assert (found is split.latent) is not few
+    if few:
+        whole = fit_latent_map(X, weight, np.zeros(n_rows, dtype=bool), "standardize")
+        for known, value in zip(whole.forward(X), found.forward(X), strict=True):
+            np.testing.assert_allclose(np.abs(value), np.abs(known), rtol=1e-6)

@@ -118,7 +118,7 @@ def test_a_mixture_alone_takes_the_held_out_rows_as_well():
     X = np.random.RandomState(0).standard_normal((900, 3)) @ np.diag([1, 2, 3]) + 1
     search = searched(X, 300, max_size=1)
     search.parts = [(search.tried[0][0], 1.0)]
-    mixture = search.with_held_out_rows(FOREVER)
+    _, mixture = search.with_held_out_rows(FOREVER)
     Z, _ = search.split.latent.forward(X)
     np.testing.assert_allclose(mixture.means_[0], Z.mean(0), atol=1e-9)
     np.testing.assert_allclose(mixture.covariances_[0], np.cov(Z.T, ddof=0), atol=1e-4)
@@ -134,7 +134,7 @@ def test_the_gain_of_more_rows_is_half_a_nat_a_parameter():
         part = search.tried[0][0]
         search.parts = [(part, 1.0)]
         Z, _ = search.split.latent.forward(fresh)
-        gains.append(search.with_held_out_rows(FOREVER).score(Z) - part.score(Z))
+        gains.append(search.with_held_out_rows(FOREVER)[1].score(Z) - part.score(Z))
         expected.append(search.gain_with_held_out_rows())
     assert np.ptp(expected) == 0
     assert expected[0] == pytest.approx((d + d * (d + 1) / 2) / 2 * (1 / 200 - 1 / 400))
@@ -144,7 +144,7 @@ def test_the_gain_of_more_rows_is_half_a_nat_a_parameter():
 def test_no_mixture_expects_nothing_of_more_rows():
     search = searched(np.random.RandomState(0).standard_normal((3000, 3)), 600)
     assert search.gain_with_held_out_rows() == 0
-    assert search.with_held_out_rows(FOREVER) is search.best
+    assert search.with_held_out_rows(FOREVER)[1] is search.best
 
 
 def test_a_component_has_more_rows_than_columns():

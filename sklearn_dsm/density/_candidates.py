@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 
 from .._training import TrainingRecord
 from ..likelihood import SolverPlan
-from ._latent import LatentMap, mapped_rows, with_radial_map
+from ._latent import LatentMap, mapped_rows, of_all_rows, with_radial_map
 from ._triangular_map import fit_triangular_map
 
 
@@ -47,6 +47,13 @@ class Split:
         latent = with_radial_map(self.latent, X[used], weight[used])
         return None if latent is None else Split(latent, X, weight, held_out)
 
+    def map_of_all_rows(self) -> LatentMap:
+        """The map, fitted to the held-out rows as well where it left these out."""
+        X, weight, held_out = self.table
+        if isinstance(mapped_rows(X, held_out), slice):
+            return self.latent
+        return of_all_rows(self.latent, X, weight)
+
     def with_triangular_map(
         self, wanted: float, seconds: float, max_epochs: int, seed: int
     ) -> Split | None:
@@ -69,18 +76,21 @@ class Split:
 class Reference(NamedTuple):
     """A mixture to correct in a space, and the value that training must reach.
 
-    Where no network corrects it, the mixture can have the held-out rows too, which is expected
-    to bring ``gain_alone``.
+    Where no network corrects it, the mixture, or the map in front of a Gaussian, can have the
+    held-out rows too, which is expected to bring ``gain_alone``.
     """
 
     split: Split
     mixture: GaussianMixture
     hurdle: float = -math.inf
-    with_held_out_rows: Callable[[Clock], GaussianMixture] | None = None
+    with_held_out_rows: Callable[[Clock], tuple[LatentMap, GaussianMixture]] | None = None
     gain_alone: float = 0.0
 
-    def alone(self, clock: Clock) -> GaussianMixture:
-        return self.with_held_out_rows(clock) if self.with_held_out_rows else self.mixture
+    def alone(self, clock: Clock) -> tuple[LatentMap, GaussianMixture]:
+        """The map and the mixture that no network corrects."""
+        if self.with_held_out_rows is None:
+            return self.split.latent, self.mixture
+        return self.with_held_out_rows(clock)
 
 
 class Candidate(NamedTuple):

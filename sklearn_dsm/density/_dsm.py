@@ -500,10 +500,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         """Store the best candidate, and say so where it has no network."""
         record, split = candidate.record, candidate.reference.split
         self.weights_: dict[str, np.ndarray] = candidate.weights
-        self.latent_map_ = split.latent.to_arrays()
-        self.reference_ = candidate.reference.mixture
+        latent, self.reference_ = split.latent, candidate.reference.mixture
         if not self.weights_:
-            self.reference_ = candidate.reference.alone(clock)
+            latent, self.reference_ = candidate.reference.alone(clock)
+        self.latent_map_ = latent.to_arrays()
         self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve

@@ -180,6 +180,27 @@ def fit_latent_map(
     """
     used = mapped_rows(X, held_out)
     columns = fit_column_maps(X[used], weight[used], marginals)
+    return _whitened(columns, X, weight, held_out, used)
+
+
+def of_all_rows(latent: LatentMap, X: np.ndarray, weight: np.ndarray) -> LatentMap:
+    """The map with the whitening, and the radial map where there is one, fitted to all rows.
+
+    The maps of single columns stay as they are.
+    """
+    whitened = _whitened(latent.columns, X, weight, np.zeros(len(X), dtype=bool), slice(None))
+    radial = None if latent.last is None else with_radial_map(whitened, X, weight)
+    return whitened if radial is None else radial
+
+
+def _whitened(
+    columns: ColumnMaps,
+    X: np.ndarray,
+    weight: np.ndarray,
+    held_out: np.ndarray,
+    used: np.ndarray | slice,
+) -> LatentMap:
+    """Column maps with a whitening of these rows behind them."""
     Z, _ = columns.forward(X)
     mean, covariance = _moments(Z[used], weight[used])
     scale = np.sqrt(np.diag(covariance))

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from ._candidates import Clock, Split
+from ._latent import LatentMap
 from ._mixtures import joined, numbers_in, standard_gaussian
 
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
@@ -85,18 +86,19 @@ class MixtureSearch:
                 self.best, self.parts, self.value, self.merit = mixture, parts, value, merit
         return self.best
 
-    def with_held_out_rows(self, clock: Clock) -> GaussianMixture:
-        """``best``, each part of it after more iterations with the held-out rows as well.
+    def with_held_out_rows(self, clock: Clock) -> tuple[LatentMap, GaussianMixture]:
+        """The map, and ``best``, each part of it after more iterations with all rows.
 
-        A part keeps its share, and its parameters where no time is left.
+        A part keeps its share, and its parameters where no time is left. Where ``best`` is
+        N(0, I) it is the map that has the held-out rows as well.
         """
         if not self.parts:
-            return self.best
+            return self.split.map_of_all_rows(), self.best
         latent, (X, weight, _) = self.split.latent, self.split.table
         rows = self._drawn(latent.forward(X)[0], weight)
         mixtures, shares = zip(*self.parts, strict=True)
         again = [self._continued(each, rows) if clock.left() > 0 else each for each in mixtures]
-        return joined(again, shares)
+        return latent, joined(again, shares)
 
     def gain_with_held_out_rows(self) -> float:
         """Nats a row to expect of them: each number of a mixture costs half a nat over the rows."""

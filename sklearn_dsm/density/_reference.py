@@ -74,7 +74,8 @@ def _families(split: Split, split_by: Callable[[str], Split]) -> list[list[Split
 
 
 def _gaussian(split: Split, hurdle: float = -np.inf) -> Reference:
-    return Reference(split, standard_gaussian(split.train[0].shape[1]), hurdle)
+    normal = standard_gaussian(split.train[0].shape[1])
+    return Reference(split, normal, hurdle, lambda clock: (split.map_of_all_rows(), normal))
 
 
 def _gaussian_value(split: Split) -> float:
