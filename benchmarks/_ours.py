@@ -7,7 +7,7 @@ import numpy as np
 from sklearn_dsm import DSMDensityEstimator
 
 # Rows on which the amortised log-density is compared with the ODE's.
-COMPARED_ROWS = 500
+COMPARED_ROWS = 2000
 # Rows on which the ODE at its default tolerance is compared with a tight one's.
 TIGHT_ROWS, TIGHT = 64, 1e-5
 
