@@ -83,23 +83,24 @@ def test_gradients_are_pulled_back_through_it(d, assert_pulled_back):
 def test_arrays_carry_it():
     triangular, Z = moved(4), normal_rows(20, 4)
     latent = fit_latent_map(3 + 2 * Z, np.ones(20), np.arange(20) < 5, "standardize")
-    latent = latent.in_own_axes()._replace(last=triangular)
+    latent = latent.in_column_order()._replace(last=triangular)
     again = LatentMap.from_arrays(latent.to_arrays())
     for known, found in zip(latent.forward(Z), again.forward(Z), strict=True):
         np.testing.assert_array_equal(known, found)
 
 
-def test_in_own_axes_white_rows_are_as_close_to_the_columns_as_they_can_be():
-    """The whitening is then the symmetric root of the inverse correlation."""
+def test_in_column_order_each_column_is_a_residual_of_those_before():
+    """The white rows are those of regressions column by column, the Jacobian is as before."""
     random = np.random.RandomState(0)
     X = normal_rows(400, 4) @ random.standard_normal((4, 4)) + 5
     latent = fit_latent_map(X, np.ones(400), np.zeros(400, dtype=bool), "standardize")
-    turned = latent.in_own_axes()
+    turned = latent.in_column_order()
     Z, log_slope = turned.forward(X)
     np.testing.assert_allclose(turned.inverse(Z), X, rtol=1e-9)
     np.testing.assert_allclose(log_slope, latent.forward(X)[1])
     np.testing.assert_allclose((Z**2).sum(1), (latent.forward(X)[0] ** 2).sum(1))
-    np.testing.assert_allclose(turned.whitening, turned.whitening.T, atol=1e-9)
+    assert np.all(np.triu(turned.coloring) == turned.coloring)
+    assert np.all(np.diag(turned.coloring) > 0)
 
 
 def noised_scale(n, seed):
@@ -112,7 +113,7 @@ def test_it_learns_a_scale_that_depends_on_another_column():
     """Given the first column, the second is normal, and its log-scale is linear in it."""
     train, held_out, fresh = (noised_scale(n, seed) for n, seed in ((4000, 0), (500, 1), (2000, 2)))
     triangular = fit_triangular_map(
-        (train, np.ones(4000)), (held_out, np.ones(500)), -np.inf, np.inf, 40, seed=0
+        (train, np.ones(4000)), (held_out, np.ones(500)), 2, -np.inf, np.inf, 40, seed=0
     )
     Y, log_slope = triangular.forward(fresh)
     learned = log_slope - 0.5 * (Y**2).sum(1)
@@ -124,7 +125,7 @@ def test_it_learns_a_scale_that_depends_on_another_column():
 def test_independent_normal_columns_are_left_nearly_as_they_are():
     train, held_out, fresh = (normal_rows(n, 2, seed) for n, seed in ((4000, 0), (500, 1), (99, 2)))
     rows = (train, np.ones(4000)), (held_out, np.ones(500))
-    triangular = fit_triangular_map(*rows, -np.inf, np.inf, 20, seed=0)
+    triangular = fit_triangular_map(*rows, 2, -np.inf, np.inf, 20, seed=0)
     if triangular is not None:
         np.testing.assert_allclose(triangular.forward(fresh)[0], fresh, atol=0.3)
 
@@ -160,7 +161,7 @@ def test_a_training_that_diverges_leaves_the_rows_as_they_are():
     train, held_out = noised_scale(400, 0), noised_scale(50, 1)
     train[7] = 1e30
     rows = (train, np.ones(400)), (held_out, np.ones(50))
-    assert fit_triangular_map(*rows, -np.inf, np.inf, 5, seed=0) is None
+    assert fit_triangular_map(*rows, 2, -np.inf, np.inf, 5, seed=0) is None
 
 
 @pytest.mark.parametrize("leads", [True, False])

@@ -55,15 +55,17 @@ class Split:
         return of_all_rows(self.latent, X, weight)
 
     def with_triangular_map(
-        self, wanted: float, seconds: float, max_epochs: int, seed: int
+        self, n_layers: int, wanted: float, seconds: float, max_epochs: int, seed: int
     ) -> Split | None:
         """The same rows behind a triangular map as well; None where training brought no gain.
 
         ``wanted`` is the held-out value, in input units, that the map has to come near.
         """
         wanted -= float(np.average(self.held_out_log_slope, weights=self.held_out[1]))
-        turned = Split(self.latent.in_own_axes(), *self.table)
-        last = fit_triangular_map(turned.train, turned.held_out, wanted, seconds, max_epochs, seed)
+        turned = Split(self.latent.in_column_order(), *self.table)
+        last = fit_triangular_map(
+            turned.train, turned.held_out, n_layers, wanted, seconds, max_epochs, seed
+        )
         return None if last is None else Split(turned.latent._replace(last=last), *self.table)
 
     def score(self, log_density, rows=slice(None)):

@@ -202,12 +202,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     --------
     >>> from sklearn_dsm import DSMDensityEstimator
     >>> from sklearn_dsm.datasets import load_sachs
-    >>> X = load_sachs().data[:, :4]
+    >>> X = load_sachs().data
     >>> density = DSMDensityEstimator(max_epochs=5, random_state=0).fit(X)
     >>> density.score_samples(X[:100]).shape
     (100,)
     >>> density.sample(3, random_state=0).shape
-    (3, 4)
+    (3, 11)
     """
 
     _parameter_constraints = {

@@ -81,13 +81,10 @@ class LatentMap(NamedTuple):
         shift = self.columns.location + self.columns.scale * self.mean
         return shift, self.whitening / self.columns.scale[:, None]
 
-    def in_own_axes(self) -> LatentMap:
-        """The map whose white rows are turned back as far as can be: column j is mostly x_j."""
-        scale = np.sqrt((self.coloring**2).sum(0))
-        rotation = self.coloring / scale
-        rotation /= np.linalg.norm(rotation, axis=1, keepdims=True)
-        turned = self.whitening @ rotation, rotation.T @ self.coloring
-        return self._replace(whitening=turned[0], coloring=turned[1], last=None)
+    def in_column_order(self) -> LatentMap:
+        """The map whose white column j is mapped column j less its regression on those before."""
+        factor = np.linalg.cholesky(self.coloring.T @ self.coloring)
+        return self._replace(whitening=np.linalg.inv(factor).T, coloring=factor.T, last=None)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The map as plain arrays."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
@@ -20,7 +21,9 @@ from ._mixtures import standard_gaussian, transformed
 EQUAL_SEARCH_SHARE, FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.05, 0.1, 0.85
 # A triangular map needs rows for its many numbers. A trial of it may take the first share of
 # max_fit_time, the map the second, and it is sought last where the third is left.
-TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.05, 0.15, 0.3, 150
+TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.07, 0.35, 0.3, 150
+# One layer suits columns that depend on those before them; a second goes the other way.
+NUMBERS_OF_LAYERS = (1, 2)
 
 
 def references(
@@ -123,18 +126,43 @@ class _TriangularSearch:
         self.clock, self.max_epochs = clock, max_epochs
         n, d = straight.train[0].shape
         self.has_rows = n >= ROWS_PER_COLUMN * d
+        self.numbers_of_layers: tuple[int, ...] = NUMBERS_OF_LAYERS
 
     def value_of_trial(self, wanted: float) -> float:
-        """What held-out rows say of a map that had little time; -inf where time is unlimited."""
-        split = self._split(wanted, TRIAL_SHARE) if np.isfinite(self.clock.seconds) else None
-        return -np.inf if split is None else _gaussian_value(split)
+        """What held-out rows say of a map that had little time; -inf where time is unlimited.
+
+        It settles the number of layers.
+        """
+        found = self._best(wanted, TRIAL_SHARE) if np.isfinite(self.clock.seconds) else None
+        if found is None:
+            return -np.inf
+        self.numbers_of_layers = (found.n_layers,)
+        return found.value
 
     def references(self, wanted: float) -> Iterator[Reference]:
         """The Gaussian behind a map, where training it brought a gain."""
-        split = self._split(wanted, TRIANGULAR_SHARE)
-        if split is not None:
-            yield _gaussian(split)
+        found = self._best(wanted, TRIANGULAR_SHARE)
+        if found is not None:
+            yield _gaussian(found.split)
 
-    def _split(self, wanted: float, share: float) -> Split | None:
-        seconds, seed = share * self.clock.seconds, seed_from(self.random_state)
-        return self.straight.with_triangular_map(wanted, seconds, self.max_epochs, seed)
+    def _best(self, wanted: float, share: float) -> _TriangularFit | None:
+        """The best of the maps in question, the first that is wanted ending the search."""
+        fits: list[_TriangularFit] = []
+        for n_layers in self.numbers_of_layers:
+            seconds, seed = share * self.clock.seconds, seed_from(self.random_state)
+            split = self.straight.with_triangular_map(
+                n_layers, wanted, seconds, self.max_epochs, seed
+            )
+            if split is not None:
+                fits.append(_TriangularFit(_gaussian_value(split), n_layers, split))
+                if fits[-1].value > wanted:
+                    break
+        return max(fits, default=None)
+
+
+class _TriangularFit(NamedTuple):
+    """Rows behind a map of so many layers, and what held-out rows say of it."""
+
+    value: float
+    n_layers: int
+    split: Split

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import numpy as np
@@ -15,11 +15,16 @@ from .._random import torch_generator
 from .._training import NonFiniteLossError, TrainingSettings, train_module
 from .._weights import arrays_of, state_of
 
-WIDTH, N_LAYERS = 64, 2
-# Scales stay between e^-7 and e^7, so that the map is linear far out.
-MAX_LOG_SCALE = 7.0
-MAX_EPOCHS, PATIENCE, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 100, 10, 256, 5e-3, 1e-2
+# Units of a hidden layer: so many a column, within limits.
+UNITS_PER_COLUMN, MIN_WIDTH, MAX_WIDTH = 6, 64, 512
+# Scales stay between e^-12 and e^12.
+MAX_LOG_SCALE = 12.0
+MAX_EPOCHS, PATIENCE, BATCH_SIZE, LEARNING_RATE = 100, 10, 512, 8e-3
+# The fewer rows a column, the stronger the decay of the weights.
+MAX_WEIGHT_DECAY, DECAYED_ROWS_PER_COLUMN = 1.0, 100
 CHUNK_ROWS = 2**13
+# Units of the first kind have limits, so that the map is linear far out.
+ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (torch.tanh, nn.functional.silu)
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -44,9 +49,9 @@ class _TriangularLayer(nn.Module):
                 column.repeat(2)[:, None] > unit,
             )
         ]
-        sizes = (n_features, width, width)
         self.weights = nn.ParameterList(
-            torch.randn(width, n_in, generator=generator) / math.sqrt(n_in) for n_in in sizes[:2]
+            torch.randn(mask.shape, generator=generator) / mask.sum(1, keepdim=True).sqrt()
+            for mask in self.masks[:2]
         )
         self.weights.append(nn.Parameter(torch.zeros(2 * n_features, width)))
         self.biases = nn.ParameterList(torch.zeros(len(weight)) for weight in self.weights)
@@ -55,8 +60,8 @@ class _TriangularLayer(nn.Module):
         """m and s, each (n, d)."""
         parts = zip(self.weights, self.masks, self.biases, strict=True)
         *hidden, last = ((weight * mask.to(weight), bias) for weight, mask, bias in parts)
-        for weight, bias in hidden:
-            z = torch.tanh(nn.functional.linear(z, weight, bias))
+        for (weight, bias), f in zip(hidden, ACTIVATIONS, strict=True):
+            z = f(nn.functional.linear(z, weight, bias))
         means, raw = nn.functional.linear(z, *last).chunk(2, -1)
         return means, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
 
@@ -101,12 +106,12 @@ class TriangularNetwork(nn.Module):
 
 
 class TriangularMap:
-    r"""Two masked autoregressive layers in float64, evaluated some rows at a time.
+    r"""Masked autoregressive layers in float64, evaluated some rows at a time.
 
     .. math:: y_j = (z_j - m_j(z_{<j}))\, e^{-s_j(z_{<j})},
 
-    first in the order of the columns, then in the reverse. It makes rows normal whose columns
-    set each other's mean and scale, as in a funnel.
+    first in the order of the columns, then, where there is a second layer, in the reverse. It
+    makes rows normal whose columns set each other's mean and scale, as in a funnel.
 
     Source: [MAF]_
     """
@@ -170,6 +175,7 @@ class _LikelihoodJudge(Judge):
 def fit_triangular_map(
     train_rows: tuple[np.ndarray, np.ndarray],
     held_out_rows: tuple[np.ndarray, np.ndarray],
+    n_layers: int,
     wanted: float,
     seconds: float,
     max_epochs: int,
@@ -183,6 +189,7 @@ def fit_triangular_map(
     ----------
     train_rows, held_out_rows : tuple of ndarray
         White rows (n, d) and weights (n,) of mean one.
+    n_layers : int
     wanted : float
         Training that has not come half of the way to this held-out log-density early on ends.
     seconds : float
@@ -197,15 +204,16 @@ def fit_triangular_map(
     (Z, weight), held_out = (
         [torch.from_numpy(part).float() for part in rows] for rows in (train_rows, held_out_rows)
     )
-    generator = torch_generator(seed)
-    network = TriangularNetwork(Z.shape[1], WIDTH, N_LAYERS, generator)
+    (n, d), generator = Z.shape, torch_generator(seed)
+    width = min(max(UNITS_PER_COLUMN * d, MIN_WIDTH), MAX_WIDTH)
+    network = TriangularNetwork(d, width, n_layers, generator)
     judge = _LikelihoodJudge(held_out[0], held_out[1], network)
     settings = TrainingSettings(
         max_epochs=min(max_epochs, MAX_EPOCHS),
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
         n_iter_no_change=PATIENCE,
-        weight_decay=WEIGHT_DECAY,
+        weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS_PER_COLUMN * d / n),
         max_fit_time=seconds if math.isfinite(seconds) else None,
         hurdle=(wanted + judge.baseline) / 2,
     )
