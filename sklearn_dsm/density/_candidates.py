@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from .._training import TrainingRecord
 from ..likelihood import SolverPlan
 from ._latent import LatentMap, mapped_rows, of_all_rows, with_radial_map
-from ._triangular_map import fit_triangular_map
+from ._triangular_map import TriangularMap
 
 
 class Clock:
@@ -54,19 +54,18 @@ class Split:
             return self.latent
         return of_all_rows(self.latent, X, weight)
 
-    def with_triangular_map(
-        self, n_layers: int, wanted: float, seconds: float, max_epochs: int, seed: int
-    ) -> Split | None:
-        """The same rows behind a triangular map as well; None where training brought no gain.
+    def in_column_order(self) -> Split:
+        """The same rows, white column j being a residual of those before."""
+        return Split(self.latent.in_column_order(), *self.table)
 
-        ``wanted`` is the held-out value, in input units, that the map has to come near.
-        """
-        wanted -= float(np.average(self.held_out_log_slope, weights=self.held_out[1]))
-        turned = Split(self.latent.in_column_order(), *self.table)
-        last = fit_triangular_map(
-            turned.train, turned.held_out, n_layers, wanted, seconds, max_epochs, seed
-        )
-        return None if last is None else Split(turned.latent._replace(last=last), *self.table)
+    def behind(self, triangular: TriangularMap) -> Split:
+        """The same rows behind a map of these white ones as well."""
+        return Split(self.latent._replace(last=triangular), *self.table)
+
+    @property
+    def mean_log_slope(self) -> float:
+        """What the maps add to a mean log-density of held-out rows in input units."""
+        return float(np.average(self.held_out_log_slope, weights=self.held_out[1]))
 
     def score(self, log_density, rows=slice(None)):
         """Mean log-density of held-out rows in input units, for a latent log-density."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from .._random import seed_from
 from ._candidates import Clock, Reference, Split
 from ._mixture_search import MixtureSearch
 from ._mixtures import standard_gaussian, transformed
+from ._triangular_map import TriangularMap, fit_triangular_map
 
 # Shares of max_fit_time after which mixtures are no longer sought: in every space, where they
 # lead, and after the first training.
@@ -128,6 +130,10 @@ class _TriangularSearch:
         self.has_rows = n >= ROWS_PER_COLUMN * d
         self.numbers_of_layers: tuple[int, ...] = NUMBERS_OF_LAYERS
 
+    @cached_property
+    def rows(self) -> Split:
+        return self.straight.in_column_order()
+
     def value_of_trial(self, wanted: float) -> float:
         """What held-out rows say of a map that had little time; -inf where time is unlimited.
 
@@ -143,26 +149,32 @@ class _TriangularSearch:
         """The Gaussian behind a map, where training it brought a gain."""
         found = self._best(wanted, TRIANGULAR_SHARE)
         if found is not None:
-            yield _gaussian(found.split)
+            yield _gaussian(self.rows.behind(found.triangular))
 
     def _best(self, wanted: float, share: float) -> _TriangularFit | None:
         """The best of the maps in question, the first that is wanted ending the search."""
-        fits: list[_TriangularFit] = []
+        rows, fits = self.rows, []
         for n_layers in self.numbers_of_layers:
-            seconds, seed = share * self.clock.seconds, seed_from(self.random_state)
-            split = self.straight.with_triangular_map(
-                n_layers, wanted, seconds, self.max_epochs, seed
+            found = fit_triangular_map(
+                rows.train,
+                rows.held_out,
+                n_layers,
+                wanted - rows.mean_log_slope,
+                share * self.clock.seconds,
+                self.max_epochs,
+                seed_from(self.random_state),
             )
-            if split is not None:
-                fits.append(_TriangularFit(_gaussian_value(split), n_layers, split))
+            if found is not None:
+                triangular, value = found
+                fits.append(_TriangularFit(value + rows.mean_log_slope, n_layers, triangular))
                 if fits[-1].value > wanted:
                     break
         return max(fits, default=None)
 
 
 class _TriangularFit(NamedTuple):
-    """Rows behind a map of so many layers, and what held-out rows say of it."""
+    """A map of so many layers, and what held-out rows say of it, in input units."""
 
     value: float
     n_layers: int
-    split: Split
+    triangular: TriangularMap

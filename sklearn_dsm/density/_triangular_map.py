@@ -180,8 +180,8 @@ def fit_triangular_map(
     seconds: float,
     max_epochs: int,
     seed: int,
-) -> TriangularMap | None:
-    """The map with the best held-out log-density.
+) -> tuple[TriangularMap, float] | None:
+    """The map with the best held-out log-density, and that.
 
     None where training brought no gain or diverged.
 
@@ -230,4 +230,4 @@ def fit_triangular_map(
     if record.weights is None:
         return None
     network.load_state_dict(state_of(record.weights))
-    return TriangularMap(network)
+    return TriangularMap(network), record.best_gain
