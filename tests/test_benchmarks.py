@@ -160,6 +160,14 @@ def test_the_error_over_seeds_is_the_larger_of_rows_and_spread(room):
     assert figure.over_seeds([(0.0, 0.1), (2.0, 0.1)]) == pytest.approx((1.0, 1.0))
 
 
+def test_a_report_tells_of_fits_that_are_older_than_the_rest(room):
+    report = room("_density_report")
+    fits = [("DSMDensityEstimator", "2026-02-03"), ("NSF", "2026-02-03"), ("MAF", "2026-01-02")]
+    records = [{"method": name, "started": f"{day} 10:00:00"} for name, day in fits]
+    assert report.days(records[:2]) == "fits of 2026-02-03"
+    assert report.days(records) == "fits of 2026-02-03, but MAF of 2026-01-02"
+
+
 def job(tmp_path, table, method="KernelDensity"):
     paths = {"data": str(tmp_path), "rows": str(tmp_path / "rows")}
     fit = {"table": table, "method": method, "seed": 0, "budget": 1.0}
