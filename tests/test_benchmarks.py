@@ -132,6 +132,7 @@ def record(method, difference, seed=0, **more):
     figures |= {"difference": difference, "difference_error": 0.1}
     shape = {"n_train": 90, "n_test": 10, "d": 2, "n_not_finite": 0}
     state = {"table": "t", "method": method, "seed": seed, "budget": 1.0, "status": "ok"}
+    state |= {"started": "2026-01-02 10:00:00"}
     return state | shape | figures | more
 
 
@@ -163,7 +164,7 @@ def test_the_error_over_seeds_is_the_larger_of_rows_and_spread(room):
 def test_a_report_tells_of_fits_that_are_older_than_the_rest(room):
     report = room("_density_report")
     fits = [("DSMDensityEstimator", "2026-02-03"), ("NSF", "2026-02-03"), ("MAF", "2026-01-02")]
-    records = [{"method": name, "started": f"{day} 10:00:00"} for name, day in fits]
+    records = [record(name, 0.0, started=f"{day} 10:00:00") for name, day in fits]
     assert report.days(records[:2]) == "fits of 2026-02-03"
     assert report.days(records) == "fits of 2026-02-03, but MAF of 2026-01-02"
 
