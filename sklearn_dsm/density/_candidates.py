@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,12 @@ class Clock:
     def __init__(self, max_fit_time: float | None):
         self.seconds = math.inf if max_fit_time is None else max_fit_time
         self.started = time.perf_counter()
+
+    def first(self, share: float) -> Clock:
+        """A clock for a first share of the seconds, started with this one."""
+        part = copy(self)
+        part.seconds *= share
+        return part
 
     def left(self, share: float = 1.0) -> float:
         """Seconds left of this share of them."""
