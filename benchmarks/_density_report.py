@@ -153,20 +153,18 @@ def table_lines(results: Results, table: str):
         return
     n_train, n_test, d = (shapes[0][key] for key in ("n_train", "n_test", "d"))
     note = f"; {shapes[0]['table_note']}" if shapes[0].get("table_note") else ""
-    yield f"{table}: {n_train} rows to fit, {n_test} to test, {d} columns{note}; {days(shapes)}"
+    rows = f"{n_train} rows to fit, {n_test} to test, {d} columns"
+    yield f"{table}: {rows}{note}; {when_and_where(shapes)}"
     yield COLUMNS
     for method in NAMES:
         yield from method_lines(results, table, method)
 
 
-def days(records: list[dict]) -> str:
-    """The day of the fits, and the methods that were fitted before it."""
-    day = {name: "" for name in NAMES}
-    for record in records:
-        day[record["method"]] = max(day[record["method"]], record["started"].split()[0])
-    last = max(day.values())
-    older = [f"{name} of {when}" for name, when in day.items() if "" < when < last]
-    return f"fits of {last}" + (f", but {', '.join(older)}" if older else "")
+def when_and_where(records: list[dict]) -> str:
+    """The days of the fits, and the processors."""
+    days = sorted({record["started"].split()[0] for record in records})
+    processors = sorted({record["processor"] for record in records})
+    return f"fits of {' to '.join({days[0]: 0, days[-1]: 0})} on {' and '.join(processors)}"
 
 
 def method_lines(results: Results, table: str, method: str):

@@ -160,7 +160,8 @@ def axis(column: np.ndarray, n_points: int) -> np.ndarray:
 
 def identity(job: dict) -> dict:
     """What every record of a job starts with."""
-    return {key: job[key] for key in ("table", "method", "seed", "budget", "started")}
+    names = ("table", "method", "seed", "budget", "started", "processor")
+    return {name: job[name] for name in names}
 
 
 def main() -> None:

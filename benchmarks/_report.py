@@ -13,15 +13,20 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def machine() -> str:
-    """One line on the processor, the threads and the versions."""
-    processor = platform.processor() or platform.machine()
+def processor() -> str:
+    """The processor's name."""
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.exists():
-        names = [line for line in cpu_info.read_text().splitlines() if "model name" in line]
-        processor = names[0].split(":")[1].strip() if names else processor
+        for line in cpu_info.read_text().splitlines():
+            if "model name" in line:
+                return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """One line on the processor, the threads and the versions."""
     return (
-        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads; "
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads; "
         f"Python {platform.python_version()}, torch {torch.__version__}, "
         f"scikit-learn {sklearn.__version__}, numpy {np.__version__}"
     )

@@ -26,7 +26,8 @@ from pathlib import Path
 from _budget import n_threads
 from _density_figure import draw
 from _density_report import add_differences, write_report
-from _report import RESULTS, machine
+from _density_run import identity
+from _report import RESULTS, machine, processor
 from _rivals import METHODS
 from _tables import TABLES, TINY_TABLES, default_folder, file_of
 
@@ -105,6 +106,7 @@ def jobs(options: argparse.Namespace):
             "seed": seed,
             "budget": options.budget,
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "processor": processor(),
             "data": str(options.data),
             "rows": str(options.rows),
             "mass_points": options.mass_points,
@@ -122,8 +124,7 @@ def records_of(job: dict) -> list[dict]:
 
 
 def without_result(job: dict, status: str, message: str) -> dict:
-    kept = {key: job[key] for key in ("table", "method", "seed", "budget", "started")}
-    return kept | {"status": status, "message": message}
+    return identity(job) | {"status": status, "message": message}
 
 
 def measured(job: dict) -> list[dict]:

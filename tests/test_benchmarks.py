@@ -132,7 +132,7 @@ def record(method, difference, seed=0, **more):
     figures |= {"difference": difference, "difference_error": 0.1}
     shape = {"n_train": 90, "n_test": 10, "d": 2, "n_not_finite": 0}
     state = {"table": "t", "method": method, "seed": seed, "budget": 1.0, "status": "ok"}
-    state |= {"started": "2026-01-02 10:00:00"}
+    state |= {"started": "2026-01-02 10:00:00", "processor": "P"}
     return state | shape | figures | more
 
 
@@ -161,18 +161,18 @@ def test_the_error_over_seeds_is_the_larger_of_rows_and_spread(room):
     assert figure.over_seeds([(0.0, 0.1), (2.0, 0.1)]) == pytest.approx((1.0, 1.0))
 
 
-def test_a_report_tells_of_fits_that_are_older_than_the_rest(room):
+def test_a_report_tells_when_and_where_its_fits_were_made(room):
     report = room("_density_report")
-    fits = [("DSMDensityEstimator", "2026-02-03"), ("NSF", "2026-02-03"), ("MAF", "2026-01-02")]
-    records = [record(name, 0.0, started=f"{day} 10:00:00") for name, day in fits]
-    assert report.days(records[:2]) == "fits of 2026-02-03"
-    assert report.days(records) == "fits of 2026-02-03, but MAF of 2026-01-02"
+    first, second = (record("NSF", 0.0, started=f"2026-02-0{day} 10:00:00") for day in (3, 4))
+    assert report.when_and_where([first, first]) == "fits of 2026-02-03 on P"
+    found = report.when_and_where([second | {"processor": "Q"}, first])
+    assert found == "fits of 2026-02-03 to 2026-02-04 on P and Q"
 
 
 def job(tmp_path, table, method="KernelDensity"):
     paths = {"data": str(tmp_path), "rows": str(tmp_path / "rows")}
     fit = {"table": table, "method": method, "seed": 0, "budget": 1.0}
-    return fit | paths | {"started": "now", "mass_points": 20}
+    return fit | paths | {"started": "now", "processor": "P", "mass_points": 20}
 
 
 def test_a_missing_file_and_a_failure_are_recorded(room, tmp_path):
