@@ -232,11 +232,10 @@ class ScoreNetwork(NoiseNetwork):
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
         gains, shifts, output_gain, linear = self._modulate(log_snr)
         h = y
-        for weight, gain, shift, f in zip(
-            self.weights, gains, shifts, self.activations, strict=True
+        for weight, gain, shift, f, kept in zip(
+            self.weights, gains, shifts, self.activations, self._kept(y), strict=True
         ):
             h = f(_modulated(h, weight, gain, shift))
-            kept = self._kept(h)
             h = h if kept is None else h * kept
         out = output_gain * (h @ self.output.T)
         return out if linear is None else out + linear * y
@@ -245,11 +244,10 @@ class ScoreNetwork(NoiseNetwork):
         """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
         gains, shifts, output_gain, linear = self._modulate(log_snr)
         h, slopes = y, []
-        for weight, gain, shift, f in zip(
-            self.weights, gains, shifts, self.activations, strict=True
+        for weight, gain, shift, f, kept in zip(
+            self.weights, gains, shifts, self.activations, self._kept(y), strict=True
         ):
             h, slope = f.with_slope(_modulated(h, weight, gain, shift))
-            kept = self._kept(h)
             if kept is not None:
                 h, slope = h * kept, slope * kept
             slopes.append(slope * gain)
@@ -259,12 +257,20 @@ class ScoreNetwork(NoiseNetwork):
             return out, trace
         return out + linear * y, trace + linear.squeeze(-1) * y.shape[-1]
 
-    def _kept(self, h: Tensor) -> Tensor | None:
-        """Factors of hidden units in a training step: 0 for those left out."""
+    def _kept(self, y: Tensor) -> Sequence[Tensor | None]:
+        """By layer, factors of its units for rows y in a training step: 0 for those left out."""
         if not self.training or self.dropout == 0:
-            return None
-        draws = torch.rand(h.shape, generator=self.generator, dtype=h.dtype, device=h.device)
-        return (draws >= self.dropout) / (1 - self.dropout)
+            return [None] * len(self.weights)
+        return self._draw_kept(y)
+
+    # A compiler has no generators: what follows the draws is one graph.
+    @torch.compiler.disable
+    def _draw_kept(self, y: Tensor) -> list[Tensor]:
+        factors = []
+        for n_units in self.hidden_layer_sizes:
+            draws = y.new_empty(*y.shape[:-1], n_units).uniform_(generator=self.generator)
+            factors.append((draws >= self.dropout) / (1 - self.dropout))
+        return factors
 
     def _trace(self, slopes: list[Tensor]) -> Tensor:
         """Trace of output . D_L W_L ... D_1 W_1 for the diagonal slopes D_l of each layer."""

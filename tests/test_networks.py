@@ -185,6 +185,21 @@ def test_dropout_acts_in_training_only_and_draws_from_the_generator(rows, genera
     assert torch.equal(state, torch.get_rng_state())
 
 
+# The compiler imports what is deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_traced_network_leaves_out_the_same_units(rows, generator):
+    eager, traced = (
+        ScoreNetwork(N_FEATURES, (16, 16, 16), generator(1), dropout=0.4).double()
+        for _ in range(2)
+    )
+    traced.compile(backend="eager")
+    for network in (eager, traced):
+        network.generator = generator(2)
+        torch.nn.init.ones_(network.output)
+    for log_snr in LOG_SNRS:
+        torch.testing.assert_close(traced(rows, tensor(log_snr)), eager(rows, tensor(log_snr)))
+
+
 @every_depth
 def test_band_gains_scale_the_output_and_the_trace(rows, moved, layers):
     network = moved(layers)

@@ -23,6 +23,7 @@ from sklearn_dsm._training import (
 from sklearn_dsm.averaging import WeightAverage
 from sklearn_dsm.bounds import HeldOutBound
 from sklearn_dsm.levels import LogisticLevels
+from sklearn_dsm.losses import LOSSES
 from sklearn_dsm.networks import ScoreNetwork
 from sklearn_dsm.scores import CorrectedScore
 
@@ -408,6 +409,20 @@ def test_half_precision_changes_the_loss_by_its_rounding(bimodal, generator):
     with half_precision(torch.device("cpu")):
         half = loss()
     assert half == pytest.approx(full, rel=0.05)
+
+
+# The compiler imports what is deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_a_compiled_network_trains_as_an_eager_one(fit, loss):
+    """Also where copies of it are averaged and frozen, or it is differentiated forwards."""
+    eager, compiled = (
+        fit(loss=LOSSES[loss](), max_epochs=2, compile=compile) for compile in (False, True)
+    )
+    assert compiled.loss_curve == pytest.approx(eager.loss_curve, rel=1e-6)
+    assert compiled.weights.keys() == eager.weights.keys()
+    for name, weight in eager.weights.items():
+        np.testing.assert_allclose(compiled.weights[name], weight, atol=1e-6)
 
 
 def test_an_early_end_takes_the_rate_to_zero():

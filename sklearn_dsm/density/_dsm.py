@@ -150,6 +150,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         density of ``score_samples``, or the reverse diffusion.
     device : str, default="auto"
         "auto" is CUDA where there is one, else CPU; or a torch device.
+    compile : bool, default=False
+        Whether torch compiles the network for training, on CUDA as graphs of kernels that are
+        launched as one. Steps then take less time, and the first costs up to half a minute, which
+        is part of ``max_fit_time``; on a CPU it needs a C++ compiler. What is fitted differs by
+        rounding.
     random_state : int, RandomState or None, default=None
         Seed of the split, the weights, the noise and the order of the rows.
     verbose : int, default=0
@@ -228,6 +233,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         "tolerance": [Interval(Real, 0, None, closed="neither")],
         "sampler": [StrOptions({"ode", "sde"})],
         "device": [str],
+        "compile": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -250,6 +256,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         tolerance=1e-3,
         sampler="ode",
         device="auto",
+        compile=False,
         random_state=None,
         verbose=0,
     ):
@@ -268,6 +275,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.tolerance = tolerance
         self.sampler = sampler
         self.device = device
+        self.compile = compile
         self.random_state = random_state
         self.verbose = verbose
 
@@ -460,6 +468,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS / len(split.train[0])),
             hurdle=hurdle,
             device=str(device),
+            compile=self.compile,
             verbose=self.verbose,
         )
         train_rows, held_out_rows = (
