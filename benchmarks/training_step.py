@@ -1,12 +1,15 @@
-"""A training step of the default network against the machine's ceiling for matrix products."""
+"""Training steps of the default network: against the ceiling for matrix products, eager and
+compiled, on the processor and, where there is one, on a GPU."""
 
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from _report import Report
+from torch.profiler import ProfilerActivity, profile
 
 from sklearn_dsm._random import torch_generator
 from sklearn_dsm._training import TrainingSettings, train
@@ -18,18 +21,41 @@ from sklearn_dsm.scores import CorrectedScore, GaussianScore
 D, WIDTHS, N_STEPS, N_REPEATS = 10, (128, 128, 128, 128), 200, 5
 BATCHES = (512, 2048)
 LEVELS = LogisticLevels(-12.0, 13.8)
-CEILING_SIZE = 2048
+CEILING_SIZE = {"cpu": 2048, "cuda": 8192}
+MODES = {"eager": False, "compiled": True}
 
 
-def ceiling(dtype: torch.dtype) -> float:
+class Steps(NamedTuple):
+    """What the steps of one setting took."""
+
+    device: str
+    mode: str
+    batch: int
+    first_run: float
+    seconds: float
+    busy: float | None
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.batch / self.seconds
+
+
+def wait_for(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def ceiling(device: str, dtype: torch.dtype) -> float:
     """Multiplications and additions a second in products of large square matrices."""
-    a, b = (torch.randn(CEILING_SIZE, CEILING_SIZE).to(dtype) for _ in range(2))
-    seconds = []
+    size, seconds = CEILING_SIZE[device], []
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     for _ in range(N_REPEATS + 1):
+        wait_for(device)
         started = time.perf_counter()
         a @ b
+        wait_for(device)
         seconds.append(time.perf_counter() - started)
-    return 2 * CEILING_SIZE**3 / min(seconds[1:])
+    return 2 * size**3 / min(seconds[1:])
 
 
 def operations(batch: int) -> float:
@@ -40,36 +66,92 @@ def operations(batch: int) -> float:
     return 3 * 2 * (2 * batch * layers + batch // ROWS_PER_LEVEL * levels)
 
 
-def step_seconds(batch: int) -> float:
-    """Median time of a step of the package's own training loop, held-out rows left out."""
-    rows = torch.randn(N_STEPS * batch, D, generator=torch_generator(1))
-    weight, seconds = torch.ones(len(rows)), []
-    settings = TrainingSettings(1, batch, 2e-3, n_iter_no_change=1, held_out_draws=2)
-    for _ in range(N_REPEATS):
+class Training:
+    """Runs of the package's own training loop, the held-out rows left out."""
+
+    def __init__(self, device: str, mode: str, batch: int):
+        self.device = device
+        self.rows = torch.randn(N_STEPS * batch, D, device=device)
+        self.settings = TrainingSettings(
+            max_epochs=1,
+            batch_size=batch,
+            learning_rate=2e-3,
+            n_iter_no_change=1,
+            held_out_draws=2,
+            device=device,
+            compile=MODES[mode],
+        )
+
+    def seconds(self) -> float:
+        """The time of one run."""
+        weight = torch.ones(len(self.rows), device=self.device)
+        reference = GaussianScore(torch.zeros(D), torch.eye(D))
         network = ScoreNetwork(D, WIDTHS, torch_generator(0))
-        model = CorrectedScore(GaussianScore(torch.zeros(D), torch.eye(D)), network)
+        model = CorrectedScore(reference, network).to(self.device)
+        table, held_out = (self.rows, weight), (self.rows[:1], weight[:1])
+        generator = torch_generator(0, self.device)
+        wait_for(self.device)
         started = time.perf_counter()
-        held_out = rows[:1], weight[:1]
-        train(model, DSM(), LEVELS, (rows, weight), held_out, settings, torch_generator(0))
-        seconds.append((time.perf_counter() - started) / N_STEPS)
-    return float(np.median(seconds))
+        train(model, DSM(), LEVELS, table, held_out, self.settings, generator)
+        wait_for(self.device)
+        return time.perf_counter() - started
+
+    def busy_share(self) -> float | None:
+        """The share of a run in which the GPU works; None where there is none."""
+        if self.device != "cuda":
+            return None
+        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            seconds = self.seconds()
+        kernels = sum(event.self_device_time_total for event in profiler.key_averages())
+        return 1e-6 * kernels / seconds
+
+
+def measured(device: str, mode: str, batch: int) -> Steps:
+    """The first run, which compiles, and the median of those after it."""
+    training = Training(device, mode, batch)
+    first = training.seconds()
+    seconds = float(np.median([training.seconds() for _ in range(N_REPEATS)])) / N_STEPS
+    return Steps(device, mode, batch, first, seconds, training.busy_share())
+
+
+def sentences(steps: Steps, other: Steps | None, single: float, half: float):
+    """The figures of a setting, with its gain over the other one where there is one."""
+    rate = operations(steps.batch) / steps.seconds
+    yield (
+        f"  batch {steps.batch:>4}, {steps.mode:<9}{1e3 * steps.seconds:7.2f} ms a step, "
+        f"{steps.rows_per_second:>9,.0f} rows/s, {rate / single:4.0%} of the float32 ceiling, "
+        f"{rate / half:4.0%} of the bfloat16 ceiling, first {N_STEPS} steps "
+        f"{steps.first_run:.1f} s"
+    )
+    if steps.busy is not None:
+        yield f"    the GPU is busy for {steps.busy:.0%} of the time"
+    if other is not None:
+        times = steps.rows_per_second / other.rows_per_second
+        yield f"    {times:.2f} times as fast as {other.mode} on {other.device}"
 
 
 def main() -> None:
     report = Report("training_step", f"Training step, {D} columns, layers {WIDTHS}")
-    single, half = (ceiling(dtype) for dtype in (torch.float32, torch.bfloat16))
-    report(
-        f"matrix products of size {CEILING_SIZE}: {single / 1e9:.0f} GFLOP/s in float32, "
-        f"{half / 1e9:.0f} in bfloat16"
-    )
-    for batch in BATCHES:
-        seconds = step_seconds(batch)
-        rate = operations(batch) / seconds
+    found: dict[tuple[str, str, int], Steps] = {}
+    for device in CEILING_SIZE:
+        if device == "cuda" and not torch.cuda.is_available():
+            report("cuda: not measured, there is no such device here")
+            continue
+        name = torch.cuda.get_device_name() if device == "cuda" else "two cores"
+        single, half = (ceiling(device, dtype) for dtype in (torch.float32, torch.bfloat16))
         report(
-            f"batch {batch:>4}: {1e3 * seconds:.2f} ms a step, its products "
-            f"{operations(batch) / 1e6:.0f} MFLOP: {rate / single:.0%} of the float32 ceiling, "
-            f"{rate / half:.0%} of the bfloat16 ceiling"
+            f"{device} ({name}): matrix products of size {CEILING_SIZE[device]} have "
+            f"{single / 1e9:,.0f} GFLOP/s in float32, {half / 1e9:,.0f} in bfloat16"
         )
+        for batch in BATCHES:
+            for mode in MODES:
+                steps = found[device, mode, batch] = measured(device, mode, batch)
+                before = found[device, "eager", batch] if mode == "compiled" else None
+                for line in sentences(steps, before, single, half):
+                    report(line)
+                if device == "cuda":
+                    times = steps.rows_per_second / found["cpu", mode, batch].rows_per_second
+                    report(f"    {times:.1f} times as fast as {mode} on the processor")
     report.save()
 
 
