@@ -72,6 +72,19 @@ def test_a_known_support_holds_the_mass_and_has_no_dip_at_its_ends():
     assert density.score_samples([[1.2]])[0] < -100
 
 
+@pytest.mark.parametrize("options", [{}, {"bandwidth": 0.002}], ids=["rule", "narrow"])
+def test_a_support_far_beyond_the_rows_is_as_good_as_a_near_one(options):
+    """And either is the kernel estimate itself, with rows mirrored at the near end."""
+    X = np.random.RandomState(0).exponential(size=(300, 1))
+    near, far = (KernelScoreEstimator(support=(0, end), **options).fit(X) for end in (20, 1e6))
+    mirrored, x = np.concatenate([X, -X])[:, 0], np.linspace(0.01, 3, 60)
+    kernels = norm.pdf(x[:, None], mirrored, near.bandwidth_).sum(1) / len(X)
+    for density in (near, far):
+        np.testing.assert_allclose(
+            np.exp(density.score_samples(x[:, None])), kernels, rtol=0.01, atol=1e-3
+        )
+
+
 def test_cross_validation_prefers_what_held_out_rows_prefer():
     random = np.random.RandomState(0)
     X = np.concatenate([random.normal(-3, 0.1, 300), random.normal(3, 0.1, 300)])[:, None]
@@ -111,6 +124,7 @@ def test_memory_is_that_of_chunks():
     ("options", "X", "message"),
     [
         ({"support": (1, 0)}, normal_rows(20), "the smaller first"),
+        ({"support": (0, np.inf)}, normal_rows(20) ** 2, "finite numbers"),
         ({"support": (-9, 9)}, normal_rows(20, 2), "is for one column"),
         ({"support": (0, 1)}, normal_rows(20), "do not fit in support"),
         ({"bandwidth": -1.0}, normal_rows(20), "'bandwidth' parameter"),

@@ -24,8 +24,10 @@ from ._latent import LatentMap, fit_latent_map, linear_map
 CANDIDATES = np.geomspace(0.1, 3.0, 20)
 MAX_CV_ROWS, CV_CHUNK_NUMBERS = 2000, 2**22
 # In one column an estimate that is no mixture of Gaussian kernels is carried by points so
-# close that their own kernels do not show.
-N_POINTS, POINT_WIDTH = 4000, 1.0
+# close that their own kernels, as wide as the step between them, do not show. They lie within
+# so many bandwidths of the rows.
+MIN_POINTS, MAX_POINTS, POINTS_PER_BANDWIDTH, REACH = 4000, 10**6, 20, 6
+POINTS_AT_ONCE = 64
 
 
 class TwoRegimeKernelScore(ScoreModel):
@@ -202,8 +204,11 @@ class KernelScoreEstimator(BaseDensity):
         if self.support is None:
             return None
         ends = np.asarray(self.support, dtype=np.float64)
-        if ends.shape != (2,) or not ends[0] < ends[1]:
-            raise ValueError(f"support={self.support!r} must be two numbers, the smaller first.")
+        if ends.shape != (2,) or not np.isfinite(ends).all() or not ends[0] < ends[1]:
+            raise ValueError(
+                f"support={self.support!r} must be two finite numbers, the smaller first; for an "
+                "open end take a number far beyond the rows."
+            )
         if X.shape[1] != 1:
             raise ValueError(
                 f"support={self.support!r} is for one column, X has {X.shape[1]}; use support=None."
@@ -250,23 +255,28 @@ class KernelScoreEstimator(BaseDensity):
     def _keep_points(self, z, share, ends):
         """An estimate in one column as weighted points: reflected, or of higher order."""
         h, z = self.bandwidth_, np.asarray(z)
-        low, high = ends if ends is not None else (z.min() - 6 * h, z.max() + 6 * h)
-        step = (high - low) / N_POINTS
-        points = low + step * (np.arange(N_POINTS) + 0.5)
-        images = [z] if ends is None else [z, 2 * low - z, 2 * high - z]
+        low, high = z.min() - REACH * h, z.max() + REACH * h
+        images = [z]
+        if ends is not None:
+            images += [2 * end - z for end in ends]
+            low, high = max(low, ends[0]), min(high, ends[1])
+        wanted = POINTS_PER_BANDWIDTH * (high - low) / h
+        n_points = int(np.clip(wanted, MIN_POINTS, MAX_POINTS))
+        step = (high - low) / n_points
+        points = low + step * (np.arange(n_points) + 0.5)
         density = sum(self._kernel_sum(points, image, share) for image in images).clip(min=0)
         kept = density > 0
         self.centers_ = points[kept, None]
         self.center_weights_ = density[kept] / density[kept].sum()
-        self.kernel_width_ = float(POINT_WIDTH * step)
+        self.kernel_width_ = float(step)
 
     def _kernel_sum(self, points, centers, share):
         """The kernel estimate at points, from sorted centres that are near enough to count."""
         h, total = self.bandwidth_, np.zeros(len(points))
         order = np.argsort(centers)
         centers, share = centers[order], share[order]
-        for part in np.array_split(np.arange(len(points)), 64):
-            near = slice(*np.searchsorted(centers, points[part[[0, -1]]] + [-8 * h, 8 * h]))
+        for part in chunks(len(points), POINTS_AT_ONCE):
+            near = slice(*np.searchsorted(centers, points[part][[0, -1]] + [-8 * h, 8 * h]))
             u = (points[part, None] - centers[near]) / h
             kernel = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)
             if self.kernel_order_ == 4:
