@@ -47,6 +47,8 @@ class GainJudge(Judge):
     def measure(self, model: CorrectedScore) -> tuple[float, State]:
         products, squares = (term * self.weight for term in self.bound.terms(model))
         state = model.network.state_dict()
+        if not math.isfinite(float(squares.sum())):
+            return -math.inf, state
         if self.residual:
             gains = self._best_gains(products, squares)
             scale = self.bands @ gains

@@ -75,6 +75,8 @@ class LogDensityHead(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Differences (n,) in nats; a row farther out than any learned from is drawn nearer."""
         norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+        # The origin has no direction.
+        norm = norm.clamp(min=torch.finfo(norm.dtype).tiny)
         z = (z * (self.radius / norm).clamp(max=1)).to(self.out.weight.dtype)
         # What rounding adds to a log-density is a small part of the head's own error.
         with half_precision(z.device, z.dtype == torch.float32):

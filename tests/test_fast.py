@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 
@@ -104,6 +105,12 @@ def test_a_reference_alone_is_exact():
     assert density.weights_ == {} and density.fast_error_ == 0
     expected = clone(density).set_params(likelihood="ode").fit(X).score_samples(X)
     np.testing.assert_array_equal(density.score_samples(X), expected)
+
+
+def test_a_row_at_the_origin_has_a_gradient(fitted):
+    head, z = fitted._latent_density().head, torch.zeros(1, 2, requires_grad=True)
+    head(z).sum().backward()
+    assert torch.isfinite(z.grad).all()
 
 
 def test_a_time_limit_holds_for_the_head_too():
