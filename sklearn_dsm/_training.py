@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -30,6 +31,7 @@ MIN_LAST_EPOCHS, LAST_EPOCHS_SHARE = 8, 0.3
 HURDLE_SHARE = 0.2
 # Of a run that its time ends, the share of its epochs that have to bring nothing before it ends.
 PATIENCE_SHARE = 0.2
+MAX_COMPILED = 128
 # Nats per row; less is no reason to go on.
 MIN_IMPROVEMENT = 1e-5
 
@@ -126,12 +128,30 @@ def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
-def compile_in_place(network: nn.Module, device_type: str) -> None:
-    """Have calls of a network compiled, in graphs that start as one on a GPU.
+@contextmanager
+def compiled(network: nn.Module, wanted: bool, device_type: str) -> Iterator[None]:
+    """Have calls of a network compiled, where wanted, in graphs that start as one on a GPU.
 
     The weights keep their names and places, and copies of the network are not compiled.
     """
+    if not wanted:
+        yield
+        return
+    # Imports the compiler, which takes seconds.
+    import torch._dynamo.config
+    from torch._dynamo.exc import TorchDynamoException
+
     network.compile(mode="reduce-overhead" if device_type == "cuda" else "default")
+    try:
+        # A network of another shape is compiled again, and too many are silently not compiled.
+        with torch._dynamo.config.patch(recompile_limit=MAX_COMPILED):
+            yield
+    except TorchDynamoException as error:
+        reason = " ".join(str(error).split("\n")[:2])
+        raise RuntimeError(
+            f"torch could not compile the network: {reason} On a CPU it needs a C++ compiler "
+            "(the variable CXX names one), on a GPU triton. Or fit with compile=False."
+        ) from error
 
 
 BatchLoss = Callable[..., Tensor]
@@ -365,6 +385,8 @@ def train(
     ------
     NonFiniteLossError
         When the loss is no longer a number.
+    RuntimeError
+        When the network is to be compiled and torch cannot.
     """
     held_out, held_out_weight = held_out_rows
     n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
@@ -372,15 +394,15 @@ def train(
     judge = GainJudge(bound, held_out_weight, model.residual)
     model.network.generator = generator
     objective = loss.started(model)
-    if settings.compile:
-        compile_in_place(model.network, held_out.device.type)
     in_half = model.network.half_precision and loss.half_precision
 
     def batch_loss(model: CorrectedScore, rows: Tensor, weight: Tensor) -> Tensor:
         with half_precision(rows.device, in_half):
             return objective(model, rows, weight, levels, generator)
 
-    record = train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
+    wanted = settings.compile and not loss.differentiates
+    with compiled(model.network, wanted, held_out.device.type):
+        record = train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
     warn_if_interrupted(record)
     return record
 

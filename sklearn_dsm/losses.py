@@ -107,6 +107,10 @@ class ScoreLoss(ParamsObject, metaclass=ABCMeta):
     }
     # Whether products in bfloat16 are precise enough.
     half_precision = True
+    # Whether calls of the network may leave out other units each.
+    dropout = True
+    # Whether it takes derivatives of the network, which a compiled one has not.
+    differentiates = False
     antithetic = True
     weighting = "likelihood"
     noise_level: float | None = None
@@ -241,6 +245,8 @@ class ISM(ScoreLoss):
     DSMDensityEstimator(hidden_layer_sizes=(64, 64), loss=ISM(noise_level=0.1))
     """
 
+    differentiates = True
+
     def __init__(self, *, weighting="likelihood", noise_level=None):
         self.weighting = weighting
         self.noise_level = noise_level
@@ -284,6 +290,7 @@ class SSM(ScoreLoss):
         "variance_reduced": ["boolean"],
         "direction": [StrOptions({"rademacher", "gaussian"})],
     }
+    differentiates = True
 
     def __init__(
         self,
@@ -349,6 +356,7 @@ class FDSSM(ScoreLoss):
         "step": [Interval(Real, 0, None, closed="neither")]
     }
     half_precision = False
+    dropout = False
 
     def __init__(self, *, step=0.1, weighting="likelihood", noise_level=None):
         self.step = step
@@ -410,6 +418,7 @@ class LCSS(ScoreLoss):
         "two_sided": ["boolean"],
     }
     half_precision = False
+    dropout = False
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-# Knots of the output's gain over noise levels, which held-out rows set after training.
+# Knots of the output's gain over noise levels, which held-out rows set for weights to keep.
 BAND_RANGE, N_BANDS = (-8.0, 13.0), 8
 # Numbers in the tangents that are carried forward together: half a MiB of float32, which a
 # cache holds.
@@ -230,26 +230,28 @@ class ScoreNetwork(NoiseNetwork):
         return matrices, shifts, output_gain * self.output
 
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
+        kept = self._kept(y)
         gains, shifts, output_gain, linear = self._modulate(log_snr)
         h = y
-        for weight, gain, shift, f, kept in zip(
-            self.weights, gains, shifts, self.activations, self._kept(y), strict=True
+        for weight, gain, shift, f, factors in zip(
+            self.weights, gains, shifts, self.activations, kept, strict=True
         ):
             h = f(_modulated(h, weight, gain, shift))
-            h = h if kept is None else h * kept
+            h = h if factors is None else h * factors
         out = output_gain * (h @ self.output.T)
         return out if linear is None else out + linear * y
 
     def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
+        kept = self._kept(y)
         gains, shifts, output_gain, linear = self._modulate(log_snr)
         h, slopes = y, []
-        for weight, gain, shift, f, kept in zip(
-            self.weights, gains, shifts, self.activations, self._kept(y), strict=True
+        for weight, gain, shift, f, factors in zip(
+            self.weights, gains, shifts, self.activations, kept, strict=True
         ):
             h, slope = f.with_slope(_modulated(h, weight, gain, shift))
-            if kept is not None:
-                h, slope = h * kept, slope * kept
+            if factors is not None:
+                h, slope = h * factors, slope * factors
             slopes.append(slope * gain)
         out = output_gain * (h @ self.output.T)
         trace = output_gain.squeeze(-1) * self._trace(slopes)

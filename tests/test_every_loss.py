@@ -364,6 +364,15 @@ def test_the_estimator_learns_with_every_loss(bimodal, loss, process):
     assert fit.score(fresh) > least + 0.8 * (best - least)
 
 
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_unit_is_left_out_where_outputs_are_compared(bimodal, loss):
+    """A difference between two calls would be that of the units left out."""
+    X = bimodal(2.0).draw(60, seed=0).numpy()
+    fit = DSMDensityEstimator(loss=loss, max_epochs=1, random_state=0).fit(X)
+    assert (fit.network_["dropout"] > 0) is (loss not in ("fd_ssm", "lcss"))
+
+
 @pytest.mark.parametrize("weighting", ["simple", "edm"])
 def test_the_estimator_learns_with_every_weighting(bimodal, weighting):
     problem = bimodal(2.0)

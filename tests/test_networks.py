@@ -189,8 +189,7 @@ def test_dropout_acts_in_training_only_and_draws_from_the_generator(rows, genera
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_traced_network_leaves_out_the_same_units(rows, generator):
     eager, traced = (
-        ScoreNetwork(N_FEATURES, (16, 16, 16), generator(1), dropout=0.4).double()
-        for _ in range(2)
+        ScoreNetwork(N_FEATURES, (16, 16, 16), generator(1), dropout=0.4).double() for _ in range(2)
     )
     traced.compile(backend="eager")
     for network in (eager, traced):

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
+from sklearn_dsm._judges import GainJudge
 from sklearn_dsm._training import (
     MIN_LAST_EPOCHS,
     TrainingSettings,
@@ -192,6 +193,15 @@ def test_the_gain_stays_below_the_truth_and_approaches_it(fit, table, bimodal, c
     record = fit(max_epochs=30, min_batches=20)
     noise = 4 * gap.std() / math.sqrt(HELD_OUT_DRAWS)
     assert 0.8 * gap.mean() < record.best_gain < gap.mean() + noise
+
+
+def test_weights_that_ran_away_are_worth_nothing(fresh, table, generator):
+    model, (rows, weight) = fresh(), table(N_HELD_OUT, 2)
+    judge = GainJudge(HeldOutBound.draw(rows, LEVELS, 4, generator(0)), weight, residual=True)
+    assert judge.measure(model)[0] == 0
+    with torch.no_grad():
+        model.network.output.fill_(1e200)
+    assert judge.measure(model)[0] == -math.inf
 
 
 def test_one_epoch_trains(fit):
@@ -383,14 +393,15 @@ def test_the_average_of_constant_weights_is_these_weights():
     assert average.module.weight is not module.weight
 
 
-def test_the_average_weighs_weights_by_the_products_of_the_decays():
+def test_the_average_weighs_weights_by_the_products_of_the_decays(monkeypatch):
+    monkeypatch.setattr("sklearn_dsm.averaging.EMA_DECAY", 0.9)
     module = torch.nn.Linear(1, 1, bias=False)
     average, expected = WeightAverage(module), module.weight.item()
-    for n in range(1, 1200):
+    for n in range(1, 200):
         with torch.no_grad():
             module.weight.fill_(math.sin(n))
         average.update(module)
-        decay = min(0.995, n / (9 + n))
+        decay = min(0.9, n / (9 + n))
         expected = decay * expected + (1 - decay) * math.sin(n)
     assert average.module.weight.item() == pytest.approx(expected, abs=1e-4)
 
@@ -415,7 +426,7 @@ def test_half_precision_changes_the_loss_by_its_rounding(bimodal, generator):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_a_compiled_network_trains_as_an_eager_one(fit, loss):
-    """Also where copies of it are averaged and frozen, or it is differentiated forwards."""
+    """Also where copies of it are averaged and frozen, or its derivatives are taken."""
     eager, compiled = (
         fit(loss=LOSSES[loss](), max_epochs=2, compile=compile) for compile in (False, True)
     )
@@ -423,6 +434,17 @@ def test_a_compiled_network_trains_as_an_eager_one(fit, loss):
     assert compiled.weights.keys() == eager.weights.keys()
     for name, weight in eager.weights.items():
         np.testing.assert_allclose(compiled.weights[name], weight, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiler_that_fails_is_named_with_the_way_out(fit, monkeypatch):
+    def broken(graph, inputs):
+        raise OSError("no compiler here")
+
+    plain = ScoreNetwork.compile
+    monkeypatch.setattr(ScoreNetwork, "compile", lambda self, mode: plain(self, backend=broken))
+    with pytest.raises(RuntimeError, match=r"no compiler here.*compile=False"):
+        fit(compile=True)
 
 
 def test_an_early_end_takes_the_rate_to_zero():
