@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsm import VP, DSMDensityEstimator, InterruptedFitWarning
+from sklearn_dsm.density._evaluation import LatentDensity
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
@@ -232,6 +233,45 @@ def test_interrupt_keeps_the_best_weights(X):
     assert len(density.loss_curve_) == len(density.validation_scores_) == 3
     assert density.sample(2).shape == (2, 2)
     assert density.score(X) > quick(max_fit_time=1e-9).fit(X).score(X)
+
+
+def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("reference", ["gaussian", None])
+def test_an_interrupt_after_training_keeps_what_it_learned(X, monkeypatch, reference):
+    monkeypatch.setattr(LatentDensity, "calibrated", interrupted)
+    with pytest.warns(InterruptedFitWarning, match="after 4 epochs"):
+        density = quick(reference=reference).fit(X)
+    assert density.weights_ and density.stop_reason_ == "interrupted"
+    assert np.isfinite(density.score(X))
+
+
+@pytest.mark.parametrize("when", ["in training", "in teaching"])
+def test_an_interrupt_before_a_head_is_taught_leaves_the_ode(X, monkeypatch, when):
+    density = quick(likelihood="fast")
+    if when == "in training":
+        density.set_callbacks(Recorder(interrupt_after=2))
+    monkeypatch.setattr("sklearn_dsm.density._dsm.distil", interrupted)
+    with pytest.warns(InterruptedFitWarning, match="Fit again"):
+        density.fit(X)
+    assert density.stop_reason_ == "interrupted" and density.head_ is None
+    by_ode = clone(density).set_params(likelihood="ode")
+    vars(by_ode).update({name: value for name, value in vars(density).items() if name[-1] == "_"})
+    np.testing.assert_array_equal(density.score_samples(X), by_ode.score_samples(X))
+
+
+def test_callbacks_score_by_the_ode_until_a_head_is_taught(X, monkeypatch):
+    """Also in a second fit, when there is a head of the first."""
+    recorder = Recorder()
+    density = quick(likelihood="fast", max_epochs=2).set_callbacks(recorder).fit(X)
+    head = density.head_
+    assert head
+    monkeypatch.setattr("sklearn_dsm.density._dsm.distil", lambda *args: (head, 0.1))
+    density.fit(X)
+    assert len(recorder.scores) == 4 and np.isfinite(recorder.scores).all()
+    assert recorder.scores[:2] == recorder.scores[2:]
 
 
 @pytest.mark.parametrize("how", ["stop_after", "interrupt_after"])

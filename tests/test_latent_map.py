@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sklearn_dsm.density._candidates import Split
 from sklearn_dsm.density._latent import fit_latent_map
 from sklearn_dsm.density._mixtures import standard_gaussian
+from sklearn_dsm.density._split import Split
 
 
 def chain(n, d, random):

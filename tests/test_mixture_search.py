@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from sklearn_dsm.density._candidates import Clock, Split
+from sklearn_dsm.density._clock import Clock
 from sklearn_dsm.density._latent import fit_latent_map
 from sklearn_dsm.density._mixture_search import (
     CANDIDATE_SIZES,
@@ -14,6 +14,8 @@ from sklearn_dsm.density._mixture_search import (
     stacking_weights,
 )
 from sklearn_dsm.density._mixtures import joined, standard_gaussian
+from sklearn_dsm.density._reference import references
+from sklearn_dsm.density._split import Split
 
 FOREVER = Clock(None)
 
@@ -88,6 +90,35 @@ def test_a_joined_mixture_is_better_than_each_on_fresh_rows():
         singles = [mixture.score(Z) for mixture, _ in search.tried]
         gains.append(search.best.score(Z) - max(singles))
     assert np.mean(gains) > 0
+
+
+def test_the_best_mixture_counts_where_no_time_is_left_to_correct_it():
+    X, clock = clusters(600), Clock(1e6)
+    weight, held_out = np.ones(600), np.arange(600) < 60
+
+    def split_by(marginals):
+        return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
+
+    def value(reference):
+        return reference.split.score(reference.mixture.score_samples)
+
+    known = [-np.inf]
+    options = split_by, np.random.RandomState(0), clock, 1, lambda: max(known)
+    stages = references("auto", "standardize", *options)
+    known.append(value(next(stages)))
+    clock.seconds = 0.0
+    for stage in stages:
+        known.append(value(stage))
+    assert len(known) == 3 and known[2] > known[1] + 0.1
+
+
+def test_rows_that_weigh_nothing_allow_no_more_components():
+    X, held_out = clusters(1000), np.arange(1000) < 100
+    weight = np.where(np.arange(1000) % 30 == 0, 1.0, 1e-6)
+    latent = fit_latent_map(X, weight, held_out, "standardize")
+    search = MixtureSearch(Split(latent, X, weight, held_out), np.random.RandomState(0))
+    assert search.n == pytest.approx(30, rel=0.01)
+    assert max(search.sizes) == 10
 
 
 def test_few_held_out_rows_choose_one_mixture_by_the_information_criterion():

@@ -9,9 +9,10 @@ import torch
 from sklearn_dsm import DSMDensityEstimator, InterruptedFitWarning
 from sklearn_dsm._random import torch_generator
 from sklearn_dsm.datasets import Funnel
-from sklearn_dsm.density._candidates import Clock, Split
+from sklearn_dsm.density._clock import Clock
 from sklearn_dsm.density._latent import LatentMap, fit_latent_map
 from sklearn_dsm.density._reference import _TriangularSearch, references
+from sklearn_dsm.density._split import Split
 from sklearn_dsm.density._triangular_map import (
     TriangularMap,
     TriangularNetwork,
@@ -183,6 +184,25 @@ def test_it_is_sought_right_after_the_network_where_its_trial_leads(leads, monke
     assert triangular.count(True) == 1
     assert triangular.index(True) == (1 if leads else len(found) - 1)
     assert (found[0].hurdle == trial) is leads
+
+
+def test_it_is_not_sought_where_no_time_is_left():
+    X, weight, held_out = noised_scale(600, 0), np.ones(600), np.arange(600) < 60
+    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    search = _TriangularSearch(split, np.random.RandomState(0), Clock(1e-9), 3)
+    assert search.value_of_trial(-np.inf) == -np.inf
+    assert list(search.references(-np.inf)) == []
+
+
+def test_a_map_of_a_trial_counts_where_no_time_is_left_for_another():
+    X, weight, held_out = noised_scale(600, 0), np.ones(600), np.arange(600) < 60
+    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    search = _TriangularSearch(split, np.random.RandomState(0), Clock(1e6), 3)
+    value = search.value_of_trial(-np.inf)
+    search.clock.seconds = 0.0
+    (found,) = search.references(-np.inf)
+    assert found.split.score(found.mixture.score_samples) == pytest.approx(value, abs=1e-4)
+    assert list(search.references(value)) == []
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

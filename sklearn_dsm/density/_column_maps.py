@@ -144,8 +144,8 @@ def fit_column_maps(X: np.ndarray, weight: np.ndarray, marginals: str | None) ->
     weight : ndarray of shape (n,), positive, of mean one
     marginals : {"auto", "gaussianize", "standardize", None}
         None maps nothing; "standardize" is linear; "gaussianize" gives every column a
-        mixture of at least two components; "auto" lets the Bayesian information
-        criterion choose between a line and a mixture for every column.
+        mixture of at least two components, where the rows allow two; "auto" lets the
+        Bayesian information criterion choose between a line and a mixture for every column.
     """
     n, d = X.shape
     if marginals is None:

@@ -12,8 +12,9 @@ from .._training import TrainingSettings
 from .._weights import arrays_of
 from ..amortised import LogDensityHead, fit_head
 from ..networks import ScoreNetwork
-from ._candidates import Clock, Split
+from ._clock import Clock
 from ._evaluation import LatentDensity, chunks
+from ._split import Split
 
 MAX_ROWS, MAX_HELD_OUT_ROWS = 12000, 2000
 # Of the rows to learn from, those of the table come first; then come draws of the model and

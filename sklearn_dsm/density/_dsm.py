@@ -28,13 +28,15 @@ from ..networks import ScoreNetwork
 from ..processes import NoiseProcess, resolve_process
 from ..scores import CorrectedScore
 from ._base import BaseDensity
-from ._candidates import Candidate, Clock, Split
+from ._candidates import Candidate
+from ._clock import Clock
 from ._distillation import distil
 from ._epoch_tasks import EpochTasks
 from ._evaluation import LatentDensity
 from ._latent import fit_latent_map
 from ._mixtures import as_score
 from ._reference import references
+from ._split import Split
 from ._triangular_map import TriangularMap
 
 MIN_TRAIN_ROWS = 10
@@ -98,12 +100,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         alone is learned, and :meth:`stein_score` there is what the fit is good for.
     marginals : {"auto", "gaussianize", "standardize"} or None, default="auto"
         The map of every column before the diffusion. "gaussianize": a one-dimensional
-        mixture's distribution function, then the normal quantile function. "standardize":
-        a line. "auto": whichever the Bayesian information criterion prefers for the
-        column, and behind the whitening, where rows have other lengths than normal ones and
-        held-out rows gain by it, a map of the lengths; or, where that alone beats a trained
-        network and time is left, a triangular map, by which columns set each other's mean and
-        scale. None: no map. Whatever it is, its Jacobian enters the log-density exactly.
+        mixture's distribution function, then the normal quantile function, or a line where
+        there are fewer than 40 rows. "standardize": a line. "auto": whichever the Bayesian
+        information criterion prefers for the column, and behind the whitening, where rows have
+        other lengths than normal ones and held-out rows gain by it, a map of the lengths; or,
+        where that alone beats a trained network and time is left, a triangular map, by which
+        columns set each other's mean and scale. None: no map. Whatever it is, its Jacobian
+        enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
         What the network corrects. "gmm": mixtures of several sizes, joined with the weights
         that held-out rows prefer, or the one that BIC prefers where these are few. "auto":
@@ -111,7 +114,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         column maps where ``marginals`` is "auto" too. A mixture that no network corrects in
         the end has the held-out rows as well. A fitted mixture is in input units and
         needs ``marginals`` "standardize", None or "auto", which then means "standardize". None:
-        the network gives the whole score, and there is nothing to fall back on.
+        the network gives the whole score, and a Gaussian takes its place only where it
+        could not be trained at all.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Width of each hidden layer. "auto": four layers of 128 units, or three for a table
         with few rows a column. Two layers have an exact divergence at the cost of one matrix
@@ -154,7 +158,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Whether torch compiles the network for training, on CUDA as graphs of kernels that are
         launched as one. Steps then take less time, and the first costs up to half a minute, which
         is part of ``max_fit_time``; on a CPU it needs a C++ compiler. What is fitted differs by
-        rounding.
+        rounding. Without effect for "ism" and "ssm", which take derivatives of the network.
     random_state : int, RandomState or None, default=None
         Seed of the split, the weights, the noise and the order of the rows.
     verbose : int, default=0
@@ -174,12 +178,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     solver_ : dict
         How finely the ODE is solved: "n_steps" to begin with and the "error_growth" by which
         local errors are read, both chosen on held-out rows for "tolerance".
-    head_ : dict of str to ndarray
+    head_ : dict of str to ndarray, or None
         What "fast" evaluates; empty where it was not asked for, or the reference alone is
-        the model.
+        the model. None where ``fit`` was interrupted before: then "fast" is "ode".
     fast_error_ : float or None
         Root mean square of the difference between "fast" and "ode" on held-out rows, in nats;
-        None where "fast" was not asked for.
+        None where "fast" was not asked for, NaN where a single row was held out.
     n_epochs_ : int
     loss_curve_ : list of float
         Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
@@ -302,6 +306,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             Where X holds NaN, infinity, text or a constant column, or an option is unknown.
         NonFiniteLossError
             Where training diverges.
+        RuntimeError
+            Where ``compile`` is true and torch finds no compiler.
         """
         whole_clock = Clock(self.max_fit_time)
         clock = whole_clock.first(SCORE_SHARE[self.likelihood])
@@ -318,7 +324,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         def split_by(marginals):
             return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
 
-        self.network_ = self._network_options(*X.shape)
+        self.network_ = self._network_options(loss, *X.shape)
         self.solver_ = self._solver_state(SolverPlan())
         epochs = EpochTasks(self, X, weight)
 
@@ -347,8 +353,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
                     epochs.offset, hurdle = value, reference.hurdle - value
                     record = self._train(loss, split, hurdle, device, clock, random, epochs)
-                    alone = Candidate(reference, record, value, value + reference.gain_alone, {})
-                    candidates += self._with_and_without_network(alone, clock)
+                    # An interrupt from here on leaves what was learned, by its bound.
+                    learned, gain = record.weights or {}, max(record.best_gain, 0.0)
+                    candidates.append(Candidate(reference, record, value, value + gain, learned))
+                    candidates[-1:] = self._with_and_without_network(candidates[-1], clock)
                     if record.stop_reason in ("callback", "interrupted"):
                         break
             best = max(candidates, key=lambda candidate: candidate.value)
@@ -437,12 +445,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         smallest, largest = BATCH_SIZES
         return int(np.clip(2 ** round(np.log2(n / BATCHES_PER_PASS)), smallest, largest))
 
-    def _network_options(self, n, d):
+    def _network_options(self, loss, n, d):
         """Layers, sine units and dropout by the table's shape; given layers are taken as given."""
         whole = {"whole": self.reference is None}
         sizes = self.hidden_layer_sizes
         if sizes == "auto":
-            return whole | (SMALL_NETWORK if n < FEW_ROWS_PER_COLUMN * d else LARGE_NETWORK)
+            options = SMALL_NETWORK if n < FEW_ROWS_PER_COLUMN * d else LARGE_NETWORK
+            return whole | options | ({} if loss.dropout else {"dropout": 0.0})
         if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must be 'auto' or a tuple of positive integers."
@@ -479,31 +488,32 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         levels = loss.levels(self.process_, self._levels())
         return train(model, loss, levels, train_rows, held_out_rows, settings, generator, epochs)
 
-    def _with_and_without_network(self, alone, clock):
+    def _with_and_without_network(self, corrected, clock):
         """The reference, and the network's density where it has one, scored alike."""
-        weights = alone.record.weights
-        if weights is None or alone.record.stop_reason == "behind":
+        reference, record = corrected.reference, corrected.record
+        value = corrected.reference_value + reference.gain_alone
+        alone = corrected._replace(value=value, weights={})
+        if record.weights is None or record.stop_reason == "behind":
             return [alone]
-        corrected = alone._replace(weights=weights)
+        # A reference alone has closed forms; a chance gain is not worth the way of the ODE.
+        chance = 0.0
         if self.learned_level_ is None:
-            corrected = self._scored(corrected, clock)
-        else:
-            corrected = corrected._replace(value=alone.reference_value + alone.record.best_gain)
+            corrected, rows = self._scored(corrected, clock)
+            chance = reference.split.chance_gain(rows)
         if self.reference is None:
             return [corrected]
-        # A reference alone has closed forms; a chance gain is not worth the way of the ODE.
-        chance = alone.reference.split.chance_gain if self.learned_level_ is None else 0.0
         return [alone, corrected] if corrected.value > alone.value + chance else [alone]
 
     def _scored(self, candidate, clock):
-        """The candidate with the ODE's plan and the value of its density."""
+        """The candidate with the ODE's plan and the value of its density, and on which rows."""
         split, mixture = candidate.reference.split, candidate.reference.mixture
         density = self._latent_density(candidate.weights, self._likelihood_of_fit())
         density, n_rows = density.calibrated(split.held_out[0], clock.left())
         rows = slice(n_rows)
         gain = split.score(lambda Z: density.log_density(Z)[0], rows)
         gain -= split.score(mixture.score_samples, rows)
-        return candidate._replace(value=candidate.reference_value + gain, plan=density.plan)
+        value = candidate.reference_value + gain
+        return candidate._replace(value=value, plan=density.plan), rows
 
     def _likelihood_of_fit(self):
         """What candidates are compared by; a head learns only the best one."""
@@ -521,15 +531,17 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve
         self.validation_scores_ = [candidate.reference_value + gain for gain in record.gains]
-        self.head_: dict[str, np.ndarray] = {}
+        self.head_: dict[str, np.ndarray] | None = {}
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
         if self.likelihood == "fast" and self.weights_:
-            self._teach_head(split, clock, seed_from(random))
+            self._teach_head(record, split, clock, seed_from(random))
         if not self.weights_ and not isinstance(split.latent.last, TriangularMap):
             reason = {
                 "too_few_rows": f"there are fewer than {MIN_TRAIN_ROWS} rows to train on",
                 "max_fit_time": "max_fit_time was too short for a gain",
-            }.get(record.stop_reason, "the network gained nothing on the held-out rows")
+                "interrupted": "the fit was interrupted before a gain",
+                "callback": "a callback ended the fit before a gain",
+            }.get(record.stop_reason, "no network was better on the held-out rows")
             warnings.warn(
                 f"The fitted density is its reference alone, a Gaussian mixture of "
                 f"{len(self.reference_.weights_)} behind the column maps: {reason}.",
@@ -537,11 +549,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 stacklevel=3,
             )
 
-    def _teach_head(self, split, clock, seed):
+    def _teach_head(self, record, split, clock, seed):
+        """Have a head learn the density; after an interrupt the ODE stands in for one."""
+        self.head_ = None
+        if record.stop_reason == "interrupted":
+            return
         density = self._latent_density(likelihood="ode")
-        self.head_, self.fast_error_ = distil(
-            density, density.model.network, split, clock, self._resolved_epochs(), seed
-        )
+        network, epochs = density.model.network, self._resolved_epochs()
+        try:
+            self.head_, self.fast_error_ = distil(density, network, split, clock, epochs, seed)
+        except KeyboardInterrupt:
+            self.stop_reason_ = record.stop_reason = "interrupted"
+            warn_if_interrupted(record)
 
     def _levels(self):
         return LogisticLevels(GAUSSIAN_LOG_SNR, self.process_.log_snr_range[1])
@@ -559,6 +578,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         """The density behind the maps with the fitted weights, or these, on the device there is."""
         weights = self.weights_ if weights is None else weights
         likelihood = likelihood or self.likelihood
+        if likelihood == "fast" and self.head_ is None:
+            likelihood = "ode"
         device = evaluation_device(self.device)
         model = self._score_model(weights).double().to(device).eval()
         if model.residual and self._single_precision():

@@ -27,6 +27,7 @@ class EpochTasks:
         fitted = {name: value for name, value in vars(self.estimator).items() if name[-1] == "_"}
         return fitted | {
             "weights_": record.weights or {},
+            "head_": None,
             "n_epochs_": record.n_epochs,
             "loss_curve_": list(record.loss_curve),
             "validation_scores_": [self.offset + gain for gain in record.gains],

@@ -9,9 +9,10 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from ._candidates import Clock, Split
+from ._clock import Clock
 from ._latent import LatentMap
 from ._mixtures import joined, numbers_in, standard_gaussian
+from ._split import Split, effective_number
 
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
 MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
@@ -62,11 +63,13 @@ class MixtureSearch:
     def __init__(self, split: Split, random_state: np.random.RandomState):
         self.split, self.random_state = split, random_state
         self.rows = self._drawn(*split.train)
-        n, d = self.rows.shape
+        d = self.rows.shape[1]
+        # A row that is drawn again tells nothing new.
+        self.n = min(len(self.rows), effective_number(split.train[1]))
         # With fewer rows a component's covariance is singular, and its likelihood without bound.
-        self.sizes = [size for size in CANDIDATE_SIZES if n >= size * max(3, d + 1)]
-        self.enough = len(split.held_out[0]) >= ENOUGH_HELD_OUT_ROWS
-        self.least_gain = split.chance_gain if self.enough else 0.0
+        self.sizes = [size for size in CANDIDATE_SIZES if self.n >= size * max(3, d + 1)]
+        self.enough = effective_number(split.held_out[1]) >= ENOUGH_HELD_OUT_ROWS
+        self.least_gain = split.chance_gain() if self.enough else 0.0
         self.tried: list[tuple[GaussianMixture, np.ndarray]] = []
         # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
         self.parts: list[tuple[GaussianMixture, float]] = []
@@ -163,4 +166,8 @@ class MixtureSearch:
 
     def _value_and_merit(self, mixture: GaussianMixture) -> tuple[float, float]:
         value = self.split.score(mixture.score_samples)
-        return value, value if self.enough else -mixture.bic(self.rows)
+        return value, value if self.enough else -self._bic(mixture)
+
+    def _bic(self, mixture: GaussianMixture) -> float:
+        log_likelihood = self.n * mixture.score(self.rows)
+        return numbers_in(mixture) * np.log(self.n) - 2 * log_likelihood

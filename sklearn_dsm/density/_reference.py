@@ -13,9 +13,11 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from .._random import seed_from
-from ._candidates import Clock, Reference, Split
+from ._candidates import Reference
+from ._clock import Clock
 from ._mixture_search import MixtureSearch
 from ._mixtures import standard_gaussian, transformed
+from ._split import Split
 from ._triangular_map import TriangularMap, fit_triangular_map
 
 # Shares of max_fit_time after which mixtures are no longer sought: in every space, where they
@@ -24,8 +26,12 @@ EQUAL_SEARCH_SHARE, FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.05, 0.1, 0.85
 # A triangular map needs rows for its many numbers. A trial of it may take the first share of
 # max_fit_time, the map the second, and it is sought last where the third is left.
 TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.07, 0.35, 0.3, 150
+# Of max_fit_time, what mixtures that were asked for may take.
+ASKED_FOR_SHARE = 0.5
 # One layer suits columns that depend on those before them; a second goes the other way.
 NUMBERS_OF_LAYERS = (1, 2)
+
+_by_value = attrgetter("value")
 
 
 def references(
@@ -64,7 +70,7 @@ def references(
     else:
         best = max(chain(*families), key=_gaussian_value)
         if option == "gmm":
-            yield _found(MixtureSearch(best, random_state), Clock(None))
+            yield _found(MixtureSearch(best, random_state), clock, ASKED_FOR_SHARE)
         else:
             yield _gaussian(best)
 
@@ -93,13 +99,12 @@ def _rivals(families, random_state, clock, best_value, triangular):
     Of a family's spaces a mixture decides, which tells whether a radial map tears clusters; of
     the families the Gaussian, which tells how far the columns are from normal.
     """
-    by_value = attrgetter("value")
     searches = [[MixtureSearch(space, random_state) for space in family] for family in families]
     every = list(chain(*searches))
     for k, search in enumerate(every, 1):
         search.go_on(clock, EQUAL_SEARCH_SHARE * k / len(every))
-    max(every, key=by_value).go_on(clock, FIRST_SEARCH_SHARE)
-    chosen = [max(family, key=by_value).split for family in searches]
+    max(every, key=_by_value).go_on(clock, FIRST_SEARCH_SHARE)
+    chosen = [max(family, key=_by_value).split for family in searches]
     first = max(chosen, key=_gaussian_value)
     hurdle = max(search.value for search in every)
     trial = triangular.value_of_trial(hurdle) if triangular else -np.inf
@@ -107,14 +112,15 @@ def _rivals(families, random_state, clock, best_value, triangular):
     ahead = trial > max(hurdle, best_value())
     if ahead:
         yield from triangular.references(best_value())
-    for search in sorted(every, key=by_value, reverse=True):
-        if clock.left() > 0:
+    for search in sorted(every, key=_by_value, reverse=True):
+        # Without time to correct it, the best of all still is one.
+        if clock.left() > 0 or search.value > best_value():
             yield _found(search, clock, SEARCH_SHARE)
     if triangular and not ahead and clock.left(1 - LEFT_SHARE) > 0:
         yield from triangular.references(best_value())
 
 
-def _found(search: MixtureSearch, clock: Clock, share: float = 1.0) -> Reference:
+def _found(search: MixtureSearch, clock: Clock, share: float) -> Reference:
     mixture = search.go_on(clock, share)
     gain = search.gain_with_held_out_rows()
     return Reference(search.split, mixture, -np.inf, search.with_held_out_rows, gain)
@@ -129,6 +135,7 @@ class _TriangularSearch:
         n, d = straight.train[0].shape
         self.has_rows = n >= ROWS_PER_COLUMN * d
         self.numbers_of_layers: tuple[int, ...] = NUMBERS_OF_LAYERS
+        self.fits: list[_TriangularFit] = []
 
     @cached_property
     def rows(self) -> Split:
@@ -139,37 +146,42 @@ class _TriangularSearch:
 
         It settles the number of layers.
         """
-        found = self._best(wanted, TRIAL_SHARE) if np.isfinite(self.clock.seconds) else None
-        if found is None:
+        if np.isfinite(self.clock.seconds):
+            self._go_on(wanted, TRIAL_SHARE)
+        if not self.fits:
             return -np.inf
-        self.numbers_of_layers = (found.n_layers,)
-        return found.value
+        best = max(self.fits, key=_by_value)
+        self.numbers_of_layers = (best.n_layers,)
+        return best.value
 
     def references(self, wanted: float) -> Iterator[Reference]:
-        """The Gaussian behind a map, where training it brought a gain."""
-        found = self._best(wanted, TRIANGULAR_SHARE)
-        if found is not None:
-            yield _gaussian(self.rows.behind(found.triangular))
+        """The Gaussian behind the best map, also one of a trial, where it has what is wanted."""
+        self._go_on(wanted, TRIANGULAR_SHARE)
+        best = max(self.fits, key=_by_value, default=None)
+        if best is not None and best.value > wanted:
+            yield _gaussian(self.rows.behind(best.triangular))
 
-    def _best(self, wanted: float, share: float) -> _TriangularFit | None:
-        """The best of the maps in question, the first that is wanted ending the search."""
-        rows, fits = self.rows, []
+    def _go_on(self, wanted: float, share: float) -> None:
+        """Fit the maps in question, in what is left of the time, up to one that is wanted."""
+        rows = self.rows
         for n_layers in self.numbers_of_layers:
+            seconds = min(share * self.clock.seconds, self.clock.left())
+            if seconds <= 0:
+                return
             found = fit_triangular_map(
                 rows.train,
                 rows.held_out,
                 n_layers,
                 wanted - rows.mean_log_slope,
-                share * self.clock.seconds,
+                seconds,
                 self.max_epochs,
                 seed_from(self.random_state),
             )
             if found is not None:
                 triangular, value = found
-                fits.append(_TriangularFit(value + rows.mean_log_slope, n_layers, triangular))
-                if fits[-1].value > wanted:
-                    break
-        return max(fits, default=None)
+                self.fits.append(_TriangularFit(value + rows.mean_log_slope, n_layers, triangular))
+                if self.fits[-1].value > wanted:
+                    return
 
 
 class _TriangularFit(NamedTuple):

@@ -1,0 +1,25 @@
+"""The time a fit may take."""
+
+from __future__ import annotations
+
+import math
+import time
+from copy import copy
+
+
+class Clock:
+    """The seconds a fit may take, and those it has left; infinite where there is no limit."""
+
+    def __init__(self, max_fit_time: float | None):
+        self.seconds = math.inf if max_fit_time is None else max_fit_time
+        self.started = time.perf_counter()
+
+    def first(self, share: float) -> Clock:
+        """A clock for a first share of the seconds, started with this one."""
+        part = copy(self)
+        part.seconds *= share
+        return part
+
+    def left(self, share: float = 1.0) -> float:
+        """Seconds left of this share of them."""
+        return share * self.seconds - (time.perf_counter() - self.started)

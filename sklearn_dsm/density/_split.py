@@ -1,0 +1,62 @@
+"""The rows of a table behind a map: those to train on and those that judge."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._latent import LatentMap, mapped_rows, of_all_rows, with_radial_map
+from ._triangular_map import TriangularMap
+
+
+def effective_number(weight: np.ndarray) -> float:
+    """How many equally weighted rows have a mean as certain as that of rows so weighted."""
+    return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+class Split:
+    """Latent rows and weights of mean one, those to train on and those held out (a mask)."""
+
+    def __init__(self, latent: LatentMap, X, weight, held_out):
+        Z, log_slope = latent.forward(X)
+        self.latent, self.table = latent, (X, weight, held_out)
+        self.train, self.held_out = (
+            (Z[part], weight[part] / weight[part].mean()) for part in (~held_out, held_out)
+        )
+        self.held_out_log_slope = log_slope[held_out]
+
+    def with_radial_map(self) -> Split | None:
+        """The same rows behind a radial map as well; None where that would be no gain."""
+        X, weight, held_out = self.table
+        used = mapped_rows(X, held_out)
+        latent = with_radial_map(self.latent, X[used], weight[used])
+        return None if latent is None else Split(latent, X, weight, held_out)
+
+    def map_of_all_rows(self) -> LatentMap:
+        """The map, fitted to the held-out rows as well where it left these out."""
+        X, weight, held_out = self.table
+        if isinstance(mapped_rows(X, held_out), slice):
+            return self.latent
+        return of_all_rows(self.latent, X, weight)
+
+    def in_column_order(self) -> Split:
+        """The same rows, white column j being a residual of those before."""
+        return Split(self.latent.in_column_order(), *self.table)
+
+    def behind(self, triangular: TriangularMap) -> Split:
+        """The same rows behind a map of these white ones as well."""
+        return Split(self.latent._replace(last=triangular), *self.table)
+
+    def chance_gain(self, rows=slice(None)) -> float:
+        """Nats a row that a further number, fitted to held-out rows, gains there by chance."""
+        return 1 / effective_number(self.held_out[1][rows])
+
+    @property
+    def mean_log_slope(self) -> float:
+        """What the maps add to a mean log-density of held-out rows in input units."""
+        return float(np.average(self.held_out_log_slope, weights=self.held_out[1]))
+
+    def score(self, log_density, rows=slice(None)):
+        """Mean log-density of held-out rows in input units, for a latent log-density."""
+        Z, weight = (part[rows] for part in self.held_out)
+        values = log_density(Z) + self.held_out_log_slope[rows]
+        return float(np.average(values, weights=weight))
