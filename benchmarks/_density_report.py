@@ -129,8 +129,7 @@ def write_report(head: dict, records: list[dict], path: Path) -> None:
 def report_lines(results: Results):
     options = results.head["options"]
     yield (
-        f"Held-out log-density in nats a row and units of the input, {options['budget']:g} s of "
-        f"fit, {options['seeds']} split(s)"
+        f"Held-out log-density in nats a row and units of the input, {options['budget']:g} s of fit"
     )
     yield f"{results.head['machine']}; {results.head['threads']} threads in every fit"
     yield (
@@ -154,7 +153,11 @@ def table_lines(results: Results, table: str):
     n_train, n_test, d = (shapes[0][key] for key in ("n_train", "n_test", "d"))
     note = f"; {shapes[0]['table_note']}" if shapes[0].get("table_note") else ""
     rows = f"{n_train} rows to fit, {n_test} to test, {d} columns"
-    yield f"{table}: {rows}{note}; {when_and_where(shapes)}"
+    splits = len({record["seed"] for record in shapes})
+    yield (
+        f"{table}: {rows}{note}; {splits} split{'s' if splits > 1 else ''}, "
+        f"{when_and_where(shapes)}"
+    )
     yield COLUMNS
     for method in NAMES:
         yield from method_lines(results, table, method)

@@ -25,8 +25,13 @@ def processor() -> str:
 
 def machine() -> str:
     """One line on the processor, the threads and the versions."""
+    return f"{processor()}, {threads_and_versions()}"
+
+
+def threads_and_versions() -> str:
+    """One line on what a run has besides its processor."""
     return (
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads; "
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads; "
         f"Python {platform.python_version()}, torch {torch.__version__}, "
         f"scikit-learn {sklearn.__version__}, numpy {np.__version__}"
     )

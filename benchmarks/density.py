@@ -27,7 +27,7 @@ from _budget import n_threads
 from _density_figure import draw
 from _density_report import add_differences, write_report
 from _density_run import identity
-from _report import RESULTS, machine, processor
+from _report import RESULTS, processor, threads_and_versions
 from _rivals import METHODS
 from _tables import TABLES, TINY_TABLES, default_folder, file_of
 
@@ -65,7 +65,11 @@ class Store:
     def __init__(self, options: argparse.Namespace):
         self.path = options.results / "density.json"
         self.records = self._earlier() if options.resume else []
-        self.head = {"machine": machine(), "threads": n_threads(), "options": shown(options)}
+        self.head = {
+            "machine": threads_and_versions(),
+            "threads": n_threads(),
+            "options": shown(options),
+        }
 
     def _earlier(self) -> list[dict]:
         records = json.loads(self.path.read_text())["records"] if self.path.exists() else []
