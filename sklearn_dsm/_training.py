@@ -400,8 +400,7 @@ def train(
         with half_precision(rows.device, in_half):
             return objective(model, rows, weight, levels, generator)
 
-    wanted = settings.compile and not loss.differentiates
-    with compiled(model.network, wanted, held_out.device.type):
+    with compiled(model.network, settings.compile, held_out.device.type):
         record = train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
     warn_if_interrupted(record)
     return record

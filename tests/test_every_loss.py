@@ -439,6 +439,7 @@ def test_a_single_level_refuses_what_needs_the_others(bimodal):
         ({"loss": SSM(direction="sphere")}, "'direction' parameter of SSM"),
         ({"loss": BSM(ratio=1.0)}, "'ratio' parameter of BSM"),
         ({"loss": DSM(weighting="uniform")}, "'weighting' parameter of DSM"),
+        ({"loss": "ism", "compile": True}, "takes its derivatives: use compile=False"),
         ({"loss": DSM(noise_level=0.2), "likelihood": "fast"}, "one level.*noise_level=None"),
         ({"loss": DSM(noise_level=0.2), "reference": "gmm"}, "one level.*noise_level=None"),
         ({"loss": DSM(noise_level=1.0), "process": "pbm"}, "at one point.*level below"),

@@ -158,7 +158,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Whether torch compiles the network for training, on CUDA as graphs of kernels that are
         launched as one. Steps then take less time, and the first costs up to half a minute, which
         is part of ``max_fit_time``; on a CPU it needs a C++ compiler. What is fitted differs by
-        rounding. Without effect for "ism" and "ssm", which take derivatives of the network.
+        rounding. Not for "ism" and "ssm", which take derivatives of the network.
     random_state : int, RandomState or None, default=None
         Seed of the split, the weights, the noise and the order of the rows.
     verbose : int, default=0
@@ -369,6 +369,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     def _check_combination(self, loss):
         """Refuse options that mean nothing together."""
+        if self.compile and loss.differentiates:
+            raise ValueError(
+                f"compile=True compiles calls of the network, and {loss!r} takes its derivatives: "
+                "use compile=False, or another loss."
+            )
         level = loss.noise_level
         if level is None:
             return
