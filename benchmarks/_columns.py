@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import brentq
 
+from sklearn_dsm.density._column_maps import fit_column_maps
+
 # Neural splines are the identity outside [-5, 5].
 SPLINE_BOUND = 5.0
 CHUNK_ROWS = 2**14
@@ -56,9 +58,6 @@ class Gaussianized:
     """The one-dimensional mixtures by which ``DSMDensityEstimator`` makes columns normal."""
 
     def __init__(self, X: np.ndarray):
-        # Imported here, so that methods without torch are measured without it.
-        from sklearn_dsm.density._column_maps import fit_column_maps
-
         self.maps = fit_column_maps(X, np.ones(len(X)), "gaussianize")
 
     def forward(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -77,9 +77,17 @@ class Results:
         values = [r[name] for r in self.of(table, method) if r.get(name) is not None]
         return float(np.mean(values)) if values else None
 
+    def is_alone(self, table: str) -> bool:
+        """Whether ours kept no network on any split, so that its log-density is a formula."""
+        records = self.of(table, OURS)
+        return all(record.get("reference_alone", True) for record in records)
+
     def has_no_mean(self, table: str, method: str) -> bool:
         """Whether a fit that ended well gives a row no finite log-density."""
         return any(record.get("n_not_finite") for record in self.of(table, method))
+
+    def log_density(self, table: str, method: str) -> Figure | None:
+        return self.figure(table, method, "log_density", "standard_error")
 
     def difference(self, table: str, method: str) -> Figure | None:
         return self.figure(table, method, "difference", "difference_error")
@@ -88,23 +96,42 @@ class Results:
         return self.figure(table, method, "divergence", "divergence_error")
 
     def verdicts(self, table: str) -> list[Verdict]:
-        """Against every competitor with a result, the best of them first."""
+        """Against every competitor with a result, the best of them first.
+
+        Where ours has none, it has lost to all who have.
+        """
+        lost = self.of(table, OURS) and self.log_density(table, OURS) is None
+        if lost:
+            with_result = [name for name in RIVALS if self.log_density(table, name) is not None]
+            return [Verdict(table, name, Figure(np.inf, 0.0)) for name in with_result]
         rivals = ((name, self.difference(table, name)) for name in RIVALS)
         found = [Verdict(table, name, figure) for name, figure in rivals if figure is not None]
         return sorted(found, key=lambda verdict: -verdict.difference.mean)
 
+    def in_part(self, table: str) -> list[str]:
+        """The competitors with a result on some of the splits only, which no verdict counts."""
+        found = [name for name in RIVALS if self.mean(table, name, "log_density") is not None]
+        return [name for name in found if self.log_density(table, name) is None]
+
 
 def add_differences(records: list[dict], folder: Path) -> None:
-    """Put each record's paired difference to ours into it, where both have kept their rows."""
+    """Put each record's paired difference to ours into it, where both have kept their rows.
+
+    One that is there stays as long as it is to the fit of ours that there is.
+    """
     ours = {fit_key(record): record for record in records if record["method"] == OURS}
     for record in records:
-        own = kept_rows(record, folder)
-        base = kept_rows(ours.get(fit_key(record), {}), folder)
-        if record["method"] == OURS or own is None or base is None:
+        base = ours.get(fit_key(record), {})
+        if record.get("difference_to") != base.get("started"):
+            for name in ("difference", "difference_error", "difference_to"):
+                record.pop(name, None)
+        own_rows, base_rows = (kept_rows(each, folder) for each in (record, base))
+        if record["method"] == OURS or own_rows is None or base_rows is None:
             continue
-        difference = own - base
+        difference = own_rows - base_rows
         record["difference"] = float(difference.mean())
-        record["difference_error"] = float(difference.std(ddof=1) / np.sqrt(len(own)))
+        record["difference_error"] = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+        record["difference_to"] = base["started"]
 
 
 def fit_key(record: dict) -> tuple:
@@ -167,11 +194,16 @@ def when_and_where(records: list[dict]) -> str:
     """The days of the fits, and the processors."""
     days = sorted({record["started"].split()[0] for record in records})
     processors = sorted({record["processor"] for record in records})
-    return f"fits of {' to '.join({days[0]: 0, days[-1]: 0})} on {' and '.join(processors)}"
+    text = f"fits of {' to '.join({days[0]: 0, days[-1]: 0})} on {' and '.join(processors)}"
+    home = {fit_key(record): record["processor"] for record in records if record["method"] == OURS}
+    away = {r["method"] for r in records if r["processor"] != home.get(fit_key(r), r["processor"])}
+    return text + (f", elsewhere than ours {', '.join(sorted(away))}" if away else "")
 
 
 def method_lines(results: Results, table: str, method: str):
     records = results.of(table, method)
+    if not records:
+        yield f"  {method:<27} not run"
     good = [record for record in records if record["status"] == "ok"]
     if good:
         yield figures_line(results, table, method)
@@ -187,7 +219,7 @@ def method_lines(results: Results, table: str, method: str):
 
 
 def figures_line(results: Results, table: str, method: str) -> str:
-    value = results.figure(table, method, "log_density", "standard_error")
+    value = results.log_density(table, method)
     difference = results.difference(table, method)
     divergence = results.divergence(table, method)
     return (
@@ -214,11 +246,16 @@ def pair(figure: Figure | None, width: int, error_width: int) -> str:
 
 
 def summary_lines(results: Results):
-    yield f"Summary: a difference counts where it is beyond {N_ERRORS:g} standard errors"
+    yield (
+        f"Summary: a difference counts where it is beyond {N_ERRORS:g} standard errors, which are "
+        "those over test rows, of one training a split, or of the splits where these are larger"
+    )
     against_best = []
     for table in results.tables:
         verdicts = results.verdicts(table)
         yield f"  {table}: {verdict_text(results, table, verdicts)}"
+        if names := results.in_part(table):
+            yield f"    without a result on some split, so not counted: {', '.join(names)}"
         against_best += verdicts[:1]
     yield f"{OURS} against the best competitor of each table: {counts(against_best)}"
     for name in RIVALS:
@@ -236,9 +273,9 @@ def summary_lines(results: Results):
 
 
 def verdict_text(results: Results, table: str, verdicts: list[Verdict]) -> str:
-    ours = results.figure(table, OURS, "log_density", "standard_error")
-    if ours is None:
-        return f"{OURS} has no finite mean" if results.has_no_mean(table, OURS) else "no result"
+    if results.log_density(table, OURS) is None:
+        fault = "finite mean" if results.has_no_mean(table, OURS) else "result"
+        return f"{OURS} has no {fault}" + (" and loses" if verdicts else "")
     if not verdicts:
         return f"best {OURS}, no competitor has a result"
     best = verdicts[0]
@@ -271,6 +308,8 @@ def divergence_lines(results: Results):
 def bound_lines(results: Results):
     """The held-out bound that training watched, beside the ODE's log-density of the test rows."""
     for table in results.tables:
+        if results.is_alone(table):
+            continue
         bound = results.mean(table, OURS, "validation_bound")
         value = results.mean(table, OURS, "log_density")
         if bound is not None and value is not None:
@@ -278,8 +317,10 @@ def bound_lines(results: Results):
 
 
 def ode_error_lines(results: Results):
-    """How exact the ODE is at the default tolerance."""
+    """How exact the ODE is at the default tolerance, where there is one."""
     for table in results.tables:
+        if results.is_alone(table):
+            continue
         mean = results.mean(table, OURS, "ode_error")
         largest = results.mean(table, OURS, "largest_ode_error")
         if mean is not None and largest is not None:

@@ -50,7 +50,7 @@ def reset_peak() -> None:
 def start_torch() -> None:
     """Set the threads, and take the first optimiser's imports out of the fit that is timed.
 
-    A method that does not load torch is measured without it.
+    A table or a method may have loaded it; where none has, there is nothing to set.
     """
     if "torch" not in sys.modules:
         return

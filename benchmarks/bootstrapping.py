@@ -169,7 +169,8 @@ def networks_part(
         "\nOne network for all levels, fresh noise at every step, the same law: squared error of"
     )
     report(
-        f"the score at t = .4, .8 and 1.6, and held-out bound, nats; {n_seeds} seeds, ± deviation."
+        "the score at t = .1, .4, .8 and 1.6, and held-out bound, nats; "
+        f"{n_seeds} seeds, ± deviation."
     )
     law, found = four_modes(), {}
     fresh = law.sample(N_BOUND, 10**6)

@@ -3,7 +3,7 @@
 python benchmarks/sizes.py [--budget SECONDS] [--resume]
 
 A nonlinear chain with 2 to 200 columns and 100 to 100,000 rows, for the default estimator and
-the competitors that can be told apart from it; every fit in a process of its own.
+competitors of each kind; every fit in a process of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from density import completed, parsed
 from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
 
-RIVALS = ("GaussianMixture", "KernelDensity", NORMAL_FLOW)
+RIVALS = ("GaussianMixture", "KernelDensity", "MAF", NORMAL_FLOW)
 COLUMNS = (
     f"{'columns':>8}{'rows':>8}{'fit s':>8}{'rows/s':>11}{'KL ours':>10}{'s.e.':>8}"
     f"{'best rival':>28}{'its KL':>10}{'gap':>9}{'s.e.':>8}{'Gaussian':>11}"

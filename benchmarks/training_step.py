@@ -4,6 +4,7 @@ compiled, on the processor and, where there is one, on a GPU."""
 from __future__ import annotations
 
 import time
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -114,44 +115,66 @@ def measured(device: str, mode: str, batch: int) -> Steps:
     return Steps(device, mode, batch, first, seconds, training.busy_share())
 
 
-def sentences(steps: Steps, other: Steps | None, single: float, half: float):
-    """The figures of a setting, with its gain over the other one where there is one."""
+class Ceilings(NamedTuple):
+    """Operations a second of matrix products in float32 and bfloat16."""
+
+    single: float
+    half: float
+
+
+def tell(report: Report, steps: Steps, ceilings: Ceilings) -> None:
     rate = operations(steps.batch) / steps.seconds
-    yield (
+    report(
         f"  batch {steps.batch:>4}, {steps.mode:<9}{1e3 * steps.seconds:7.2f} ms a step, "
-        f"{steps.rows_per_second:>9,.0f} rows/s, {rate / single:4.0%} of the float32 ceiling, "
-        f"{rate / half:4.0%} of the bfloat16 ceiling, first {N_STEPS} steps "
+        f"{steps.rows_per_second:>9,.0f} rows/s, {rate / ceilings.single:4.0%} of the float32 "
+        f"ceiling, {rate / ceilings.half:4.0%} of the bfloat16 ceiling, first {N_STEPS} steps "
         f"{steps.first_run:.1f} s"
     )
     if steps.busy is not None:
-        yield f"    the GPU is busy for {steps.busy:.0%} of the time"
-    if other is not None:
-        times = steps.rows_per_second / other.rows_per_second
-        yield f"    {times:.2f} times as fast as {other.mode} on {other.device}"
+        report(f"    the GPU is busy for {steps.busy:.0%} of the time")
+
+
+def on_device(report: Report, device: str) -> list[Steps]:
+    """Measure and report a device's steps; what cannot be compiled is told."""
+    threads = f"{torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if device == "cuda" else threads
+    ceilings = Ceilings(*(ceiling(device, dtype) for dtype in (torch.float32, torch.bfloat16)))
+    report(
+        f"{device} ({name}): matrix products of size {CEILING_SIZE[device]} have "
+        f"{ceilings.single / 1e9:,.0f} GFLOP/s in float32, {ceilings.half / 1e9:,.0f} in bfloat16"
+    )
+    found = []
+    for batch, mode in product(BATCHES, MODES):
+        try:
+            found.append(measured(device, mode, batch))
+        except RuntimeError as error:
+            report(f"  batch {batch:>4}, {mode:<9} failed: {error}")
+            continue
+        tell(report, found[-1], ceilings)
+    return found
+
+
+def compare(report: Report, found: list[Steps]) -> None:
+    """How many times as fast compiled steps are as eager ones, and a GPU's as the processor's."""
+    rates = {(steps.device, steps.mode, steps.batch): steps.rows_per_second for steps in found}
+    for (device, mode, batch), rate in rates.items():
+        for other in ((device, "eager", batch), ("cpu", mode, batch)):
+            if other in rates and other != (device, mode, batch):
+                report(
+                    f"batch {batch:>4}: {mode} on {device} is {rate / rates[other]:.2f} times as "
+                    f"fast as {other[1]} on {other[0]}"
+                )
 
 
 def main() -> None:
     report = Report("training_step", f"Training step, {D} columns, layers {WIDTHS}")
-    found: dict[tuple[str, str, int], Steps] = {}
+    found = []
     for device in CEILING_SIZE:
         if device == "cuda" and not torch.cuda.is_available():
             report("cuda: not measured, there is no such device here")
-            continue
-        name = torch.cuda.get_device_name() if device == "cuda" else "two cores"
-        single, half = (ceiling(device, dtype) for dtype in (torch.float32, torch.bfloat16))
-        report(
-            f"{device} ({name}): matrix products of size {CEILING_SIZE[device]} have "
-            f"{single / 1e9:,.0f} GFLOP/s in float32, {half / 1e9:,.0f} in bfloat16"
-        )
-        for batch in BATCHES:
-            for mode in MODES:
-                steps = found[device, mode, batch] = measured(device, mode, batch)
-                before = found[device, "eager", batch] if mode == "compiled" else None
-                for line in sentences(steps, before, single, half):
-                    report(line)
-                if device == "cuda":
-                    times = steps.rows_per_second / found["cpu", mode, batch].rows_per_second
-                    report(f"    {times:.1f} times as fast as {mode} on the processor")
+        else:
+            found += on_device(report, device)
+    compare(report, found)
     report.save()
 
 

@@ -136,6 +136,11 @@ def record(method, difference, seed=0, **more):
     return state | shape | figures | more
 
 
+def summary(report, records):
+    head = {"machine": "m", "threads": 1, "options": {"tables": ["t"], "budget": 1.0, "seeds": 1}}
+    return "\n".join(report.report_lines(report.Results(head, records)))
+
+
 @pytest.mark.parametrize(
     ("difference", "sentence"),
     [
@@ -145,14 +150,43 @@ def record(method, difference, seed=0, **more):
     ],
 )
 def test_the_summary_names_the_winner(room, difference, sentence):
-    report, options = room("_density_report"), {"tables": ["t"], "budget": 1.0, "seeds": 1}
     records = [
         record("DSMDensityEstimator", 0.0),
         record("KernelDensity", difference),
         record("GaussianMixture", -1.0),
     ]
-    head = {"machine": "m", "threads": 1, "options": options}
-    assert sentence in "\n".join(report.report_lines(report.Results(head, records)))
+    assert sentence in summary(room("_density_report"), records)
+
+
+def test_a_fit_of_ours_without_a_result_is_lost(room):
+    ours = record("DSMDensityEstimator", 0.0) | {"status": "failed", "message": "m"}
+    del ours["log_density"]
+    text = summary(room("_density_report"), [ours, record("NSF", 0.0), record("MAF", 0.0)])
+    assert "best competitor of each table: wins 0, ties 0, loses 1 of 1" in text
+
+
+def test_a_competitor_with_a_result_on_some_splits_only_is_named(room):
+    records = [record(name, -0.5, seed) for name in ("NSF", "MAF") for seed in (0, 1)]
+    records += [record("DSMDensityEstimator", 0.0, seed) for seed in (0, 1)]
+    records[1] |= {"log_density": None}
+    text = summary(room("_density_report"), records)
+    assert "without a result on some split, so not counted: NSF" in text
+    assert "KernelDensity               not run" in text
+
+
+def test_a_difference_to_a_fit_that_is_no_more_is_dropped(room, tmp_path):
+    report = room("_density_report")
+    for name in ("ours", "theirs"):
+        np.savez(tmp_path / f"{name}.npz", log_density=np.arange(5.0) * (name == "ours"))
+    ours = record("DSMDensityEstimator", 0.0, rows="ours.npz")
+    theirs = record("NSF", 9.0, rows="theirs.npz")
+    report.add_differences([ours, theirs], tmp_path)
+    assert theirs["difference"] == -2.0
+    (tmp_path / "theirs.npz").unlink()
+    report.add_differences([ours, theirs], tmp_path)
+    assert theirs["difference"] == -2.0
+    report.add_differences([ours | {"started": "2026-01-03 10:00:00"}, theirs], tmp_path)
+    assert "difference" not in theirs
 
 
 def test_the_error_over_seeds_is_the_larger_of_rows_and_spread(room):
@@ -167,6 +201,8 @@ def test_a_report_tells_when_and_where_its_fits_were_made(room):
     assert report.when_and_where([first, first]) == "fits of 2026-02-03 on P"
     found = report.when_and_where([second | {"processor": "Q"}, first])
     assert found == "fits of 2026-02-03 to 2026-02-04 on P and Q"
+    ours = record("DSMDensityEstimator", 0.0) | {"processor": "Q"}
+    assert report.when_and_where([ours, first]).endswith("elsewhere than ours NSF")
 
 
 def job(tmp_path, table, method="KernelDensity"):
