@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, GradientNormClipping
 from torch import Tensor, nn
 
 from ._judges import GainJudge, Judge
@@ -69,7 +69,8 @@ class TrainingSettings:
 
     Training that has not gained ``hurdle`` after ``HURDLE_SHARE`` of its epochs or time ends.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
-    ``compile`` has torch compile the network, as CUDA graphs on a GPU.
+    ``compile`` has torch compile the network, as CUDA graphs on a GPU. Longer gradients are
+    shortened to ``max_gradient``.
     """
 
     max_epochs: int
@@ -78,6 +79,7 @@ class TrainingSettings:
     n_iter_no_change: int
     max_fit_time: float | None = None
     weight_decay: float = 0.0
+    max_gradient: float | None = None
     min_batches: int = 32
     held_out_draws: int = 16384
     hurdle: float = -math.inf
@@ -463,6 +465,7 @@ def train_module(
         train_split=None,
         callbacks=[
             ("schedule", schedule),
+            ("clipping", GradientNormClipping(settings.max_gradient)),
             ("averaging", averaging),
             ("selection", selection),
             ("progress", _Progress(record, settings, on_epoch)),

@@ -28,6 +28,7 @@ EQUAL_SEARCH_SHARE, FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.05, 0.1, 0.85
 TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.07, 0.35, 0.3, 150
 # Of max_fit_time, what mixtures that were asked for may take.
 ASKED_FOR_SHARE = 0.5
+MAX_MAPS = 3
 # One layer suits columns that depend on those before them; a second goes the other way.
 NUMBERS_OF_LAYERS = (1, 2)
 
@@ -147,7 +148,7 @@ class _TriangularSearch:
         It settles the number of layers.
         """
         if np.isfinite(self.clock.seconds):
-            self._go_on(wanted, TRIAL_SHARE)
+            self._go_on(wanted, TRIAL_SHARE * self.clock.seconds)
         if not self.fits:
             return -np.inf
         best = max(self.fits, key=_by_value)
@@ -155,17 +156,25 @@ class _TriangularSearch:
         return best.value
 
     def references(self, wanted: float) -> Iterator[Reference]:
-        """The Gaussian behind the best map, also one of a trial, where it has what is wanted."""
-        self._go_on(wanted, TRIANGULAR_SHARE)
+        """The Gaussian behind the best map, also one of a trial, where it has what is wanted.
+
+        Where time is limited and one takes a small part of it, some more are fitted.
+        """
+        stage = Clock(TRIANGULAR_SHARE * self.clock.seconds)
+        self._go_on(wanted, stage.left())
+        for k in range(1, MAX_MAPS):
+            if not stage.seconds / (k + 1) < stage.left() < np.inf:
+                break
+            self._go_on(wanted, stage.left())
         best = max(self.fits, key=_by_value, default=None)
         if best is not None and best.value > wanted:
             yield _gaussian(self.rows.behind(best.triangular))
 
-    def _go_on(self, wanted: float, share: float) -> None:
-        """Fit the maps in question, in what is left of the time, up to one that is wanted."""
+    def _go_on(self, wanted: float, most_seconds: float) -> None:
+        """Fit the maps in question, so many seconds each, up to one that is wanted."""
         rows = self.rows
         for n_layers in self.numbers_of_layers:
-            seconds = min(share * self.clock.seconds, self.clock.left())
+            seconds = min(most_seconds, self.clock.left())
             if seconds <= 0:
                 return
             found = fit_triangular_map(

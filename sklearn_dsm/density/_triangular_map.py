@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
@@ -23,8 +23,11 @@ MAX_EPOCHS, PATIENCE, BATCH_SIZE, LEARNING_RATE = 100, 10, 512, 8e-3
 # The fewer rows a column, the stronger the decay of the weights.
 MAX_WEIGHT_DECAY, DECAYED_ROWS_PER_COLUMN = 1.0, 100
 CHUNK_ROWS = 2**13
-# Units of the first kind have limits, so that the map is linear far out.
-ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (torch.tanh, nn.functional.silu)
+# What a mean and a scale see of a row stays within this many deviations, so that the map is
+# linear far out.
+FARTHEST = 32.0
+# A row far out may have a gradient of any size.
+MAX_GRADIENT = 5.0
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -60,8 +63,9 @@ class _TriangularLayer(nn.Module):
         """m and s, each (n, d)."""
         parts = zip(self.weights, self.masks, self.biases, strict=True)
         *hidden, last = ((weight * mask.to(weight), bias) for weight, mask, bias in parts)
-        for (weight, bias), f in zip(hidden, ACTIVATIONS, strict=True):
-            z = f(nn.functional.linear(z, weight, bias))
+        z = FARTHEST * torch.tanh(z / FARTHEST)
+        for weight, bias in hidden:
+            z = nn.functional.silu(nn.functional.linear(z, weight, bias))
         means, raw = nn.functional.linear(z, *last).chunk(2, -1)
         return means, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
 
@@ -214,6 +218,7 @@ def fit_triangular_map(
         learning_rate=LEARNING_RATE,
         n_iter_no_change=PATIENCE,
         weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS_PER_COLUMN * d / n),
+        max_gradient=MAX_GRADIENT,
         max_fit_time=seconds if math.isfinite(seconds) else None,
         hurdle=(wanted + judge.baseline) / 2,
     )
