@@ -265,9 +265,8 @@ class ScoreNetwork(NoiseNetwork):
             return [None] * len(self.weights)
         return self._draw_kept(y)
 
-    # A compiler has no generators: what follows the draws is one graph.
-    @torch.compiler.disable
     def _draw_kept(self, y: Tensor) -> list[Tensor]:
+        # A compiler has no generators: drawn before all else, they leave it one graph.
         factors = []
         for n_units in self.hidden_layer_sizes:
             draws = y.new_empty(*y.shape[:-1], n_units).uniform_(generator=self.generator)
