@@ -80,6 +80,11 @@ def distinct_rows(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
     return X, np.bincount(inverse.ravel(), weight)
 
 
+def effective_number(weight: np.ndarray) -> float:
+    """How many equally weighted rows have a mean as certain as that of rows so weighted."""
+    return float(weight.sum() ** 2 / (weight**2).sum())
+
+
 def check_rows(X: np.ndarray, feature_names: np.ndarray | None = None) -> None:
     """Raise where a column has no density: too few rows that count, or one value only."""
     if len(X) < 2:

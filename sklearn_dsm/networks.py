@@ -263,9 +263,6 @@ class ScoreNetwork(NoiseNetwork):
         """By layer, factors of its units for rows y in a training step: 0 for those left out."""
         if not self.training or self.dropout == 0:
             return [None] * len(self.weights)
-        return self._draw_kept(y)
-
-    def _draw_kept(self, y: Tensor) -> list[Tensor]:
         # A compiler has no generators: drawn before all else, they leave it one graph.
         factors = []
         for n_units in self.hidden_layer_sizes:

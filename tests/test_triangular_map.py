@@ -186,18 +186,20 @@ def test_it_is_sought_right_after_the_network_where_its_trial_leads(leads, monke
     assert (found[0].hurdle == trial) is leads
 
 
-def test_it_is_not_sought_where_no_time_is_left():
+def search_for(seconds):
     X, weight, held_out = noised_scale(600, 0), np.ones(600), np.arange(600) < 60
     split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
-    search = _TriangularSearch(split, np.random.RandomState(0), Clock(1e-9), 3)
+    return _TriangularSearch(split, np.random.RandomState(0), Clock(seconds), 3)
+
+
+def test_it_is_not_sought_where_no_time_is_left():
+    search = search_for(1e-9)
     assert search.value_of_trial(-np.inf) == -np.inf
     assert list(search.references(-np.inf)) == []
 
 
 def test_a_map_of_a_trial_counts_where_no_time_is_left_for_another():
-    X, weight, held_out = noised_scale(600, 0), np.ones(600), np.arange(600) < 60
-    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
-    search = _TriangularSearch(split, np.random.RandomState(0), Clock(1e6), 3)
+    search = search_for(1e6)
     value = search.value_of_trial(-np.inf)
     search.clock.seconds = 0.0
     (found,) = search.references(-np.inf)

@@ -9,6 +9,8 @@ import torch
 from scipy.optimize import elementwise
 from scipy.special import log_ndtr, logsumexp, ndtri_exp
 
+from .._validation import effective_number
+
 CANDIDATE_SIZES = (2, 4, 8, 12)
 ROWS_PER_COMPONENT = 20
 N_QUANTILES = 2000
@@ -159,7 +161,7 @@ def fit_column_maps(X: np.ndarray, weight: np.ndarray, marginals: str | None) ->
     quantiles = _weighted_quantiles(X, weight, levels)
     location, scale = _robust_location_scale(quantiles, mean, deviation)
     U = (quantiles - location) / scale
-    n_effective = weight.sum() ** 2 / (weight**2).sum()
+    n_effective = effective_number(weight)
     sizes = [size for size in CANDIDATE_SIZES if size * ROWS_PER_COMPONENT <= n_effective]
     width = max(sizes, default=1)
     best, criterion = _padded(linear, width), np.full(d, np.inf)

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
 from .._random import seed_from
-from .._validation import evaluation_device, resolve_device
+from .._validation import effective_number, evaluation_device, resolve_device
 from ..levels import NoiseLevel
 from ..processes import VP
 from ..scores import KernelScore, ScoreModel
@@ -195,7 +195,7 @@ class KernelScoreEstimator(BaseDensity):
         else:
             self.centers_, self.center_weights_ = Z, share
             self.kernel_width_ = self.bandwidth_
-        n_effective = 1 / (share**2).sum()
+        n_effective = effective_number(share)
         self.switch_time_ = float(n_effective ** (-2 / (2 * self.smoothness + d)))
         return self
 
@@ -229,7 +229,7 @@ class KernelScoreEstimator(BaseDensity):
         if isinstance(self.bandwidth, Real):
             return float(self.bandwidth)
         d, s = Z.shape[1], self.smoothness
-        n_effective = 1 / (share**2).sum()
+        n_effective = effective_number(share)
         deviation = np.sqrt(share @ (Z - share @ Z) ** 2).mean()
         rule = deviation * (4 / (d + 2)) ** (1 / (d + 4)) * n_effective ** (-1 / (2 * s + d))
         return float(rule if self.bandwidth == "minimax" else self._cross_validated(Z, share, rule))

@@ -9,10 +9,11 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from .._validation import effective_number
 from ._clock import Clock
 from ._latent import LatentMap
 from ._mixtures import joined, numbers_in, standard_gaussian
-from ._split import Split, effective_number
+from ._split import Split
 
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
 MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.optimize import elementwise
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, gammaln, logsumexp
 
+from .._validation import effective_number
+
 # In many columns a Gaussian's rows lie in a thin shell, and a smooth law takes many of them.
 CANDIDATE_SIZES = (2, 3, 5, 8, 13, 21, 34)
 ROWS_PER_COMPONENT, N_QUANTILES = 20, 2000
@@ -195,7 +197,7 @@ def fit_radial_map(Z: np.ndarray, weight: np.ndarray) -> RadialMap | None:
     squares = (Z**2).sum(1)
     leverage = np.minimum(share * squares, MAX_LEVERAGE)
     squares = squares * (1 - share) / (1 - leverage)
-    n_effective = 1 / (share**2).sum()
+    n_effective = effective_number(share)
     squares, share = _quantiles(squares, share)
     best, criterion = None, n_effective * float(share @ (squares + d * _LOG_2PI))
     for size in CANDIDATE_SIZES:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._validation import effective_number
 from ._latent import LatentMap, mapped_rows, of_all_rows, with_radial_map
 from ._triangular_map import TriangularMap
-
-
-def effective_number(weight: np.ndarray) -> float:
-    """How many equally weighted rows have a mean as certain as that of rows so weighted."""
-    return float(weight.sum() ** 2 / (weight**2).sum())
 
 
 class Split:
