@@ -1,8 +1,9 @@
 """Training steps of the default network: against the ceiling for matrix products, eager and
-compiled, on the processor and, where there is one, on a GPU."""
+compiled, on the processor and, where there is one, on a GPU, there also kernel by kernel."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
 import time
@@ -21,11 +22,20 @@ from sklearn_dsm.losses import DSM, ROWS_PER_LEVEL
 from sklearn_dsm.networks import ScoreNetwork
 from sklearn_dsm.scores import CorrectedScore, GaussianScore
 
-D, WIDTHS, N_STEPS, N_REPEATS = 10, (128, 128, 128, 128), 200, 5
+D, WIDTHS, N_REPEATS = 10, (128, 128, 128, 128), 3
+# Recorded steps are many, to make little of their recording.
+N_STEPS, N_RECORDED_STEPS, N_PROFILED = 200, 1000, 100
 BATCHES = (512, 2048)
 LEVELS = LogisticLevels(-12.0, 13.8)
 CEILING_SIZE = {"cpu": 2048, "cuda": 8192}
-MODES = {"eager": False, "compiled": True}
+# On a GPU steps are recorded as one graph, unless every kernel is to be launched.
+EAGER, COMPILED, LAUNCHED = "eager", "compiled", "launched"
+MODES = {
+    EAGER: {},
+    COMPILED: {"compile": True},
+    LAUNCHED: {"record_steps": False},
+}
+MODES_OF = {"cpu": (EAGER, COMPILED), "cuda": (LAUNCHED, EAGER, COMPILED)}
 
 
 class Steps(NamedTuple):
@@ -34,6 +44,7 @@ class Steps(NamedTuple):
     device: str
     mode: str
     batch: int
+    n_steps: int
     first_run: float
     seconds: float
     busy: float | None
@@ -72,9 +83,9 @@ def operations(batch: int) -> float:
 class Training:
     """Runs of the package's own training loop, the held-out rows left out."""
 
-    def __init__(self, device: str, mode: str, batch: int):
-        self.device = device
-        self.rows = torch.randn(N_STEPS * batch, D, device=device)
+    def __init__(self, device: str, mode: str, batch: int, n_steps: int):
+        self.device, self.n_steps = device, n_steps
+        self.rows = torch.randn(n_steps * batch, D, device=device)
         self.settings = TrainingSettings(
             max_epochs=1,
             batch_size=batch,
@@ -82,11 +93,11 @@ class Training:
             n_iter_no_change=1,
             held_out_draws=2,
             device=device,
-            compile=MODES[mode],
+            **MODES[mode],
         )
 
     def seconds(self) -> float:
-        """The time of one run."""
+        """The time of a step, in one run."""
         weight = torch.ones(len(self.rows), device=self.device)
         reference = GaussianScore(torch.zeros(D), torch.eye(D))
         network = ScoreNetwork(D, WIDTHS, torch_generator(0))
@@ -97,24 +108,26 @@ class Training:
         started = time.perf_counter()
         train(model, DSM(), LEVELS, table, held_out, self.settings, generator)
         wait_for(self.device)
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) / self.n_steps
 
-    def busy_share(self) -> float | None:
-        """The share of a run in which the GPU works; None where there is none."""
-        if self.device != "cuda":
-            return None
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            seconds = self.seconds()
+    def busy_seconds(self) -> float:
+        """The time that a GPU works on a step."""
+        with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
+            self.seconds()
         kernels = sum(event.self_device_time_total for event in profiler.key_averages())
-        return 1e-6 * kernels / seconds
+        return 1e-6 * kernels / self.n_steps
 
 
 def measured(device: str, mode: str, batch: int) -> Steps:
     """The first run, which compiles, and the median of those after it."""
-    training = Training(device, mode, batch)
-    first = training.seconds()
-    seconds = float(np.median([training.seconds() for _ in range(N_REPEATS)])) / N_STEPS
-    return Steps(device, mode, batch, first, seconds, training.busy_share())
+    recorded = device == "cuda" and mode != LAUNCHED
+    training = Training(device, mode, batch, N_RECORDED_STEPS if recorded else N_STEPS)
+    first = training.seconds() * training.n_steps
+    seconds = float(np.median([training.seconds() for _ in range(N_REPEATS)]))
+    busy = None
+    if device == "cuda":
+        busy = Training(device, mode, batch, N_PROFILED).busy_seconds() / seconds
+    return Steps(device, mode, batch, training.n_steps, first, seconds, busy)
 
 
 class Ceilings(NamedTuple):
@@ -129,8 +142,8 @@ def tell(report: Report, steps: Steps, ceilings: Ceilings) -> None:
     report(
         f"  batch {steps.batch:>4}, {steps.mode:<9}{1e3 * steps.seconds:7.2f} ms a step, "
         f"{steps.rows_per_second:>9,.0f} rows/s, {rate / ceilings.single:4.0%} of the float32 "
-        f"ceiling, {rate / ceilings.half:4.0%} of the bfloat16 ceiling, first {N_STEPS} steps "
-        f"{steps.first_run:.1f} s"
+        f"ceiling, {rate / ceilings.half:4.0%} of the bfloat16 ceiling, first {steps.n_steps} "
+        f"steps {steps.first_run:.1f} s"
     )
     if steps.busy is not None:
         report(f"    the GPU is busy for {steps.busy:.0%} of the time")
@@ -146,7 +159,7 @@ def on_device(report: Report, device: str) -> list[Steps]:
         f"{ceilings.single / 1e9:,.0f} GFLOP/s in float32, {ceilings.half / 1e9:,.0f} in bfloat16"
     )
     found = []
-    for batch, mode in product(BATCHES, MODES):
+    for batch, mode in product(BATCHES, MODES_OF[device]):
         try:
             found.append(measured(device, mode, batch))
         except RuntimeError as error:
@@ -160,7 +173,8 @@ def compare(report: Report, found: list[Steps]) -> None:
     """How many times as fast compiled steps are as eager ones, and a GPU's as the processor's."""
     rates = {(steps.device, steps.mode, steps.batch): steps.rows_per_second for steps in found}
     for (device, mode, batch), rate in rates.items():
-        for other in ((device, "eager", batch), ("cpu", mode, batch)):
+        others = ((device, LAUNCHED, batch), (device, EAGER, batch), ("cpu", mode, batch))
+        for other in others:
             if other in rates and other != (device, mode, batch):
                 report(
                     f"batch {batch:>4}: {mode} on {device} is {rate / rates[other]:.2f} times as "
@@ -169,16 +183,20 @@ def compare(report: Report, found: list[Steps]) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--devices", nargs="+", default=list(MODES_OF), choices=list(MODES_OF))
+    devices = parser.parse_args().devices
     # What earlier runs compiled must not shorten the first steps.
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        measure()
+        measure(devices)
 
 
-def measure() -> None:
-    report = Report("training_step", f"Training step, {D} columns, layers {WIDTHS}")
+def measure(devices: list[str]) -> None:
+    name = "training_step_gpu" if torch.cuda.is_available() else "training_step"
+    report = Report(name, f"Training step, {D} columns, layers {WIDTHS}")
     found = []
-    for device in CEILING_SIZE:
+    for device in devices:
         if device == "cuda" and not torch.cuda.is_available():
             report("cuda: not measured, there is no such device here")
         else:

@@ -7,8 +7,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import Tensor, nn
 
+from ._cuda_graphs import Recorded
 from ._judges import GainJudge, Judge
 from ._weights import state_of
 from .averaging import WeightAverage
@@ -69,8 +70,8 @@ class TrainingSettings:
 
     Training that has not gained ``hurdle`` after ``HURDLE_SHARE`` of its epochs or time ends.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
-    ``compile`` has torch compile the network, as CUDA graphs on a GPU. Longer gradients are
-    shortened to ``max_gradient``.
+    ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
+    unless ``record_steps`` is false. Longer gradients are shortened to ``max_gradient``.
     """
 
     max_epochs: int
@@ -85,6 +86,7 @@ class TrainingSettings:
     hurdle: float = -math.inf
     device: str = "cpu"
     compile: bool = False
+    record_steps: bool = True
     verbose: int = 0
 
 
@@ -131,8 +133,8 @@ def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
 
 
 @contextmanager
-def compiled(network: nn.Module, wanted: bool, device_type: str) -> Iterator[None]:
-    """Have calls of a network compiled, where wanted, in graphs that start as one on a GPU.
+def compiled(network: nn.Module, wanted: bool) -> Iterator[None]:
+    """Have calls of a network compiled, where wanted.
 
     The weights keep their names and places, and copies of the network are not compiled.
     """
@@ -143,7 +145,7 @@ def compiled(network: nn.Module, wanted: bool, device_type: str) -> Iterator[Non
     import torch._dynamo.config
     from torch._dynamo.exc import TorchDynamoException
 
-    network.compile(mode="reduce-overhead" if device_type == "cuda" else "default")
+    network.compile()
     try:
         # A network of another shape is compiled again, and too many are silently not compiled.
         with torch._dynamo.config.patch(recompile_limit=MAX_COMPILED):
@@ -228,6 +230,20 @@ class _Net(NeuralNet):
         self.history.record(prefix + "_loss", total.item() / len(iterator))
 
 
+class _RecordedNet(_Net):
+    """The same on a GPU, where all steps but the first few are replays of one graph."""
+
+    def __init__(self, *args, generator: torch.Generator, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.step = Recorded(self._plain_step, generator)
+
+    def _plain_step(self, *batch: Tensor) -> Tensor:
+        return super().train_step(batch)["loss"].detach()
+
+    def train_step(self, batch, **fit_params):
+        return {"loss": self.step(*batch), "y_pred": None}
+
+
 class _Averaging(Callback):
     """Averages the weights after every step."""
 
@@ -292,7 +308,11 @@ class _Schedule(Callback):
             first, last = self.first_last_epochs
             rate *= 1 - (epoch - first) / (last - first)
         for group in net.optimizer_.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                # Where a recorded step reads it.
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 class _Selection(Callback):
@@ -402,7 +422,8 @@ def train(
         with half_precision(rows.device, in_half):
             return objective(model, rows, weight, levels, generator)
 
-    with compiled(model.network, settings.compile, held_out.device.type):
+    settings = replace(settings, record_steps=settings.record_steps and loss.repeats)
+    with compiled(model.network, settings.compile):
         record = train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
     warn_if_interrupted(record)
     return record
@@ -417,6 +438,14 @@ def warn_if_interrupted(record: TrainingRecord) -> None:
             InterruptedFitWarning,
             stacklevel=3,
         )
+
+
+def _net_for(settings: TrainingSettings, generator: torch.Generator) -> Callable[..., _Net]:
+    """skorch's net, with a rate that the schedule can change."""
+    if not settings.record_steps or torch.device(settings.device).type != "cuda":
+        return partial(_Net, lr=settings.learning_rate)
+    rate = torch.tensor(settings.learning_rate, device=settings.device)
+    return partial(_RecordedNet, lr=rate, optimizer__capturable=True, generator=generator)
 
 
 def train_module(
@@ -449,14 +478,13 @@ def train_module(
     averaging = _Averaging()
     schedule = _Schedule(settings)
     selection = _Selection(schedule, averaging, judge, record, settings)
-    net = _Net(
+    net = _net_for(settings, generator)(
         module=module,
         criterion=nn.Identity,
         batch_loss=batch_loss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=settings.weight_decay,
         optimizer__fused=True,
-        lr=settings.learning_rate,
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         iterator_train=_RowBatches,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from ._cuda_graphs import repeated
 from .levels import LogisticLevels, NoiseLevel, SolverLevels
 from .networks import padded
 from .scores import ExactScore, ScoreModel
@@ -180,8 +181,8 @@ class _Trace:
     """
 
     def __init__(self, rate: Callable[[Tensor, Tensor], Tensor], x: Tensor, u: Tensor):
-        self.rate = rate
-        self.nodes = [rate(x, u)]
+        self.rate = repeated(rate, x.device)
+        self.nodes = [self.rate(x, u)]
         self.position_error = x.new_zeros(len(x))
 
     def add(self, step: Step, sensitivity: Tensor) -> None:

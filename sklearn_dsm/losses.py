@@ -111,6 +111,9 @@ class ScoreLoss(ParamsObject, metaclass=ABCMeta):
     dropout = True
     # Whether it takes derivatives of the network, which a compiled one has not.
     differentiates = False
+    # Whether every step does the same on the device and never waits for it, so that a GPU can
+    # replay it.
+    repeats = False
     antithetic = True
     weighting = "likelihood"
     noise_level: float | None = None
@@ -200,6 +203,7 @@ class DSM(ScoreLoss):
     """
 
     _parameter_constraints = ScoreLoss._parameter_constraints | {"antithetic": ["boolean"]}
+    repeats = True
 
     def __init__(self, *, weighting="likelihood", noise_level=None, antithetic=True):
         self.weighting = weighting
@@ -246,6 +250,7 @@ class ISM(ScoreLoss):
     """
 
     differentiates = True
+    repeats = True
 
     def __init__(self, *, weighting="likelihood", noise_level=None):
         self.weighting = weighting
@@ -291,6 +296,7 @@ class SSM(ScoreLoss):
         "direction": [StrOptions({"rademacher", "gaussian"})],
     }
     differentiates = True
+    repeats = True
 
     def __init__(
         self,
@@ -357,6 +363,7 @@ class FDSSM(ScoreLoss):
     }
     half_precision = False
     dropout = False
+    repeats = True
 
     def __init__(self, *, step=0.1, weighting="likelihood", noise_level=None):
         self.step = step
@@ -419,6 +426,7 @@ class LCSS(ScoreLoss):
     }
     half_precision = False
     dropout = False
+    repeats = True
 
     def __init__(
         self,

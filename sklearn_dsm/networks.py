@@ -14,8 +14,8 @@ from torch import Tensor, nn
 # Knots of the output's gain over noise levels, which held-out rows set for weights to keep.
 BAND_RANGE, N_BANDS = (-8.0, 13.0), 8
 # Numbers in the tangents that are carried forward together: half a MiB of float32, which a
-# cache holds.
-TANGENT_NUMBERS = 2**17
+# processor's cache holds, and enough to keep a GPU busy.
+TANGENT_NUMBERS = {"cpu": 2**17, "cuda": 2**24}
 # A batch is split at multiples of this, so that every part's matrix products round alike.
 ROW_BLOCK = 32
 
@@ -278,7 +278,8 @@ class ScoreNetwork(NoiseNetwork):
         if len(slopes) == 2:
             coupling = self.weights[1] * (first @ last).T
             return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
-        rows = max(ROW_BLOCK, TANGENT_NUMBERS // first.numel() // ROW_BLOCK * ROW_BLOCK)
+        n_blocks = TANGENT_NUMBERS[first.device.type] // first.numel() // ROW_BLOCK
+        rows = max(1, n_blocks) * ROW_BLOCK
         parts = zip(*(slope.split(rows, -2) for slope in slopes), strict=True)
         return torch.cat([self._carry_tangents(part) for part in parts], -1)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ._cuda_graphs import repeated
 from ._random import standard_normal
 from .levels import LogisticLevels, NoiseLevel, SolverLevels
 from .scores import ScoreModel
@@ -94,6 +95,7 @@ def integrate(
     tableau: Tableau = DORMAND_PRINCE,
     *,
     after_step: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    generator: torch.Generator | None = None,
     watch: Callable[[Step], None] | None = None,
 ) -> Tensor:
     """Integrate ``d state / d level = field(state, level)`` over the levels of a grid.
@@ -107,6 +109,8 @@ def integrate(
     tableau : Tableau
     after_step : callable (state, start, end) -> state, optional
         Applied after every step; the reverse SDE adds its noise here.
+    generator : torch.Generator, optional
+        What ``after_step`` draws from.
     watch : callable (Step) -> None, optional
         Sees every step.
 
@@ -114,20 +118,26 @@ def integrate(
     -------
     Tensor of shape (n, k)
     """
-    slope = field(state, grid[0])
-    for start, end in pairwise(grid):
-        step, before = end - start, state
-        slopes = [slope]
+
+    def take(before: Tensor, slope: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, ...]:
+        step, slopes = end - start, [slope]
         for node, row in zip(tableau.nodes, tableau.stages[:-1], strict=False):
             slopes.append(field(before + step * _combine(row, slopes), start + node * step))
         state = before + step * _combine(tableau.stages[-1], slopes)
         if after_step is not None:
             state = after_step(state, start, end)
-        slope = field(state, end)
+        slopes.append(field(state, end))
+        if watch is None:
+            return state, slopes[-1]
+        middle = before + step * _combine(tableau.middle, slopes)
+        return state, slopes[-1], middle, step * _combine(tableau.error, slopes)
+
+    take = repeated(take, state.device, generator)
+    slope = field(state, grid[0])
+    for start, end in pairwise(grid):
+        state, slope, *others = take(state, slope, start, end)
         if watch is not None:
-            slopes.append(slope)
-            middle = before + step * _combine(tableau.middle, slopes)
-            error = step * _combine(tableau.error, slopes)
+            middle, error = others
             watch(Step(start, end, middle, state, slope, error))
     return state
 
@@ -212,5 +222,6 @@ def sample(
         SolverLevels(levels.low, levels.high).grid(n_steps, start),
         EULER if stochastic else DORMAND_PRINCE,
         after_step=refresh if stochastic else None,
+        generator=generator,
     )
     return CleanLeg.to(levels.high).cross(excess, x, 1)[0]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
+from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError, bounds
 from sklearn_dsm._judges import GainJudge
 from sklearn_dsm._training import (
     MIN_LAST_EPOCHS,
@@ -442,13 +442,13 @@ def test_a_compiler_that_fails_is_named_with_the_way_out(fit, monkeypatch):
         raise OSError("no compiler here")
 
     plain = ScoreNetwork.compile
-    monkeypatch.setattr(ScoreNetwork, "compile", lambda self, mode: plain(self, backend=broken))
+    monkeypatch.setattr(ScoreNetwork, "compile", lambda self: plain(self, backend=broken))
     with pytest.raises(RuntimeError, match=r"no compiler here.*compile=False"):
         fit(compile=True)
 
 
 def test_an_early_end_takes_the_rate_to_zero():
-    group, plan = {}, settings(max_epochs=1000, learning_rate=1.0)
+    group, plan = {"lr": 0.0}, settings(max_epochs=1000, learning_rate=1.0)
     net = SimpleNamespace(history=[None], optimizer_=SimpleNamespace(param_groups=[group]))
     schedule = _Schedule(plan)
     schedule.on_train_begin(net)
@@ -491,3 +491,18 @@ def test_an_early_end_goes_back_to_the_best_weights(fit):
     assert record.stop_reason == "no_change"
     waited = record.n_epochs - MIN_LAST_EPOCHS
     assert record.gains[-1] > max(record.gains[:waited]) - 0.02
+
+
+def test_the_held_out_gain_is_the_same_however_many_draws_are_taken_at_once(
+    fresh, table, generator, monkeypatch
+):
+    rows, model = table(30, 2)[0], fresh()
+    bound = HeldOutBound.draw(rows, LEVELS, 17, generator(0))
+    with torch.no_grad():
+        model.network.output.normal_(generator=generator(1))
+    gains = []
+    for n_rows in (1, 70, 10**6):
+        monkeypatch.setitem(bounds.ROWS_AT_ONCE, "cpu", n_rows)
+        gains.append(bound.gain(model))
+    for gain in gains[1:]:
+        torch.testing.assert_close(gain, gains[0], rtol=1e-10, atol=1e-12)

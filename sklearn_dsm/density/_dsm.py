@@ -153,12 +153,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         How ``sample`` turns noise into rows: the probability flow, whose law is the
         density of ``score_samples``, or the reverse diffusion.
     device : str, default="auto"
-        "auto" is CUDA where there is one, else CPU; or a torch device.
+        "auto" is CUDA where there is one, else CPU; or a torch device. On CUDA the steps of
+        training and of the ODE are recorded as graphs of kernels that are launched as one.
     compile : bool, default=False
-        Whether torch compiles the network for training, on CUDA as graphs of kernels that are
-        launched as one. Steps then take less time, and the first costs up to half a minute, which
-        is part of ``max_fit_time``; on a CPU it needs a C++ compiler. What is fitted differs by
-        rounding. Not for "ism" and "ssm", which take derivatives of the network.
+        Whether torch compiles the network for training. Steps then take less time, and the first
+        costs up to a minute, which is part of ``max_fit_time``; on a CPU it needs a C++ compiler,
+        on CUDA triton. What is fitted differs by rounding. Not for "ism" and "ssm", which take
+        derivatives of the network.
     random_state : int, RandomState or None, default=None
         Seed of the split, the weights, the noise and the order of the rows.
     verbose : int, default=0

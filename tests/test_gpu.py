@@ -1,0 +1,138 @@
+"""Laws of fits on a GPU; left out where there is none."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm._cuda_graphs import N_WARM_UP, Recorded
+from sklearn_dsm._random import standard_normal, torch_generator
+from sklearn_dsm._training import TrainingSettings, train
+from sklearn_dsm.datasets import TwoMoons
+from sklearn_dsm.levels import LogisticLevels
+from sklearn_dsm.losses import LOSSES
+from sklearn_dsm.networks import ScoreNetwork
+from sklearn_dsm.scores import CorrectedScore, GaussianScore
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+CPU_AND_GPU = ("cpu", "cuda")
+SETTINGS = TrainingSettings(
+    max_epochs=4, batch_size=128, learning_rate=5e-3, n_iter_no_change=9, device="cuda"
+)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return TwoMoons().sample(1200, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        density = DSMDensityEstimator(
+            likelihood="fast", reference="gaussian", max_epochs=20, device="cuda", random_state=0
+        )
+        return density.fit(rows[:1000])
+
+
+@pytest.fixture
+def on(fitted):
+    """(device, **options) -> the fitted density evaluated there."""
+
+    def place(device, **options):
+        return pickle.loads(pickle.dumps(fitted)).set_params(device=device, **options)
+
+    return place
+
+
+def steps(loss, dropout=0.0, **changes):
+    """The loss of every epoch of a short training on a GPU, and the weights it ends with."""
+    generator = torch_generator(0, "cuda")
+    rows = standard_normal((1000, 3), torch.zeros((), device="cuda"), generator) ** 3
+    network = ScoreNetwork(3, (32, 32), torch_generator(0), dropout=dropout)
+    model = CorrectedScore(GaussianScore(torch.zeros(3), torch.eye(3)), network).to("cuda")
+    tables = [(part, torch.ones(len(part), device="cuda")) for part in (rows[:900], rows[900:])]
+    settings = TrainingSettings(**(vars(SETTINGS) | changes))
+    levels = LogisticLevels(-12.0, 12.0)
+    record = train(model, loss, levels, *tables, settings, generator)
+    return record.loss_curve, torch.cat([part.detach().ravel() for part in network.parameters()])
+
+
+def test_a_recorded_function_draws_and_counts_as_a_plain_one():
+    def walk(recorded):
+        generator = torch_generator(0, "cuda")
+        total = torch.zeros(5, device="cuda")
+
+        def step(x):
+            total.add_(x * standard_normal((5,), x, generator))
+            return total.sum()
+
+        call = Recorded(step, generator) if recorded else step
+        inputs = torch.arange(1.0, 2 * N_WARM_UP + 1, device="cuda")
+        return [float(call(x)) for x in inputs]
+
+    assert walk(True) == pytest.approx(walk(False), rel=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("name", LOSSES)
+def test_recorded_steps_are_the_plain_ones(name, dropout):
+    loss = LOSSES[name]()
+    if dropout and not loss.dropout:
+        pytest.skip("this loss allows no dropout")
+    (curve, weights), (plain_curve, plain_weights) = (
+        steps(LOSSES[name](), dropout, record_steps=recorded) for recorded in (True, False)
+    )
+    assert curve == pytest.approx(plain_curve, rel=0.05, abs=0.01)
+    assert (weights - plain_weights).norm() < 0.05 * plain_weights.norm()
+
+
+@pytest.mark.parametrize("record_steps", [True, False])
+def test_compiled_steps_are_the_eager_ones(record_steps):
+    compiled, eager = (
+        steps(LOSSES["dsm"](), compile=compile, record_steps=record_steps)[0]
+        for compile in (True, False)
+    )
+    assert compiled == pytest.approx(eager, rel=0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("likelihood", ["ode", "identity", "fast"])
+def test_log_densities_are_those_of_the_cpu(on, rows, likelihood):
+    tolerance = {"ode": 1e-3, "identity": 1e-3, "fast": 0.05}[likelihood]
+    cpu, gpu = (on(d, likelihood=likelihood).score_samples(rows) for d in CPU_AND_GPU)
+    np.testing.assert_allclose(gpu, cpu, atol=tolerance)
+
+
+@pytest.mark.parametrize("noise_level", [0.0, 0.3])
+def test_scores_are_those_of_the_cpu(on, rows, noise_level):
+    cpu, gpu = (on(d, likelihood="ode").stein_score(rows[:50], noise_level) for d in CPU_AND_GPU)
+    np.testing.assert_allclose(gpu, cpu, atol=1e-2 * np.abs(cpu).max())
+
+
+def test_samples_repeat_and_follow_the_density(on):
+    density = on("cuda", likelihood="ode")
+    draws = density.sample(2000, random_state=0)
+    np.testing.assert_array_equal(draws, density.sample(2000, random_state=0))
+    other = on("cpu", likelihood="ode").sample(2000, random_state=0)
+    np.testing.assert_allclose(draws.mean(0), other.mean(0), atol=0.1)
+    np.testing.assert_allclose(draws.std(0), other.std(0), atol=0.1)
+
+
+def test_the_fit_learned_something(fitted, rows):
+    gaussian = -0.5 * np.linalg.slogdet(2 * np.pi * np.e * np.cov(rows[:1000].T))[1]
+    assert fitted.weights_
+    assert fitted.score_samples(rows[1000:]).mean() > gaussian + 0.1
+
+
+def test_a_fit_without_a_device_takes_the_gpu_and_keeps_to_its_time(rows):
+    density = DSMDensityEstimator(max_fit_time=5.0, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        density.fit(rows)
+    assert np.isfinite(density.score_samples(rows)).all()
