@@ -158,19 +158,23 @@ class _TriangularSearch:
     def references(self, wanted: float) -> Iterator[Reference]:
         """The Gaussian behind the best map, also one of a trial, where it has what is wanted.
 
-        Where time is limited and one takes a small part of it, some more are fitted.
+        The second has the shift after the scale. Where time is limited and they take a small part
+        of it, one more of the better kind follows.
         """
         stage = Clock(TRIANGULAR_SHARE * self.clock.seconds)
         self._go_on(wanted, stage.left())
         for k in range(1, MAX_MAPS):
-            if not stage.seconds / (k + 1) < stage.left() < np.inf:
+            unlimited = k == 1 and np.isinf(stage.seconds)
+            if not self.fits or not (unlimited or stage.seconds / (k + 1) < stage.left()):
                 break
-            self._go_on(wanted, stage.left())
-        best = max(self.fits, key=_by_value, default=None)
-        if best is not None and best.value > wanted:
-            yield _gaussian(self.rows.behind(best.triangular))
+            best = max(self.fits, key=_by_value)
+            self.numbers_of_layers = (best.n_layers,)
+            self._go_on(wanted, stage.left(), k == 1 or best.shift_last)
+        found = max(self.fits, key=_by_value, default=None)
+        if found is not None and found.value > wanted:
+            yield _gaussian(self.rows.behind(found.triangular))
 
-    def _go_on(self, wanted: float, most_seconds: float) -> None:
+    def _go_on(self, wanted: float, most_seconds: float, shift_last: bool = False) -> None:
         """Fit the maps in question, so many seconds each, up to one that is wanted."""
         rows = self.rows
         for n_layers in self.numbers_of_layers:
@@ -181,6 +185,7 @@ class _TriangularSearch:
                 rows.train,
                 rows.held_out,
                 n_layers,
+                shift_last,
                 wanted - rows.mean_log_slope,
                 seconds,
                 self.max_epochs,
@@ -188,14 +193,16 @@ class _TriangularSearch:
             )
             if found is not None:
                 triangular, value = found
-                self.fits.append(_TriangularFit(value + rows.mean_log_slope, n_layers, triangular))
-                if self.fits[-1].value > wanted:
+                value += rows.mean_log_slope
+                self.fits.append(_TriangularFit(value, n_layers, shift_last, triangular))
+                if value > wanted:
                     return
 
 
 class _TriangularFit(NamedTuple):
-    """A map of so many layers, and what held-out rows say of it, in input units."""
+    """A map of so many layers and a kind, and what held-out rows say of it, in input units."""
 
     value: float
     n_layers: int
+    shift_last: bool
     triangular: TriangularMap

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,27 +19,51 @@ from .._weights import arrays_of, state_of
 UNITS_PER_COLUMN, MIN_WIDTH, MAX_WIDTH = 6, 64, 512
 # Scales stay between e^-12 and e^12.
 MAX_LOG_SCALE = 12.0
-MAX_EPOCHS, PATIENCE, BATCH_SIZE, LEARNING_RATE = 100, 10, 512, 8e-3
-# The fewer rows a column, the stronger the decay of the weights.
-MAX_WEIGHT_DECAY, DECAYED_ROWS_PER_COLUMN = 1.0, 100
+BATCH_SIZE, MAX_WEIGHT_DECAY = 512, 1.0
 CHUNK_ROWS = 2**13
 # What a mean and a scale see of a row stays within this many deviations, so that the map is
 # linear far out.
 FARTHEST = 32.0
-# A row far out may have a gradient of any size.
-MAX_GRADIENT = 5.0
 _LOG_2PI = math.log(2 * math.pi)
+
+
+class _Learning(NamedTuple):
+    """How a kind of map is learned.
+
+    A row far out may have a gradient of any size, so longer ones are shortened. The fewer rows a
+    column, the stronger the decay of the weights.
+    """
+
+    rate: float
+    max_gradient: float
+    decayed_rows_per_column: float
+    max_epochs: int
+    patience: int
+
+
+# By whether the shift comes after the scale.
+LEARNING = {False: _Learning(0.008, 5.0, 100, 100, 10), True: _Learning(0.06, 0.2, 10, 200, 20)}
 
 
 class _TriangularLayer(nn.Module):
     r"""y_j = (z_j - m_j) e^{-s_j}, where m_j and s_j depend on the columns before j.
 
+    With ``shift_last`` it is z_j e^{-s_j} - m_j: what is learned is then a shift in the units of
+    y, which stays as it is where a scale varies over powers of ten.
     Masks on the weights of a perceptron see to that: a unit of degree k sees the first k
     columns, and column j listens to the units of degrees below j.
     """
 
-    def __init__(self, n_features: int, width: int, backwards: bool, generator: torch.Generator):
+    def __init__(
+        self,
+        n_features: int,
+        width: int,
+        backwards: bool,
+        shift_last: bool,
+        generator: torch.Generator,
+    ):
         super().__init__()
+        self.shift_last = shift_last
         place = torch.arange(n_features)
         self.order = (n_features - 1 - place if backwards else place).tolist()
         column = torch.tensor(self.order) + 1
@@ -59,37 +83,50 @@ class _TriangularLayer(nn.Module):
         self.weights.append(nn.Parameter(torch.zeros(2 * n_features, width)))
         self.biases = nn.ParameterList(torch.zeros(len(weight)) for weight in self.weights)
 
-    def means_and_log_scales(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def shifts_and_log_scales(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """m and s, each (n, d)."""
         parts = zip(self.weights, self.masks, self.biases, strict=True)
         *hidden, last = ((weight * mask.to(weight), bias) for weight, mask, bias in parts)
         z = FARTHEST * torch.tanh(z / FARTHEST)
         for weight, bias in hidden:
             z = nn.functional.silu(nn.functional.linear(z, weight, bias))
-        means, raw = nn.functional.linear(z, *last).chunk(2, -1)
-        return means, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
+        shifts, raw = nn.functional.linear(z, *last).chunk(2, -1)
+        return shifts, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mapped rows (n, d) and the log-Jacobians (n,)."""
-        means, log_scales = self.means_and_log_scales(z)
-        return (z - means) * torch.exp(-log_scales), -log_scales.sum(-1)
+        shifts, log_scales = self.shifts_and_log_scales(z)
+        factors = torch.exp(-log_scales)
+        y = z * factors - shifts if self.shift_last else (z - shifts) * factors
+        return y, -log_scales.sum(-1)
 
     def inverse(self, y: Tensor) -> Tensor:
         z = torch.zeros_like(y)
         for j in np.argsort(self.order):
-            means, log_scales = self.means_and_log_scales(z)
-            z[:, j] = y[:, j] * torch.exp(log_scales[:, j]) + means[:, j]
+            shifts, log_scales = (each[:, j] for each in self.shifts_and_log_scales(z))
+            factor = torch.exp(log_scales)
+            z[:, j] = (y[:, j] + shifts) * factor if self.shift_last else y[:, j] * factor + shifts
         return z
 
 
 class TriangularNetwork(nn.Module):
     """Triangular layers in turn, through the columns and back; a fresh one maps nothing."""
 
-    def __init__(self, n_features: int, width: int, n_layers: int, generator: torch.Generator):
+    def __init__(
+        self,
+        n_features: int,
+        width: int,
+        n_layers: int,
+        shift_last: bool,
+        generator: torch.Generator,
+    ):
         super().__init__()
         self.layers = nn.ModuleList(
-            _TriangularLayer(n_features, width, bool(k % 2), generator) for k in range(n_layers)
+            _TriangularLayer(n_features, width, bool(k % 2), shift_last, generator)
+            for k in range(n_layers)
         )
+        # For the arrays that a map is made from again.
+        self.register_buffer("shift_last", torch.tensor(shift_last))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         total = z.new_zeros(len(z))
@@ -112,7 +149,8 @@ class TriangularNetwork(nn.Module):
 class TriangularMap:
     r"""Masked autoregressive layers in float64, evaluated some rows at a time.
 
-    .. math:: y_j = (z_j - m_j(z_{<j}))\, e^{-s_j(z_{<j})},
+    .. math:: y_j = (z_j - m_j(z_{<j}))\, e^{-s_j(z_{<j})} \quad \text{or} \quad
+        y_j = z_j\, e^{-s_j(z_{<j})} - m_j(z_{<j}),
 
     first in the order of the columns, then, where there is a second layer, in the reverse. It
     makes rows normal whose columns set each other's mean and scale, as in a funnel.
@@ -153,8 +191,9 @@ class TriangularMap:
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> TriangularMap:
         """The map that :meth:`to_arrays` wrote."""
         width, n_features = arrays["layers.0.weights.0"].shape
-        n_layers = len({name.split(".")[1] for name in arrays})
-        network = TriangularNetwork(n_features, width, n_layers, torch_generator(0))
+        n_layers = len({name.split(".")[1] for name in arrays if name.startswith("layers.")})
+        shift_last = bool(arrays["shift_last"])
+        network = TriangularNetwork(n_features, width, n_layers, shift_last, torch_generator(0))
         network.load_state_dict(state_of(arrays))
         return cls(network)
 
@@ -180,6 +219,7 @@ def fit_triangular_map(
     train_rows: tuple[np.ndarray, np.ndarray],
     held_out_rows: tuple[np.ndarray, np.ndarray],
     n_layers: int,
+    shift_last: bool,
     wanted: float,
     seconds: float,
     max_epochs: int,
@@ -194,6 +234,8 @@ def fit_triangular_map(
     train_rows, held_out_rows : tuple of ndarray
         White rows (n, d) and weights (n,) of mean one.
     n_layers : int
+    shift_last : bool
+        Whether a layer shifts after it has scaled, which suits columns whose scale varies much.
     wanted : float
         Training that has not come half of the way to this held-out log-density early on ends.
     seconds : float
@@ -210,15 +252,16 @@ def fit_triangular_map(
     )
     (n, d), generator = Z.shape, torch_generator(seed)
     width = min(max(UNITS_PER_COLUMN * d, MIN_WIDTH), MAX_WIDTH)
-    network = TriangularNetwork(d, width, n_layers, generator)
+    network = TriangularNetwork(d, width, n_layers, shift_last, generator)
     judge = _LikelihoodJudge(held_out[0], held_out[1], network)
+    learning = LEARNING[shift_last]
     settings = TrainingSettings(
-        max_epochs=min(max_epochs, MAX_EPOCHS),
+        max_epochs=min(max_epochs, learning.max_epochs),
         batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE,
-        n_iter_no_change=PATIENCE,
-        weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS_PER_COLUMN * d / n),
-        max_gradient=MAX_GRADIENT,
+        learning_rate=learning.rate,
+        n_iter_no_change=learning.patience,
+        weight_decay=min(MAX_WEIGHT_DECAY, learning.decayed_rows_per_column * d / n),
+        max_gradient=learning.max_gradient,
         max_fit_time=seconds if math.isfinite(seconds) else None,
         hurdle=(wanted + judge.baseline) / 2,
     )
