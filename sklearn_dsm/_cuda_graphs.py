@@ -32,6 +32,11 @@ class Recorded:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *tensors: Tensor) -> Any:
+        # Streams and graphs are those of the current device, which need not be the tensors'.
+        with torch.cuda.device_of(tensors[0]):
+            return self._call(tensors)
+
+    def _call(self, tensors: tuple[Tensor, ...]) -> Any:
         self.n_calls += 1
         if self.n_calls <= N_WARM_UP:
             return self._beside(tensors)
