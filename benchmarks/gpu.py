@@ -26,6 +26,7 @@ from _report import RESULTS, Report
 from _tables import default_folder, load
 
 from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm._training import TrainingSettings, _RowBatches
 
 N_CORES = 2
 TABLES = ("power", "pendigits+noise_0.01", "miniboone", "bsds300_patches", "two_moons")
@@ -101,8 +102,9 @@ def fit_and_score(job: dict) -> dict:
 def rows_per_epoch(density: DSMDensityEstimator, n_rows: int) -> int:
     """Rows of an epoch's batches; an epoch of a small table passes over it several times."""
     n_train = n_rows - round(density.validation_fraction * n_rows)
-    batch = density._resolved_batch_size(n_train)
-    return max(-(-n_train // batch), 32) * batch
+    size = density._resolved_batch_size(n_train)
+    batches = _RowBatches((range(n_train),), size, torch.Generator(), TrainingSettings.min_batches)
+    return len(batches) * size
 
 
 def measured(job: dict) -> dict:

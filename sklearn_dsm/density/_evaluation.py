@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -34,8 +34,8 @@ CHUNK_NUMBERS = 2**17
 HEAD_CHUNK_NUMBERS = 2**19
 # A gradient keeps the whole solution in memory, with a tangent a column.
 GRADIENT_CHUNK_NUMBERS = 2**16
-# A GPU wants so many times as many, or its memory allows so many times as many gradients.
-GPU_FACTOR, GPU_GRADIENT_FACTOR = 2**5, 2**2
+# A GPU wants so many times as many, and its memory allows so many times as many gradients.
+CHUNK_FACTORS, GRADIENT_CHUNK_FACTORS = {"cpu": 1, "cuda": 2**5}, {"cpu": 1, "cuda": 2**2}
 IDENTITY_LEVELS, IDENTITY_NOISE = 24, 32
 DEFAULT_PLAN = SolverPlan()
 # Held-out rows on which a network's log-density is compared with its reference's, and those
@@ -117,7 +117,7 @@ class LatentDensity:
         """How many steps of the ODE, times rows, are taken in a second."""
         rough = replace(self, plan=SolverPlan(2), tolerance=np.inf)
         # A GPU takes as long for a few.
-        n = MAX_CALIBRATION_ROWS * (GPU_FACTOR if self.device.type == "cuda" else 1)
+        n = MAX_CALIBRATION_ROWS * CHUNK_FACTORS[self.device.type]
         started = time.perf_counter()
         rough.log_density(np.resize(Z, (n, Z.shape[1])))
         return 2 * n / (time.perf_counter() - started)
@@ -142,7 +142,8 @@ class LatentDensity:
     def gradient(self, Z: np.ndarray) -> np.ndarray:
         """Gradients (n, d) of :meth:`log_density`."""
         gradients = np.empty_like(Z)
-        size = self._chunk_size(GRADIENT_CHUNK_NUMBERS // self.n_features, GPU_GRADIENT_FACTOR)
+        numbers = GRADIENT_CHUNK_NUMBERS // self.n_features
+        size = self._chunk_size(numbers, GRADIENT_CHUNK_FACTORS)
         for part in chunks(len(Z), size):
             z = self._tensor(Z[part]).requires_grad_()
             value, _ = self._log_density(z)
@@ -216,10 +217,9 @@ class LatentDensity:
         one = torch.ones((), dtype=torch.float64, device=self.device)
         return NoiseLevel(one, torch.zeros_like(one))
 
-    def _chunk_size(self, numbers: int, gpu_factor: int = GPU_FACTOR) -> int:
+    def _chunk_size(self, numbers: int, factors: Mapping[str, int] = CHUNK_FACTORS) -> int:
         noise = IDENTITY_NOISE if self.likelihood == "identity" else 1
-        numbers *= gpu_factor if self.device.type == "cuda" else 1
-        rows = numbers // (self.numbers_per_row * noise)
+        rows = numbers * factors[self.device.type] // (self.numbers_per_row * noise)
         return max(ROW_BLOCK, rows - rows % ROW_BLOCK)
 
     def _tensor(self, Z: np.ndarray) -> Tensor:

@@ -135,25 +135,22 @@ class _TriangularSearch:
         self.clock, self.max_epochs = clock, max_epochs
         n, d = straight.train[0].shape
         self.has_rows = n >= ROWS_PER_COLUMN * d
-        self.numbers_of_layers: tuple[int, ...] = NUMBERS_OF_LAYERS
         self.fits: list[_TriangularFit] = []
 
     @cached_property
     def rows(self) -> Split:
         return self.straight.in_column_order()
 
-    def value_of_trial(self, wanted: float) -> float:
-        """What held-out rows say of a map that had little time; -inf where time is unlimited.
+    @property
+    def best(self) -> _TriangularFit | None:
+        """The map that held-out rows prefer so far."""
+        return max(self.fits, key=_by_value, default=None)
 
-        It settles the number of layers.
-        """
+    def value_of_trial(self, wanted: float) -> float:
+        """What held-out rows say of a map that had little time; -inf where time is unlimited."""
         if np.isfinite(self.clock.seconds):
             self._go_on(wanted, TRIAL_SHARE * self.clock.seconds)
-        if not self.fits:
-            return -np.inf
-        best = max(self.fits, key=_by_value)
-        self.numbers_of_layers = (best.n_layers,)
-        return best.value
+        return -np.inf if self.best is None else self.best.value
 
     def references(self, wanted: float) -> Iterator[Reference]:
         """The Gaussian behind the best map, also one of a trial, where it has what is wanted.
@@ -165,19 +162,19 @@ class _TriangularSearch:
         self._go_on(wanted, stage.left())
         for k in range(1, MAX_MAPS):
             unlimited = k == 1 and np.isinf(stage.seconds)
-            if not self.fits or not (unlimited or stage.seconds / (k + 1) < stage.left()):
+            if self.best is None or not (unlimited or stage.seconds / (k + 1) < stage.left()):
                 break
-            best = max(self.fits, key=_by_value)
-            self.numbers_of_layers = (best.n_layers,)
-            self._go_on(wanted, stage.left(), k == 1 or best.shift_last)
-        found = max(self.fits, key=_by_value, default=None)
-        if found is not None and found.value > wanted:
-            yield _gaussian(self.rows.behind(found.triangular))
+            self._go_on(wanted, stage.left(), k == 1 or self.best.shift_last)
+        if self.best is not None and self.best.value > wanted:
+            yield _gaussian(self.rows.behind(self.best.triangular))
 
     def _go_on(self, wanted: float, most_seconds: float, shift_last: bool = False) -> None:
-        """Fit the maps in question, so many seconds each, up to one that is wanted."""
+        """Fit the maps in question, so many seconds each, up to one that is wanted.
+
+        The first that were fitted settle the number of layers.
+        """
         rows = self.rows
-        for n_layers in self.numbers_of_layers:
+        for n_layers in NUMBERS_OF_LAYERS if self.best is None else (self.best.n_layers,):
             seconds = min(most_seconds, self.clock.left())
             if seconds <= 0:
                 return
