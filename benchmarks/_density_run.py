@@ -6,7 +6,6 @@ It is started with a job in JSON as its argument and writes its records to the j
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from _budget import n_threads
+from _own_process import write_outcome
 from _rivals import FAST, METHODS, OURS
 from _tables import Table, load
 
@@ -174,9 +174,7 @@ def main() -> None:
             records = [failure(error)]
     heard = sorted({f"{w.category.__name__}: {w.message}" for w in caught})
     records = [identity(job) | {"warnings": heard[:10]} | record for record in records]
-    part = Path(job["out"]).with_suffix(".part")
-    part.write_text(json.dumps(records))
-    os.replace(part, job["out"])
+    write_outcome(records, job)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from _budget import n_threads
 from _density_figure import draw
 from _density_report import add_differences, write_report
 from _density_run import identity
+from _own_process import outcome
 from _report import RESULTS, processor, threads_and_versions
 from _rivals import METHODS
 from _tables import TABLES, TINY_TABLES, default_folder, file_of
@@ -134,17 +134,12 @@ def without_result(job: dict, status: str, message: str) -> dict:
 def measured(job: dict) -> list[dict]:
     """The records that a process of its own writes."""
     limit = 4 * job["budget"] + 300
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "records.json"
-        command = [sys.executable, str(RUN), json.dumps(job | {"out": str(out)})]
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=limit)
-        except subprocess.TimeoutExpired:
-            return [without_result(job, "timed out", f"not done after {limit:g} s")]
-        if out.exists():
-            return json.loads(out.read_text())
-    last = (ended.stderr.strip().splitlines() or [""])[-1]
-    return [without_result(job, "failed", f"exit status {ended.returncode}: {last}")]
+    try:
+        return outcome([str(RUN)], job, limit)
+    except subprocess.TimeoutExpired:
+        return [without_result(job, "timed out", f"not done after {limit:g} s")]
+    except ChildProcessError as error:
+        return [without_result(job, "failed", str(error))]
 
 
 def told(record: dict) -> str:

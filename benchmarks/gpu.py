@@ -11,9 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -22,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _density_run import mean_and_error, start_torch
+from _own_process import outcome, write_outcome
 from _report import RESULTS, Report
 from _tables import default_folder, load
 
@@ -109,14 +107,10 @@ def rows_per_epoch(density: DSMDensityEstimator, n_rows: int) -> int:
 
 def measured(job: dict) -> dict:
     """The same in a process of its own on some of the cores."""
-    with tempfile.TemporaryDirectory() as folder:
-        job = job | {"out": str(Path(folder) / "figures.json")}
-        environment = os.environ | {"OMP_NUM_THREADS": str(N_CORES)}
-        command = [sys.executable, __file__, "--job", json.dumps(job)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            return {"message": " ".join(done.stderr.split())[-300:]}
-        return json.loads(Path(job["out"]).read_text())
+    try:
+        return outcome([__file__, "--job"], job, threads=N_CORES)
+    except ChildProcessError as error:
+        return {"message": str(error)}
 
 
 def run_job(job: dict) -> None:
@@ -124,8 +118,7 @@ def run_job(job: dict) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:N_CORES])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figures = fit_and_score(job)
-    Path(job["out"]).write_text(json.dumps(figures))
+        write_outcome(fit_and_score(job), job)
 
 
 def line(device: str, figures: dict) -> str:
@@ -161,7 +154,9 @@ def main() -> None:
     if options.job:
         run_job(json.loads(options.job))
         return
-    report = Report("gpu", f"Fits of {options.budget:g} s, scoring by the ODE", options.results)
+    torch.set_num_threads(N_CORES)
+    title = f"Fits of {options.budget:g} s, scoring by the ODE"
+    report = Report(f"gpu_{options.budget:g}_s", title, options.results)
     has_gpu = torch.cuda.is_available()
     report(f"cuda: {torch.cuda.get_device_name() if has_gpu else 'not measured, there is none'}")
     report(
