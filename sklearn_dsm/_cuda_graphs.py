@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 # Calls before the recording: what is allocated or chosen at first must not be part of it.
 N_WARM_UP = 2
+# torch records one graph of a process at a time.
+_RECORDING = threading.Lock()
 
 
 class Recorded:
@@ -64,7 +67,12 @@ class Recorded:
         graph = torch.cuda.CUDAGraph()
         if self.generator is not None:
             graph.register_generator_state(self.generator)
-        with torch.cuda.graph(graph):
+        # torch's own stream for recordings is one of the first device that it recorded on. Other
+        # threads may allocate meanwhile, which the usual mode forbids.
+        recording = torch.cuda.graph(
+            graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"
+        )
+        with _RECORDING, recording:
             self.result = self.function(*self.places)
         return graph
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from weakref import WeakMethod
 
 import numpy as np
 import torch
@@ -235,7 +236,9 @@ class _RecordedNet(_Net):
 
     def __init__(self, *args, generator: torch.Generator, **kwargs):
         super().__init__(*args, **kwargs)
-        self.step = Recorded(self._plain_step, generator)
+        # A graph holds memory of the GPU that must go with the net, not with the next collection.
+        plain_step = WeakMethod(self._plain_step)
+        self.step = Recorded(lambda *batch: plain_step()(*batch), generator)
 
     def _plain_step(self, *batch: Tensor) -> Tensor:
         return super().train_step(batch)["loss"].detach()
@@ -321,6 +324,7 @@ class _Selection(Callback):
     def __init__(self, schedule, averaging, judge, record, settings):
         self.schedule, self.averaging, self.judge = schedule, averaging, judge
         self.record, self.settings = record, settings
+        self.stop_reason: str | None = None
 
     def measure(self) -> float:
         value, state = self.judge.measure(self.averaging.average.module.eval())
@@ -345,13 +349,13 @@ class _Selection(Callback):
         epoch, last_epochs = self.record.n_epochs, self.schedule.first_last_epochs
         behind = self.record.best_gain < self.settings.hurdle
         if behind and self.schedule.progress(epoch) >= HURDLE_SHARE:
-            raise _Stop("behind")
-        if last_epochs is None:
+            self.stop_reason = "behind"
+        elif last_epochs is None:
             if epoch - self.best_epoch >= self.schedule.patience(epoch):
                 self.schedule.end_early(epoch)
                 self._return_to_best(net)
         elif epoch >= last_epochs[1]:
-            raise _Stop("no_change")
+            self.stop_reason = "no_change"
 
     def _return_to_best(self, net) -> None:
         """Go on from the best averaged weights: later ones may have memorised their rows."""
@@ -361,10 +365,11 @@ class _Selection(Callback):
 
 
 class _Progress(Callback):
-    """A line an epoch, and the estimator's own hook."""
+    """A line an epoch and the estimator's own hook; then the training ends where it is to."""
 
-    def __init__(self, record, settings, on_epoch):
-        self.record, self.settings, self.on_epoch = record, settings, on_epoch
+    def __init__(self, selection, on_epoch):
+        self.selection, self.on_epoch = selection, on_epoch
+        self.record, self.settings = selection.record, selection.settings
 
     def on_epoch_end(self, net, **kwargs):
         record = self.record
@@ -375,6 +380,8 @@ class _Progress(Callback):
             )
         if self.on_epoch(record):
             raise _Stop("callback")
+        if self.selection.stop_reason is not None:
+            raise _Stop(self.selection.stop_reason)
 
 
 def train(
@@ -496,7 +503,7 @@ def train_module(
             ("clipping", GradientNormClipping(settings.max_gradient)),
             ("averaging", averaging),
             ("selection", selection),
-            ("progress", _Progress(record, settings, on_epoch)),
+            ("progress", _Progress(selection, on_epoch)),
         ],
         verbose=0,
         device=settings.device,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._judges import ErrorJudge
-from ._training import TrainingSettings, half_precision, train_module, warn_if_interrupted
+from ._training import TrainingSettings, half_precision, train_module
 from ._weights import state_of
 from .networks import ScoreNetwork
 
@@ -53,8 +53,9 @@ class LogDensityHead(nn.Module):
         self.activations = network.activations
         self.branches = nn.ModuleList(self._branch(network, level) for level in levels)
         n_in = len(levels) * (network.hidden_layer_sizes[-1] + 2)
-        self.mix = nn.Linear(n_in, width)
-        self.out = nn.Linear(width, 1)
+        # Their usual weights would come from torch's global generator.
+        self.mix = nn.utils.skip_init(nn.Linear, n_in, width)
+        self.out = nn.utils.skip_init(nn.Linear, width, 1)
         with torch.no_grad():
             self.mix.weight.normal_(std=1 / math.sqrt(n_in), generator=generator)
             for zero in (self.mix.bias, self.out.weight, self.out.bias):
@@ -114,6 +115,11 @@ def fit_head(
     -------
     float
         Root mean square of the held-out rows' errors, in nats; NaN for fewer than two.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Where training is interrupted: the ODE is better than a head half taught.
     """
     (z, target), (held_out_z, held_out_target) = rows, held_out
     middle = target.median()
@@ -127,7 +133,8 @@ def fit_head(
 
     judge = ErrorJudge(held_out_z, held_out_target)
     record = train_module(head, batch_loss, (z, target), judge, settings, generator)
-    warn_if_interrupted(record)
+    if record.stop_reason == "interrupted":
+        raise KeyboardInterrupt
     if record.weights is not None:
         head.load_state_dict(state_of(record.weights))
     head.eval()

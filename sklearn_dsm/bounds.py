@@ -15,6 +15,8 @@ from .scores import CorrectedScore
 # Rows whose draws are evaluated together: what a processor's cache holds, and what keeps a GPU
 # busy.
 ROWS_AT_ONCE = {"cpu": 1024, "cuda": 2**17}
+# Rows evaluated together with one draw each, which bounds the memory for large tables.
+MAX_ROWS = {"cpu": 2**13, "cuda": 2**17}
 
 
 class HeldOutBound(NamedTuple):
@@ -43,13 +45,24 @@ class HeldOutBound(NamedTuple):
     @torch.no_grad()
     def terms(self, model: CorrectedScore) -> tuple[Tensor, Tensor]:
         """The integrands ``r . c`` and ``|c|^2`` of every draw (m, n), see :meth:`gain`."""
-        at_once = max(1, ROWS_AT_ONCE[self.rows.device.type] // len(self.rows))
+        size = MAX_ROWS[self.rows.device.type]
+        split = (self.rows.split(size), self.noise.split(size, 1), self.log_snr.split(size, 1))
+        blocks = (self._terms_of(model, *block) for block in zip(*split, strict=True))
+        parts = zip(*blocks, strict=True)
+        products, squares = (torch.cat(part, 1) / self.density for part in parts)
+        return products, squares
+
+    @staticmethod
+    def _terms_of(
+        model: CorrectedScore, rows: Tensor, noise: Tensor, log_snr: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The integrands of some rows without the levels' density, some draws at a time."""
+        at_once = max(1, ROWS_AT_ONCE[rows.device.type] // len(rows))
         draws = []
-        parts = (part.split(at_once) for part in (self.noise, self.log_snr))
-        for noise, log_snr in zip(*parts, strict=True):
-            pair = gain_terms(model, self.rows, torch.stack([noise, -noise]), log_snr)
+        for eps, level in zip(noise.split(at_once), log_snr.split(at_once), strict=True):
+            pair = gain_terms(model, rows, torch.stack([eps, -eps]), level)
             draws.append([term.mean(0) for term in pair])
-        products, squares = (torch.cat(parts) / self.density for parts in zip(*draws, strict=True))
+        products, squares = (torch.cat(part) for part in zip(*draws, strict=True))
         return products, squares
 
     def gain(self, model: CorrectedScore) -> Tensor:

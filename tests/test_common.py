@@ -153,6 +153,7 @@ NOT_NORMALISED = {
         estimator_checks.check_units_of_columns,
         estimator_checks.check_far_rows,
         estimator_checks.check_refit_same_seed,
+        estimator_checks.check_global_generators_untouched,
     ],
 )
 def test_density_checks_but_for_the_mass(check, likelihood):

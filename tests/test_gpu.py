@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -81,7 +84,7 @@ def test_a_recorded_function_draws_and_counts_as_a_plain_one():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss().repeats])
 def test_recorded_steps_are_the_plain_ones(name, dropout):
     loss = LOSSES[name]()
     if dropout and not loss.dropout:
@@ -131,8 +134,41 @@ def test_the_fit_learned_something(fitted, rows):
 
 
 def test_a_fit_without_a_device_takes_the_gpu_and_keeps_to_its_time(rows):
-    density = DSMDensityEstimator(max_fit_time=5.0, random_state=0)
+    density = DSMDensityEstimator(reference="gaussian", max_fit_time=5.0, random_state=0)
+    torch.cuda.reset_peak_memory_stats()
+    before, started = torch.cuda.max_memory_allocated(), time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         density.fit(rows)
+    assert time.perf_counter() - started < 10
+    assert torch.cuda.max_memory_allocated() > before
     assert np.isfinite(density.score_samples(rows)).all()
+
+
+def test_fits_in_threads_are_those_one_after_the_other(rows):
+    def score(seed):
+        density = DSMDensityEstimator(reference="gaussian", max_epochs=3, random_state=seed)
+        return density.fit(rows[:600]).score(rows[600:])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = [score(seed) for seed in range(4)]
+        with ThreadPoolExecutor(2) as pool:
+            together = list(pool.map(score, range(4)))
+    assert together == pytest.approx(alone, abs=0.02)
+
+
+def test_the_memory_of_a_fit_is_given_back(rows):
+    def held_after_a_fit():
+        DSMDensityEstimator(reference="gaussian", max_epochs=2, random_state=0).fit(rows[:600])
+        return torch.cuda.memory_allocated()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first = held_after_a_fit()
+        gc.disable()
+        try:
+            later = [held_after_a_fit() for _ in range(3)]
+        finally:
+            gc.enable()
+    assert max(later) <= first + 2**20

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsm import VP, DSMDensityEstimator, InterruptedFitWarning
 from sklearn_dsm.density._evaluation import LatentDensity
+from sklearn_dsm.density._mixture_search import MixtureSearch
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
@@ -69,6 +73,17 @@ def test_parallel_folds_give_the_same_scores(X, backend):
     with joblib.parallel_config(backend=backend):
         together = cross_val_score(density, X, cv=2, n_jobs=2)
     np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_a_frozen_mixture_is_a_reference_that_clones_keep(X):
+    mixture = GaussianMixture(2, random_state=0).fit(X)
+    frozen, plain = (quick(max_epochs=1, reference=r) for r in (FrozenEstimator(mixture), mixture))
+    np.testing.assert_array_equal(frozen.fit(X).score_samples(X), plain.fit(X).score_samples(X))
+    assert np.isfinite(cross_val_score(frozen, X, cv=2)).all()
+    with pytest.raises(NotFittedError, match="FrozenEstimator"):
+        clone(plain).fit(X)
+    with pytest.raises(ValueError, match="must be a GaussianMixture"):
+        quick(reference=FrozenEstimator(StandardScaler().fit(X))).fit(X)
 
 
 def test_pipeline(X):
@@ -207,6 +222,13 @@ def test_callback_sees_a_task_for_every_epoch(X, fitted):
     assert recorder.scores[-1] >= recorder.scores[0]
 
 
+def test_callback_sees_the_last_epoch_of_a_fit_that_gains_no_more(X):
+    recorder = Recorder()
+    density = quick(max_epochs=200, n_iter_no_change=2).set_callbacks(recorder).fit(X)
+    assert density.stop_reason_ == "no_change"
+    assert recorder.n_epochs == density.n_epochs_ < 200
+
+
 def test_callbacks_end_where_a_fit_fails(X):
     recorder = Recorder()
     with pytest.raises(FloatingPointError):
@@ -248,12 +270,27 @@ def test_an_interrupt_after_training_keeps_what_it_learned(X, monkeypatch, refer
     assert np.isfinite(density.score(X))
 
 
-@pytest.mark.parametrize("when", ["in training", "in teaching"])
+def test_an_interrupt_of_the_last_fit_keeps_the_reference(X, monkeypatch):
+    def fit():
+        return quick(reference="gmm", max_fit_time=60.0, max_epochs=1, learning_rate=1e-9).fit(X)
+
+    whole = fit()
+    assert not whole.weights_
+    monkeypatch.setattr(MixtureSearch, "_continued", interrupted)
+    with pytest.warns(InterruptedFitWarning, match="after 1 epochs"):
+        density = fit()
+    assert density.stop_reason_ == "interrupted"
+    assert density.score(X) == pytest.approx(whole.score(X), abs=0.2)
+
+
+@pytest.mark.parametrize("when", ["in training", "in teaching", "in the head's training"])
 def test_an_interrupt_before_a_head_is_taught_leaves_the_ode(X, monkeypatch, when):
     density = quick(likelihood="fast")
     if when == "in training":
         density.set_callbacks(Recorder(interrupt_after=2))
-    monkeypatch.setattr("sklearn_dsm.density._dsm.distil", interrupted)
+    late = when == "in the head's training"
+    place = "amortised.nn.functional.huber_loss" if late else "density._dsm.distil"
+    monkeypatch.setattr(f"sklearn_dsm.{place}", interrupted)
     with pytest.warns(InterruptedFitWarning, match="Fit again"):
         density.fit(X)
     assert density.stop_reason_ == "interrupted" and density.head_ is None

@@ -57,3 +57,17 @@ def test_the_map_of_all_rows_is_the_one_with_nothing_held_out(n_rows, few):
         whole = fit_latent_map(X, weight, np.zeros(n_rows, dtype=bool), "standardize")
         for known, value in zip(whole.forward(X), found.forward(X), strict=True):
             np.testing.assert_allclose(np.abs(value), np.abs(known), rtol=1e-6)
+
+
+def test_some_of_the_held_out_rows_are_a_sample_of_them_all():
+    """Of a table in the order of a column and of the weights too; the rows stay together."""
+    X = np.sort(np.random.RandomState(0).standard_normal((4000, 1)), axis=0)
+    weight, held_out = 1 + np.exp(X[:, 0]), np.arange(4000) % 4 == 0
+    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    Z, w = split.held_out
+    assert abs(Z[:200].mean() - Z.mean()) < 4 * Z.std() / np.sqrt(200)
+    order = Z[:, 0].argsort()
+    np.testing.assert_allclose(w[order], weight[held_out] / weight[held_out].mean())
+    density = standard_gaussian(1).score_samples(split.latent.forward(X)[0])
+    whole = np.average((density + split.latent.forward(X)[1])[held_out], weights=weight[held_out])
+    assert split.score(standard_gaussian(1).score_samples) == pytest.approx(whole)

@@ -183,3 +183,17 @@ def test_a_component_has_more_rows_than_columns():
     search = searched(np.random.RandomState(0).standard_normal((100, 120)), 10)
     assert search.value == search.split.score(standard_gaussian(120).score_samples)
     assert len(search.best.weights_) == 1
+
+
+@pytest.mark.parametrize("n_rows", [600, MAX_ROWS + 3000])
+def test_a_fit_that_would_take_too_long_is_not_begun(n_rows):
+    search, clock = searched(clusters(n_rows), n_rows // 10, max_size=3), Clock(1e6)
+    assert 0 < search.seconds_per_update < search.seconds_per_component < 60
+    fitted = search.parts
+    search.sizes, search.n_worse = [4], 0
+    search.seconds_per_component = search.seconds_per_update = 1e6
+    search.go_on(clock)
+    assert search.sizes == [4] and search.parts is fitted
+    latent, mixture = search.with_held_out_rows(clock)
+    np.testing.assert_array_equal(mixture.means_, search.best.means_)
+    assert latent is search.split.latent

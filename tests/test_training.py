@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
@@ -11,12 +13,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError, bounds
 from sklearn_dsm._judges import GainJudge
 from sklearn_dsm._training import (
     MIN_LAST_EPOCHS,
     TrainingSettings,
+    _RecordedNet,
     _Schedule,
     half_precision,
     train,
@@ -501,8 +505,29 @@ def test_the_held_out_gain_is_the_same_however_many_draws_are_taken_at_once(
     with torch.no_grad():
         model.network.output.normal_(generator=generator(1))
     gains = []
-    for n_rows in (1, 70, 10**6):
+    for n_rows, most in ((1, 30), (70, 30), (10**6, 30), (10**6, 7)):
         monkeypatch.setitem(bounds.ROWS_AT_ONCE, "cpu", n_rows)
+        monkeypatch.setitem(bounds.MAX_ROWS, "cpu", most)
         gains.append(bound.gain(model))
     for gain in gains[1:]:
         torch.testing.assert_close(gain, gains[0], rtol=1e-10, atol=1e-12)
+
+
+def test_a_net_and_its_recording_go_with_their_last_reference():
+    """And do not wait for a collection of cycles, during which a GPU's memory would be held."""
+    net = _RecordedNet(
+        nn.Linear,
+        nn.Identity,
+        module__in_features=1,
+        module__out_features=1,
+        batch_loss=lambda module, rows: module(rows).mean(),
+        generator=torch.Generator(),
+    ).initialize()
+    step = weakref.ref(net.step)
+    gc.collect()
+    gc.disable()
+    try:
+        del net
+        assert step() is None
+    finally:
+        gc.enable()

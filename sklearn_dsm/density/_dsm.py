@@ -13,6 +13,7 @@ from sklearn import config_context
 from sklearn.base import _fit_context, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -68,9 +69,14 @@ def _kept_if_interrupted(candidates: list[Candidate]) -> Iterator[None]:
     except KeyboardInterrupt:
         if not candidates:
             raise
-        for candidate in candidates:
-            candidate.record.stop_reason = "interrupted"
+        _mark(candidates, "interrupted")
         warn_if_interrupted(candidates[-1].record)
+
+
+def _mark(candidates: list[Candidate], stop_reason: str) -> None:
+    """Let each of them say what ended the fit, whichever is kept."""
+    for candidate in candidates:
+        candidate.record.stop_reason = stop_reason
 
 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
@@ -105,15 +111,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         information criterion prefers for the column, and behind the whitening, where rows have
         other lengths than normal ones and held-out rows gain by it, a map of the lengths; or,
         where that alone beats a trained network and time is left, a triangular map, by which
-        columns set each other's mean and scale. None: no map. Whatever it is, its Jacobian
-        enters the log-density exactly.
-    reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None, default="auto"
+        columns set each other's mean and scale; it takes ``reference="auto"`` too, two columns
+        or more, and 150 rows a column. None: no map. Whatever it is, its Jacobian enters the
+        log-density exactly.
+    reference : {"auto", "gaussian", "gmm"}, estimator or None, default="auto"
         What the network corrects. "gmm": mixtures of several sizes, joined with the weights
         that held-out rows prefer, or the one that BIC prefers where these are few. "auto":
         the Gaussian, and the mixture where the network does not beat it, also with lines for
         column maps where ``marginals`` is "auto" too. A mixture that no network corrects in
         the end has the held-out rows as well. A fitted mixture is in input units and
-        needs ``marginals`` "standardize", None or "auto", which then means "standardize". None:
+        needs ``marginals`` "standardize", None or "auto", which then means "standardize"; within
+        a search or a cross-validation, whose clones forget their fit, put a
+        :class:`~sklearn.frozen.FrozenEstimator` around it. None:
         the network gives the whole score, and a Gaussian takes its place only where it
         could not be trained at all.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
@@ -206,6 +215,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     The process's own scaled space, to which ``noise_level`` refers, is the latent space:
     columns mapped, rows centred and whitened, perhaps mapped once more.
 
+    Rows that occur more than once may be both trained on and held out, as new rows of such a
+    table may repeat old ones. Of copies that are none of the data's doing, as those of a
+    bootstrap, give one with a ``sample_weight``: held-out copies reward memorising.
+
     References
     ----------
     [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_, [MAF]_, [StackedDensity]_
@@ -226,7 +239,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         "process": [str, NoiseProcess],
         "loss": [str, ScoreLoss],
         "marginals": [StrOptions({"auto", "gaussianize", "standardize"}), None],
-        "reference": [StrOptions({"auto", "gaussian", "gmm"}), GaussianMixture, None],
+        "reference": [
+            StrOptions({"auto", "gaussian", "gmm"}),
+            GaussianMixture,
+            FrozenEstimator,
+            None,
+        ],
         "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
@@ -359,6 +377,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     candidates.append(Candidate(reference, record, value, value + gain, learned))
                     candidates[-1:] = self._with_and_without_network(candidates[-1], clock)
                     if record.stop_reason in ("callback", "interrupted"):
+                        _mark(candidates, record.stop_reason)
                         break
             best = max(candidates, key=lambda candidate: candidate.value)
             self._keep(best, whole_clock, random)
@@ -407,7 +426,19 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     def _reference_option(self):
         """What to correct; a mixture is sought by log-densities, which one level has not."""
         alone = self.reference == "auto" and self.learned_level_ is not None
-        return "gaussian" if alone else self.reference
+        return "gaussian" if alone else self._given_reference()
+
+    def _given_reference(self):
+        """The parameter, a mixture out of its frozen wrapper."""
+        if not isinstance(self.reference, FrozenEstimator):
+            return self.reference
+        mixture = self.reference.estimator
+        if not isinstance(mixture, GaussianMixture):
+            raise ValueError(
+                f"A frozen reference must be a GaussianMixture, got {mixture!r}: its score at "
+                "every noise level has to be known."
+            )
+        return mixture
 
     def _reference_value(self, split, mixture):
         """What a reference alone is worth: its held-out log-density, where that is the aim."""
@@ -430,7 +461,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         return held_out
 
     def _resolved_marginals(self):
-        if not isinstance(self.reference, GaussianMixture):
+        if not isinstance(self._given_reference(), GaussianMixture):
             return self.marginals
         if self.marginals == "gaussianize":
             raise ValueError(
@@ -531,7 +562,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.weights_: dict[str, np.ndarray] = candidate.weights
         latent, self.reference_ = split.latent, candidate.reference.mixture
         if not self.weights_:
-            latent, self.reference_ = candidate.reference.alone(clock)
+            # Without the held-out rows they stay as they are.
+            with _kept_if_interrupted([candidate]):
+                latent, self.reference_ = candidate.reference.alone(clock)
         self.latent_map_ = latent.to_arrays()
         self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 
 import numpy as np
@@ -75,11 +76,18 @@ class MixtureSearch:
         # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
         self.parts: list[tuple[GaussianMixture, float]] = []
         self.best, self.n_worse = standard_gaussian(d), 0
+        # What the last fit took: for each component, and for each of its updates by a row.
+        self.seconds_per_component, self.seconds_per_update = 0.0, 0.0
         self.value, self.merit = self._value_and_merit(self.best)
 
     def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
-        """Try more sizes while this share of the time lasts; the best mixture of all so far."""
+        """Try more sizes while this share of the time lasts; the best mixture of all so far.
+
+        One that is likely to take more than all the time is not begun.
+        """
         while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
+            if self.sizes[0] * self.seconds_per_component > clock.left():
+                break
             mixture = self._fitted(self.sizes.pop(0))
             parts = self._stacked_with(mixture) if self.enough else [(mixture, 1.0)]
             mixture = joined(*zip(*parts, strict=True))
@@ -93,16 +101,21 @@ class MixtureSearch:
     def with_held_out_rows(self, clock: Clock) -> tuple[LatentMap, GaussianMixture]:
         """The map, and ``best``, each part of it after more iterations with all rows.
 
-        A part keeps its share, and its parameters where no time is left. Where ``best`` is
-        N(0, I) it is the map that has the held-out rows as well.
+        A part keeps its share, and its parameters where the time is likely to be too short. Where
+        ``best`` is N(0, I) it is the map that has the held-out rows as well.
         """
         if not self.parts:
             return self.split.map_of_all_rows(), self.best
         latent, (X, weight, _) = self.split.latent, self.split.table
         rows = self._drawn(latent.forward(X)[0], weight)
         mixtures, shares = zip(*self.parts, strict=True)
-        again = [self._continued(each, rows) if clock.left() > 0 else each for each in mixtures]
-        return latent, joined(again, shares)
+        seconds = MORE_ITERATIONS * len(rows) * self.seconds_per_update
+
+        def continued(mixture: GaussianMixture) -> GaussianMixture:
+            enough = clock.left() > seconds * mixture.n_components
+            return self._continued(mixture, rows) if enough else mixture
+
+        return latent, joined([continued(each) for each in mixtures], shares)
 
     def gain_with_held_out_rows(self) -> float:
         """Nats a row to expect of them: each number of a mixture costs half a nat over the rows."""
@@ -146,11 +159,18 @@ class MixtureSearch:
         return list(order[kept])
 
     def _fitted(self, size: int) -> GaussianMixture:
+        started = time.perf_counter()
         mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(self.rows[:MAX_ROWS])
-        return mixture if len(self.rows) <= MAX_ROWS else self._continued(mixture, self.rows)
+        n_updates = mixture.n_iter_ * min(len(self.rows), MAX_ROWS)
+        if len(self.rows) > MAX_ROWS:
+            mixture = self._continued(mixture, self.rows)
+            n_updates += mixture.n_iter_ * len(self.rows)
+        self.seconds_per_component = (time.perf_counter() - started) / size
+        self.seconds_per_update = self.seconds_per_component / n_updates
+        return mixture
 
     @staticmethod
     def _continued(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:

@@ -23,12 +23,17 @@ from ._triangular_map import TriangularMap, fit_triangular_map
 # Shares of max_fit_time after which mixtures are no longer sought: in every space, where they
 # lead, and after the first training.
 EQUAL_SEARCH_SHARE, FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.05, 0.1, 0.85
-# A triangular map needs rows for its many numbers. A trial of it may take the first share of
-# max_fit_time, the map the second, and it is sought last where the third is left.
+# A triangular map needs rows for its many numbers. A trial of either number of layers may take
+# the first share of max_fit_time, the maps the second, and they are sought last where the third
+# is left.
 TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.07, 0.35, 0.3, 150
 # Of max_fit_time, what mixtures that were asked for may take.
 ASKED_FOR_SHARE = 0.5
 MAX_MAPS = 3
+NOT_FITTED = (
+    "The reference is a %(name)s that is not fitted. Fit it first; within a search or a "
+    "cross-validation, whose clones forget their fit, give FrozenEstimator(mixture)."
+)
 # One layer suits columns that depend on those before them; a second goes the other way.
 NUMBERS_OF_LAYERS = (1, 2)
 
@@ -57,7 +62,7 @@ def references(
     d = split.train[0].shape[1]
     families = [[split]] if marginals != "auto" else _families(split, split_by)
     if isinstance(option, GaussianMixture):
-        check_is_fitted(option)
+        check_is_fitted(option, msg=NOT_FITTED)
         if option.means_.shape[1] != d:
             raise ValueError(
                 f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "

@@ -10,15 +10,20 @@ from ._triangular_map import TriangularMap
 
 
 class Split:
-    """Latent rows and weights of mean one, those to train on and those held out (a mask)."""
+    """Latent rows and weights of mean one, those to train on and those held out (a mask).
+
+    Held-out rows are in random order: some of the first are a sample of them all, however the
+    table is sorted.
+    """
 
     def __init__(self, latent: LatentMap, X, weight, held_out):
         Z, log_slope = latent.forward(X)
         self.latent, self.table = latent, (X, weight, held_out)
+        mixed = np.random.default_rng(0).permutation(np.flatnonzero(held_out))
         self.train, self.held_out = (
-            (Z[part], weight[part] / weight[part].mean()) for part in (~held_out, held_out)
+            (Z[part], weight[part] / weight[part].mean()) for part in (~held_out, mixed)
         )
-        self.held_out_log_slope = log_slope[held_out]
+        self.held_out_log_slope = log_slope[mixed]
 
     def with_radial_map(self) -> Split | None:
         """The same rows behind a radial map as well; None where that would be no gain."""

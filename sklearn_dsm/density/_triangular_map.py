@@ -211,7 +211,8 @@ class _LikelihoodJudge(Judge):
 
     @torch.no_grad()
     def measure(self, module: TriangularNetwork) -> tuple[float, State]:
-        value = float((module.log_density(self.rows) * self.weight).mean())
+        parts = [module.log_density(rows) for rows in self.rows.split(CHUNK_ROWS)]
+        value = float((torch.cat(parts) * self.weight).mean())
         return (value if math.isfinite(value) else -math.inf), module.state_dict()
 
 
