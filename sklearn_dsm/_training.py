@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from weakref import WeakMethod
 
 import numpy as np
 import torch
@@ -69,7 +69,9 @@ class InterruptedFitWarning(ConvergenceWarning):
 class TrainingSettings:
     """How long, how fast and where to train; the estimator's parameters of the same names.
 
-    Training that has not gained ``hurdle`` after ``HURDLE_SHARE`` of its epochs or time ends.
+    Training that has not gained ``hurdle`` after ``HURDLE_SHARE`` of its epochs or time ends, and
+    so does one that would not come to ``final_hurdle`` if it went on to gain as much whenever
+    the epochs double.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
     unless ``record_steps`` is false. Longer gradients are shortened to ``max_gradient``.
@@ -85,6 +87,7 @@ class TrainingSettings:
     min_batches: int = 32
     held_out_draws: int = 16384
     hurdle: float = -math.inf
+    final_hurdle: float = -math.inf
     device: str = "cpu"
     compile: bool = False
     record_steps: bool = True
@@ -237,8 +240,8 @@ class _RecordedNet(_Net):
     def __init__(self, *args, generator: torch.Generator, **kwargs):
         super().__init__(*args, **kwargs)
         # A graph holds memory of the GPU that must go with the net, not with the next collection.
-        plain_step = WeakMethod(self._plain_step)
-        self.step = Recorded(lambda *batch: plain_step()(*batch), generator)
+        net = weakref.proxy(self)
+        self.step = Recorded(lambda *batch: net._plain_step(*batch), generator)
 
     def _plain_step(self, *batch: Tensor) -> Tensor:
         return super().train_step(batch)["loss"].detach()
@@ -325,6 +328,7 @@ class _Selection(Callback):
         self.schedule, self.averaging, self.judge = schedule, averaging, judge
         self.record, self.settings = record, settings
         self.stop_reason: str | None = None
+        self.before_hurdle = True
 
     def measure(self) -> float:
         value, state = self.judge.measure(self.averaging.average.module.eval())
@@ -347,8 +351,9 @@ class _Selection(Callback):
         self.record.n_epochs = len(self.record.loss_curve)
         self.record.gains.append(self.measure())
         epoch, last_epochs = self.record.n_epochs, self.schedule.first_last_epochs
-        behind = self.record.best_gain < self.settings.hurdle
-        if behind and self.schedule.progress(epoch) >= HURDLE_SHARE:
+        at_hurdle = self.before_hurdle and self.schedule.progress(epoch) >= HURDLE_SHARE
+        self.before_hurdle = self.before_hurdle and not at_hurdle
+        if at_hurdle and self._behind(epoch):
             self.stop_reason = "behind"
         elif last_epochs is None:
             if epoch - self.best_epoch >= self.schedule.patience(epoch):
@@ -356,6 +361,13 @@ class _Selection(Callback):
                 self._return_to_best(net)
         elif epoch >= last_epochs[1]:
             self.stop_reason = "no_change"
+
+    def _behind(self, epoch: int) -> bool:
+        best, settings = self.record.best_gain, self.settings
+        earlier = max([self.judge.baseline, *self.record.gains[: epoch // 2]])
+        doublings = -math.log2(self.schedule.progress(epoch))
+        outlook = best + doublings * (best - earlier)
+        return best < settings.hurdle or outlook < settings.final_hurdle
 
     def _return_to_best(self, net) -> None:
         """Go on from the best averaged weights: later ones may have memorised their rows."""

@@ -17,7 +17,9 @@ from ._split import Split
 
 
 class Reference(NamedTuple):
-    """A mixture to correct in a space, and the value that training must reach.
+    """A mixture to correct in a space, and the values that training must reach.
+
+    Behind the first early on, or on its way to less than the second, it is not worth its time.
 
     Where no network corrects it, the mixture, or the map in front of a Gaussian, can have the
     held-out rows too, which is expected to bring ``gain_alone``.
@@ -26,6 +28,7 @@ class Reference(NamedTuple):
     split: Split
     mixture: GaussianMixture
     hurdle: float = -math.inf
+    final_hurdle: float = -math.inf
     with_held_out_rows: Callable[[Clock], tuple[LatentMap, GaussianMixture]] | None = None
     gain_alone: float = 0.0
 

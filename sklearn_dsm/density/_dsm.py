@@ -370,8 +370,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                     if value <= best_value():
                         continue
                     self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
-                    epochs.offset, hurdle = value, reference.hurdle - value
-                    record = self._train(loss, split, hurdle, device, clock, random, epochs)
+                    epochs.offset = value
+                    hurdles = reference.hurdle - value, reference.final_hurdle - value
+                    record = self._train(loss, split, hurdles, device, clock, random, epochs)
                     # An interrupt from here on leaves what was learned, by its bound.
                     learned, gain = record.weights or {}, max(record.best_gain, 0.0)
                     candidates.append(Candidate(reference, record, value, value + gain, learned))
@@ -495,7 +496,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
-    def _train(self, loss, split, hurdle, device, clock, random, epochs):
+    def _train(self, loss, split, hurdles, device, clock, random, epochs):
         """Train a network for the current reference; its record, with no weights if it lost."""
         if len(split.train[0]) < MIN_TRAIN_ROWS:
             return TrainingRecord(stop_reason="too_few_rows")
@@ -512,7 +513,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             learning_rate=self.learning_rate,
             n_iter_no_change=self.n_iter_no_change,
             weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS / len(split.train[0])),
-            hurdle=hurdle,
+            hurdle=hurdles[0],
+            final_hurdle=hurdles[1],
             device=str(device),
             compile=self.compile,
             verbose=self.verbose,

@@ -53,7 +53,7 @@ def references(
 
     ``split_by`` gives the rows behind a kind of column maps. Where "auto" bends columns, lines are
     considered as well, and either with and without a radial map. Where a network is behind
-    another mixture alone after part of its training, the rest of the time is for that mixture.
+    another mixture alone and not on its way to more, the rest of the time is for that mixture.
     A triangular map, which has to beat ``best_value``, what held-out rows say of the best so far,
     without any network, follows at the end where time is left; at once where a trial of it is
     ahead of the network after part of its training.
@@ -90,9 +90,11 @@ def _families(split: Split, split_by: Callable[[str], Split]) -> list[list[Split
     return [[twin for twin in pair if twin is not None] for pair in twins]
 
 
-def _gaussian(split: Split, hurdle: float = -np.inf) -> Reference:
+def _gaussian(split: Split, hurdle: float = -np.inf, final_hurdle: float = -np.inf) -> Reference:
     normal = standard_gaussian(split.train[0].shape[1])
-    return Reference(split, normal, hurdle, lambda clock: (split.map_of_all_rows(), normal))
+    return Reference(
+        split, normal, hurdle, final_hurdle, lambda clock: (split.map_of_all_rows(), normal)
+    )
 
 
 def _gaussian_value(split: Split) -> float:
@@ -114,7 +116,8 @@ def _rivals(families, random_state, clock, best_value, triangular):
     first = max(chosen, key=_gaussian_value)
     hurdle = max(search.value for search in every)
     trial = triangular.value_of_trial(hurdle) if triangular else -np.inf
-    yield _gaussian(first, max(hurdle, trial))
+    # A map on trial will gain too, a mixture hardly.
+    yield _gaussian(first, trial, hurdle)
     ahead = trial > max(hurdle, best_value())
     if ahead:
         yield from triangular.references(best_value())
@@ -129,7 +132,9 @@ def _rivals(families, random_state, clock, best_value, triangular):
 def _found(search: MixtureSearch, clock: Clock, share: float) -> Reference:
     mixture = search.go_on(clock, share)
     gain = search.gain_with_held_out_rows()
-    return Reference(search.split, mixture, -np.inf, search.with_held_out_rows, gain)
+    return Reference(
+        search.split, mixture, with_held_out_rows=search.with_held_out_rows, gain_alone=gain
+    )
 
 
 class _TriangularSearch:
