@@ -153,13 +153,15 @@ def identity_error(smoothness: float, n: int) -> float:
     X = WeierstrassCosine(smoothness).draw(n, np.random.RandomState(0))
     fit = KernelScoreEstimator(smoothness=smoothness, support=(-1, 1)).fit(X)
     centers, weights = torch.from_numpy(fit.centers_), torch.from_numpy(fit.center_weights_)
-    width = float(np.hypot(fit.kernel_width_, RESTART_WIDTH))
+    # The fit is in standard units.
+    width = float(np.hypot(fit.kernel_width_, RESTART_WIDTH / X.std()))
     kernel = KernelScore(centers, width, weights)
     mean = weights @ centers
     variance = weights @ (centers - mean) ** 2 + width**2
     reference = GaussianScore(mean, variance.reshape(1, 1))
     nodes = hermite_nodes(60, 48, -8.0, -2 * np.log(width) + 6.0)
-    x = torch.linspace(-1, 1, N_IDENTITY_POINTS, dtype=torch.float64)[:, None]
+    points = (np.linspace(-1, 1, N_IDENTITY_POINTS) - X.mean()) / X.std()
+    x = torch.from_numpy(points)[:, None]
     clean = NoiseLevel(torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
     found = torch.cat([identity_log_density(kernel, reference, p, nodes) for p in x.split(9)])
     return float((found - kernel.log_density(x, clean)).abs().max())

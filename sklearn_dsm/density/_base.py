@@ -45,6 +45,10 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """The level of a process time; None at 0, where the density itself has a gradient."""
         return None if noise_level == 0 else self.process_.scored_level(noise_level)
 
+    def _in_support(self, rows: np.ndarray) -> np.ndarray:
+        """Draws, where the density is known to be zero somewhere."""
+        return rows
+
     def _warn_of_missed(self, n_missed: int, n: int) -> None:
         """Say that some log-densities are less exact than asked for."""
 
@@ -58,7 +62,8 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Natural logarithms, in the units of the input. Finite wherever X is.
+            Natural logarithms, in the units of the input. Finite wherever the squares of
+            rows in standardised units are.
         """
         X = self._check_rows(X)
         self._require_level("log-densities")
@@ -97,8 +102,11 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         )
         self._require_level("samples")
         density = self._latent_density()
-        Z = density.sample(int(n_samples), self._sampler(), seed_from(random_state))
-        return LatentMap.from_arrays(self.latent_map_).inverse(Z)
+        rows = density.sample(int(n_samples), self._sampler(), seed_from(random_state))
+        latent = LatentMap.from_arrays(self.latent_map_)
+        for part in chunks(len(rows), MAP_CHUNK_ROWS):
+            rows[part] = latent.inverse(rows[part])
+        return self._in_support(rows)
 
     def stein_score(self, X, noise_level=0.0):
         r"""Gradient of the log-density of the data noised to a level.

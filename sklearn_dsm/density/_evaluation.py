@@ -25,7 +25,7 @@ from ..likelihood import (
     sobol_nodes,
 )
 from ..networks import ROW_BLOCK, padded
-from ..scores import ExactScore, ScoreModel
+from ..scores import CorrectedScore, ExactScore, ScoreModel
 from ..solvers import sample
 
 # Numbers a chunk of rows may put into one layer: half a MiB of float32, which a cache holds.
@@ -220,7 +220,9 @@ class LatentDensity:
     def _chunk_size(self, numbers: int, factors: Mapping[str, int] = CHUNK_FACTORS) -> int:
         noise = IDENTITY_NOISE if self.likelihood == "identity" else 1
         rows = numbers * factors[self.device.type] // (self.numbers_per_row * noise)
-        return max(ROW_BLOCK, rows - rows % ROW_BLOCK)
+        # Without a network a row may put in very many, and blocks bring nothing.
+        block = ROW_BLOCK if isinstance(self.model, CorrectedScore) else 1
+        return max(block, rows - rows % block)
 
     def _tensor(self, Z: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(Z)).to(self.device)

@@ -27,7 +27,7 @@ MAX_CV_ROWS, CV_CHUNK_NUMBERS = 2000, 2**22
 # close that their own kernels, as wide as the step between them, do not show. They lie within
 # so many bandwidths of the rows.
 MIN_POINTS, MAX_POINTS, POINTS_PER_BANDWIDTH, REACH = 4000, 10**6, 20, 6
-POINTS_AT_ONCE = 64
+POINTS_AT_ONCE, KERNELS_AT_ONCE = 64, 2**20
 
 
 class TwoRegimeKernelScore(ScoreModel):
@@ -38,7 +38,8 @@ class TwoRegimeKernelScore(ScoreModel):
 
     Parameters
     ----------
-    kernel : KernelScore
+    kernel, rows : KernelScore
+        The estimate, and the empirical measure as one of no width.
     switch : float
         The log-SNR below which the rows stand for themselves.
 
@@ -47,10 +48,9 @@ class TwoRegimeKernelScore(ScoreModel):
     [DDPMLearning]_
     """
 
-    def __init__(self, kernel: KernelScore, switch: float):
+    def __init__(self, kernel: KernelScore, rows: KernelScore, switch: float):
         super().__init__()
-        self.kernel, self.switch = kernel, switch
-        self.rows = KernelScore(kernel.centers, 0.0, kernel.log_weights.exp())
+        self.kernel, self.rows, self.switch = kernel, rows, switch
 
     def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         noisy = level.log_snr < self.switch
@@ -68,7 +68,7 @@ class KernelScoreEstimator(BaseDensity):
     .. math:: \hat s_t = \nabla \log \hat p_t, \qquad \hat p_t = \text{law of } a X + \sqrt v Z,
         \quad X \sim \hat f_h, \qquad h = c\, n^{-1/(2s+d)},
 
-    for a kernel estimate :math:`\hat f_h` of order at least the smoothness s. The
+    for a kernel estimate :math:`\hat f_h` of an order not below the smoothness s. The
     log-density follows from the scores by the likelihood identity; for one :math:`\hat f_h`
     at all levels it is :math:`\log \hat f_h`. The :math:`L_1` risk falls as
     :math:`n^{-s/(2s+d)}`, the best rate of the class.
@@ -77,11 +77,12 @@ class KernelScoreEstimator(BaseDensity):
     ----------
     bandwidth : {"minimax", "cv"} or float, default="minimax"
         Width of the kernel. "minimax": the rate above with the constant of the normal law;
-        "cv": the largest leave-one-out likelihood; a number is in units of the whitened
-        columns, or of the column where ``support`` is given.
+        "cv": the largest leave-one-out likelihood of the estimate; a number is in units of the
+        whitened columns, or of the column where ``support`` is given.
     smoothness : float, default=2
         The s of the class, at most 4. Above 2 one column gets a kernel of order four; more
-        columns always get the Gaussian kernel, whose order is two.
+        columns always get the Gaussian kernel, whose order is two, and are no better off than
+        with s = 2.
     support : tuple of two floats, or None, default=None
         Where one column is known to live. The estimate is reflected at both ends, which
         removes the bias there.
@@ -103,6 +104,9 @@ class KernelScoreEstimator(BaseDensity):
     centers_ : ndarray of shape (n_centers, n_features)
         Latent centres of the kernels with their ``center_weights_`` (n_centers,), and their
         common width ``kernel_width_``.
+    rows_ : ndarray of shape (n_rows, n_features)
+        The latent rows with their ``row_weights_`` (n_rows,).
+    support_ : ndarray of shape (2,) or None
     kernel_order_ : int
     switch_time_ : float
         Ornstein-Uhlenbeck time beyond which two regimes use the rows themselves.
@@ -112,8 +116,8 @@ class KernelScoreEstimator(BaseDensity):
 
     Notes
     -----
-    Every row is a centre: an evaluation takes time in proportion to their number, and memory
-    that does not grow with it beyond a few chunks.
+    Every row is a centre: an evaluation takes time in proportion to their number. Many rows
+    are evaluated in chunks, of which each takes memory in proportion to the centres too.
 
     References
     ----------
@@ -184,20 +188,28 @@ class KernelScoreEstimator(BaseDensity):
         resolve_device(self.device)
         share = weight / weight.sum()
         d = X.shape[1]
-        ends = self._ends(X)
-        latent = self._map(X, weight, ends)
+        self.support_ = self._ends(X)
+        latent, unit = self._map_and_unit(X, weight)
         Z, _ = latent.forward(X)
+        ends = None if self.support_ is None else latent.forward(self.support_[:, None])[0][:, 0]
         self.kernel_order_ = 4 if d == 1 and self.smoothness > 2 else 2
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
-        self.bandwidth_ = self._chosen_bandwidth(Z, share)
+        self.rows_, self.row_weights_ = Z, share
+        width = self._chosen_bandwidth(unit, ends)
+        self.bandwidth_ = width * unit
         if ends is not None or self.kernel_order_ > 2:
-            self._keep_points(Z[:, 0], share, ends)
+            self._keep_points(width, ends)
         else:
-            self.centers_, self.center_weights_ = Z, share
-            self.kernel_width_ = self.bandwidth_
-        n_effective = effective_number(share)
-        self.switch_time_ = float(n_effective ** (-2 / (2 * self.smoothness + d)))
+            self.centers_, self.center_weights_, self.kernel_width_ = Z, share, width
+        self.switch_time_ = float(effective_number(share) ** (-2 * self._rate(d)))
         return self
+
+    def _in_support(self, rows):
+        """The rows, reflected where the kernels of the last points reach beyond the ends."""
+        if self.support_ is None:
+            return rows
+        low, high = self.support_
+        return (high - np.abs(high - (low + np.abs(rows - low)))).clip(low, high)
 
     def _ends(self, X):
         """The support as an array, or None."""
@@ -219,25 +231,54 @@ class KernelScoreEstimator(BaseDensity):
             )
         return ends
 
-    def _map(self, X, weight, ends) -> LatentMap:
-        if ends is not None:
-            return linear_map(np.zeros(1), np.ones(1))
+    def _map_and_unit(self, X, weight) -> tuple[LatentMap, float]:
+        """The map, and the unit of ``bandwidth`` in units of the latent space, inverted."""
+        if self.support_ is not None:
+            mean = np.average(X, axis=0, weights=weight)
+            deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
+            return linear_map(mean, deviation), float(deviation[0])
         nobody = np.zeros(len(X), dtype=bool)
-        return fit_latent_map(X, weight, nobody, "standardize")
+        return fit_latent_map(X, weight, nobody, "standardize"), 1.0
 
-    def _chosen_bandwidth(self, Z, share):
+    def _rate(self, d):
+        """By which power of the number of rows the bandwidth falls."""
+        return 1 / (2 * min(self.smoothness, self.kernel_order_) + d)
+
+    def _chosen_bandwidth(self, unit, ends):
+        """In units of the latent space."""
         if isinstance(self.bandwidth, Real):
-            return float(self.bandwidth)
-        d, s = Z.shape[1], self.smoothness
-        n_effective = effective_number(share)
+            return float(self.bandwidth) / unit
+        Z, share = self.rows_, self.row_weights_
+        d = Z.shape[1]
         deviation = np.sqrt(share @ (Z - share @ Z) ** 2).mean()
-        rule = deviation * (4 / (d + 2)) ** (1 / (d + 4)) * n_effective ** (-1 / (2 * s + d))
-        return float(rule if self.bandwidth == "minimax" else self._cross_validated(Z, share, rule))
-
-    def _cross_validated(self, Z, share, rule):
-        """The candidate with the largest leave-one-out log-likelihood."""
+        rule = (
+            deviation * (4 / (d + 2)) ** (1 / (d + 4)) * effective_number(share) ** -self._rate(d)
+        )
+        if self.bandwidth == "minimax":
+            return float(rule)
         random = np.random.RandomState(seed_from(self.random_state))
         judged = random.permutation(len(Z))[:MAX_CV_ROWS]
+        plain = ends is None and self.kernel_order_ == 2
+        values = self._of_kernels(judged, rule) if plain else self._of_points(judged, rule, ends)
+        return float(rule * CANDIDATES[values.argmax()])
+
+    def _of_points(self, judged, rule, ends):
+        """Leave-one-out log-likelihoods of the candidates, for an estimate in one column."""
+        z, share = self.rows_[:, 0], self.row_weights_
+        judged = judged[z[judged].argsort()]
+        rows, own = z[judged], share[judged]
+        images = self._images(z, ends)
+        values = np.empty(len(CANDIDATES))
+        for k, h in enumerate(rule * CANDIDATES):
+            density = sum(self._kernel_sum(rows, image, share, h) for image in images)
+            for image in self._images(rows, ends):
+                density = density - own * self._kernel((rows - image) / h) / h
+            values[k] = own @ np.log(density.clip(min=np.finfo(float).tiny))
+        return values
+
+    def _of_kernels(self, judged, rule):
+        """The same for a mixture of Gaussian kernels, in any number of columns."""
+        Z, share = self.rows_, self.row_weights_
         squares = (Z**2).sum(1)
         totals = np.zeros(len(CANDIDATES))
         size = max(1, CV_CHUNK_NUMBERS // len(Z))
@@ -250,38 +291,45 @@ class KernelScoreEstimator(BaseDensity):
                 kernels = np.exp(-(distances - nearest) / (2 * h**2)) @ share
                 value = np.log(kernels) - nearest[:, 0] / (2 * h**2) - Z.shape[1] * np.log(h)
                 totals[k] += share[rows] @ value
-        return rule * CANDIDATES[totals.argmax()]
+        return totals
 
-    def _keep_points(self, z, share, ends):
+    @staticmethod
+    def _images(z, ends):
+        """Rows and their reflections at the ends of the support."""
+        return [z] if ends is None else [z, *(2 * end - z for end in ends)]
+
+    def _keep_points(self, h, ends):
         """An estimate in one column as weighted points: reflected, or of higher order."""
-        h, z = self.bandwidth_, np.asarray(z)
+        z, share = self.rows_[:, 0], self.row_weights_
         low, high = z.min() - REACH * h, z.max() + REACH * h
-        images = [z]
         if ends is not None:
-            images += [2 * end - z for end in ends]
             low, high = max(low, ends[0]), min(high, ends[1])
         wanted = POINTS_PER_BANDWIDTH * (high - low) / h
         n_points = int(np.clip(wanted, MIN_POINTS, MAX_POINTS))
         step = (high - low) / n_points
         points = low + step * (np.arange(n_points) + 0.5)
-        density = sum(self._kernel_sum(points, image, share) for image in images).clip(min=0)
+        images = self._images(z, ends)
+        density = sum(self._kernel_sum(points, image, share, h) for image in images).clip(min=0)
         kept = density > 0
         self.centers_ = points[kept, None]
         self.center_weights_ = density[kept] / density[kept].sum()
         self.kernel_width_ = float(step)
 
-    def _kernel_sum(self, points, centers, share):
-        """The kernel estimate at points, from sorted centres that are near enough to count."""
-        h, total = self.bandwidth_, np.zeros(len(points))
+    def _kernel(self, u):
+        kernel = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)
+        return kernel * (3 - u**2) / 2 if self.kernel_order_ == 4 else kernel
+
+    def _kernel_sum(self, points, centers, share, h):
+        """The kernel estimate at sorted points, from the centres near enough to count."""
+        total = np.zeros(len(points))
         order = np.argsort(centers)
         centers, share = centers[order], share[order]
         for part in chunks(len(points), POINTS_AT_ONCE):
-            near = slice(*np.searchsorted(centers, points[part][[0, -1]] + [-8 * h, 8 * h]))
-            u = (points[part, None] - centers[near]) / h
-            kernel = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)
-            if self.kernel_order_ == 4:
-                kernel = kernel * (3 - u**2) / 2
-            total[part] = kernel @ share[near] / h
+            first, last = np.searchsorted(centers, points[part][[0, -1]] + [-8 * h, 8 * h])
+            for some in chunks(last - first, KERNELS_AT_ONCE // POINTS_AT_ONCE):
+                near = slice(first + some.start, min(first + some.stop, last))
+                u = (points[part, None] - centers[near]) / h
+                total[part] += self._kernel(u) @ share[near] / h
         return total
 
     def _latent_density(self) -> LatentDensity:
@@ -292,5 +340,6 @@ class KernelScoreEstimator(BaseDensity):
         if not self.two_regime:
             return exact
         switch = -float(np.log(np.expm1(2 * self.switch_time_)))
-        model = TwoRegimeKernelScore(kernel, switch).to(device)
+        rows = KernelScore(torch.from_numpy(self.rows_), 0.0, torch.from_numpy(self.row_weights_))
+        model = TwoRegimeKernelScore(kernel, rows, switch).to(device)
         return replace(exact, model=model, likelihood=self.likelihood)
