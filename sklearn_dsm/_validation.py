@@ -13,8 +13,8 @@ from sklearn.utils.validation import _check_sample_weight
 
 Params = TypeVar("Params", bound="ParamsObject")
 
-# Columns are squared and multiplied; beyond this their squares overflow.
-MAX_MAGNITUDE = 1e150
+# Columns are squared and multiplied; beyond these their squares overflow or vanish.
+MAX_MAGNITUDE, MIN_RANGE = 1e150, 1e-150
 
 
 class ParamsObject(BaseEstimator):
@@ -58,20 +58,26 @@ def resolve_device(device: str) -> torch.device:
             f"device={device!r}, but torch {torch.__version__} finds no CUDA device here; use "
             "device='auto' or 'cpu', or install a CUDA build of torch."
         )
+    if (resolved.index or 0) >= max(1, torch.cuda.device_count()):
+        raise ValueError(
+            f"device={device!r}, but there are {torch.cuda.device_count()} CUDA devices here, "
+            "counted from 0; use 'cuda' for the current one."
+        )
     return resolved
 
 
 def evaluation_device(device: str) -> torch.device:
-    """The device a fit asked for, or the CPU where it was carried to a machine without CUDA."""
-    return resolve_device(device if torch.cuda.is_available() else "cpu")
+    """The device a fit asked for, or the one there is on the machine it was carried to."""
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if n_devices == 0:
+        return torch.device("cpu")
+    missing = device != "auto" and (torch.device(device).index or 0) >= n_devices
+    return resolve_device("cuda" if missing else device)
 
 
 def check_weight(sample_weight, X: np.ndarray) -> np.ndarray:
     """Weights (n,) in float64, none negative, not all zero."""
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every row; at least two must count.")
-    return weight
+    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
 
 def distinct_rows(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,6 +110,13 @@ def check_rows(X: np.ndarray, feature_names: np.ndarray | None = None) -> None:
         raise ValueError(
             f"Column(s) {names}{more} hold one value only, so no density exists. Drop them, for "
             "instance with sklearn.feature_selection.VarianceThreshold() before this estimator."
+        )
+    ranges = np.ptp(X, axis=0)
+    if ranges.min() < MIN_RANGE:
+        raise ValueError(
+            f"Values of column {_name(ranges.argmin(), feature_names)} differ by "
+            f"{ranges.min():.3g} at most; squares of less than {MIN_RANGE:g} vanish. Rescale the "
+            "column."
         )
 
 

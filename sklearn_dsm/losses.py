@@ -11,7 +11,7 @@ from typing import NamedTuple, Self, cast
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._forward_mode import load_forward_mode
 from ._random import standard_normal
@@ -373,7 +373,8 @@ class FDSSM(ScoreLoss):
     def terms(self, model, batch, generator):
         level, rows = batch.level, batch.rows
         w = standard_normal(rows.shape, rows, generator)
-        w = w / w.norm(dim=-1, keepdim=True)
+        # In one column a draw can be zero, which has no direction and is left at zero.
+        w = nn.functional.normalize(w, dim=-1)
         move = self.step * level.v.sqrt() * w
         (seen, ahead), (seen_behind, behind) = (
             model.noise_and_correction(rows + sign * move, level) for sign in (1, -1)

@@ -10,7 +10,20 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_dsm import BSM, DSM, FDSSM, ISM, LCSS, PBM, SSM, VE, VP, DSMDensityEstimator, SubVP
+from sklearn_dsm import (
+    BSM,
+    DSM,
+    FDSSM,
+    ISM,
+    LCSS,
+    PBM,
+    SSM,
+    VE,
+    VP,
+    DSMDensityEstimator,
+    SubVP,
+    losses,
+)
 from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SingleLevel
 from sklearn_dsm.losses import LOSSES, MEASURES, NoisedRows, resolve_loss
 from sklearn_dsm.networks import ScoreNetwork
@@ -127,6 +140,16 @@ def test_on_linear_scores_steps_of_any_length_are_exact(loss, generator):
     with torch.no_grad():
         gap = terms_of(loss, model, rows, 0.5, seed=1) - terms_of(ISM(), model, rows, 0.5, seed=1)
     assert abs(gap.mean()) < 4 * gap.std() / math.sqrt(len(gap)) + 1e-12
+
+
+def test_a_direction_of_no_length_is_no_fault(monkeypatch):
+    """As a normal number of single precision is now and then."""
+    monkeypatch.setattr(
+        losses, "standard_normal", lambda shape, like, generator: like.new_zeros(shape)
+    )
+    rows = torch.ones(5, 1, dtype=torch.float64)
+    loss = terms_of(FDSSM(), CorrectedScore(white(1), Linear(tensor([[0.5]]))), rows, 0.5)
+    assert torch.isfinite(loss).all()
 
 
 def test_signs_have_no_error_where_the_jacobian_is_diagonal(generator):

@@ -71,3 +71,13 @@ def test_some_of_the_held_out_rows_are_a_sample_of_them_all():
     density = standard_gaussian(1).score_samples(split.latent.forward(X)[0])
     whole = np.average((density + split.latent.forward(X)[1])[held_out], weights=weight[held_out])
     assert split.score(standard_gaussian(1).score_samples) == pytest.approx(whole)
+
+
+def test_a_far_row_that_weighs_next_to_nothing_leaves_correlations_alone():
+    random = np.random.RandomState(0)
+    X = random.standard_normal((500, 2)) @ [[1.0, 0.95], [0.0, 0.3]]
+    far = np.concatenate([X, [[1e4, -1e4]]])
+    nobody, whole = np.zeros(501, dtype=bool), np.ones(501)
+    known = fit_latent_map(X, whole[1:], nobody[1:], "standardize")
+    found = fit_latent_map(far, np.append(whole[1:], 1e-12), nobody, "standardize")
+    np.testing.assert_allclose(found.forward(X)[0], known.forward(X)[0], atol=1e-3)

@@ -161,6 +161,22 @@ def test_sliced_distance_of_a_translation():
     assert first**4 / length**4 == pytest.approx(3 / (d * (d + 2)), rel=0.1)
 
 
+@pytest.mark.parametrize(("scale", "p"), [(1e-3, 120.0), (1e4, 100.0), (1e120, 3.0)])
+def test_sliced_distance_of_high_order_neither_vanishes_nor_overflows(scale, p):
+    X = np.random.RandomState(0).standard_normal((50, 1))
+    options = {"p": p, "n_projections": 3}
+    for weight in (None, np.ones(50)):
+        value = sliced_wasserstein_distance(X, X + scale, **options, X_weight=weight)
+        assert value == pytest.approx(scale)
+
+
+@pytest.mark.parametrize("metric", [energy_distance, maximum_mean_discrepancy])
+def test_squares_of_equal_samples_are_not_negative(metric):
+    for seed in range(20):
+        X = np.random.RandomState(seed).standard_normal((30, 2))
+        assert metric(X, X[::-1], squared=True) >= 0
+
+
 def test_sliced_is_at_most_exact_wasserstein_distance():
     for seed in range(5):
         X, Y = pair(seed=seed, d=2 + seed)
@@ -367,7 +383,7 @@ def test_bad_scores():
     ("options", "message"),
     [
         ({"metric": "energy"}, "'metric' parameter"),
-        ({"n_samples": 0}, "'first' parameter"),
+        ({"n_samples": 0}, "'n_samples' parameter"),
         ({"n_samples": (3, 4, 5)}, "one number of rows, or a pair"),
         ({"n_repeats": 1}, "'n_repeats' parameter"),
         ({"n_samples": 15}, r"sample has 20 rows, and disjoint samples of 15 and 15 need 30"),

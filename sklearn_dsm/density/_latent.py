@@ -140,7 +140,7 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
     That of Ledoit and Wolf where nothing is held out.
     """
     if not held_out.any():
-        return float(ledoit_wolf_shrinkage(Z)) if len(Z) > 1 else 0.0
+        return _ledoit_wolf(Z, weight)
     mean, covariance = _moments(Z[~held_out], weight[~held_out])
     rows = Z[held_out] - mean
 
@@ -149,10 +149,17 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
         squares = ((rows @ whitening) ** 2).sum(1)
         return log_det - 0.5 * float(np.average(squares, weights=weight[held_out]))
 
-    candidates = set(SHRINKAGES)
-    if np.sum(~held_out) > 1:
-        candidates.add(float(ledoit_wolf_shrinkage(Z[~held_out])))
+    candidates = {*SHRINKAGES, _ledoit_wolf(Z[~held_out], weight[~held_out])}
     return max(sorted(candidates), key=log_likelihood)
+
+
+def _ledoit_wolf(Z: np.ndarray, weight: np.ndarray) -> float:
+    """The shrinkage by Ledoit and Wolf, each row's square counted as often as it weighs."""
+    if len(Z) < 2:
+        return 0.0
+    centered = Z - np.average(Z, axis=0, weights=weight)
+    rows = centered * np.sqrt(weight / weight.mean())[:, None]
+    return float(ledoit_wolf_shrinkage(rows, assume_centered=True))
 
 
 def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray | slice:

@@ -69,13 +69,13 @@ def distance_floor(metric, sample, n_samples, *, n_repeats=10, random_state=None
         raise ValueError(f"n_samples={n_samples!r} must be one number of rows, or a pair.")
     constraints = {
         "metric": [callable],
-        "first": at_least(1, Integral),
-        "second": at_least(1, Integral),
+        "n_samples": at_least(1, Integral),
         "n_repeats": at_least(2, Integral),
         "random_state": RANDOM_STATE,
     }
     options = {"metric": metric, "n_repeats": n_repeats, "random_state": random_state}
-    check_options("distance_floor", constraints, first=sizes[0], second=sizes[1], **options)
+    for size in sizes:
+        check_options("distance_floor", constraints, n_samples=size, **options)
     random = numpy_random(random_state)
     draw = _fresh_pair if callable(sample) else _disjoint_pair
     source = sample if callable(sample) else _checked_rows(sample, sizes)

@@ -67,7 +67,7 @@ def energy_distance(X, Y, *, squared=False, unbiased=False, X_weight=None, Y_wei
     """
     _check_flags("energy_distance", squared, unbiased)
     first, second = checked_pair(X, Y, X_weight, Y_weight)
-    return _root(-_discrepancy(cdist, first, second, 0.0, unbiased), squared)
+    return _root(-_discrepancy(cdist, first, second, 0.0, unbiased), squared, unbiased)
 
 
 def maximum_mean_discrepancy(
@@ -145,7 +145,7 @@ def maximum_mean_discrepancy(
     if bandwidth == "median":
         bandwidth = _median_distance(np.concatenate([first.rows, second.rows]), random_state)
     kernel = partial(_gaussian_kernel, bandwidth=bandwidth)
-    return _root(_discrepancy(kernel, first, second, 1.0, unbiased), squared)
+    return _root(_discrepancy(kernel, first, second, 1.0, unbiased), squared, unbiased)
 
 
 def _check_flags(caller: str, squared, unbiased) -> None:
@@ -208,6 +208,7 @@ def _without_own_pairs(mean: float, sample: Sample, own: float, name: str) -> fl
     return (mean - share * own) / (1 - share)
 
 
-def _root(square: float, squared: bool) -> float:
+def _root(square: float, squared: bool, unbiased: bool) -> float:
     """The value asked for, where rounding can leave a square just below zero."""
-    return square if squared else float(np.sqrt(max(square, 0.0)))
+    square = square if unbiased else max(square, 0.0)
+    return square if squared else float(np.sqrt(square))

@@ -78,38 +78,48 @@ def sliced_wasserstein_distance(
     directions = numpy_random(random_state).standard_normal(shape)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     n_at_once = max(1, _samples.CHUNK_NUMBERS // (len(first.rows) + len(second.rows)))
-    costs = [
-        _sliced_costs(first, second, directions[part], p)
+    distances = [
+        _sliced_distances(first, second, directions[part], p)
         for part in gen_batches(n_projections, n_at_once)
     ]
-    return float(np.concatenate(costs).mean() ** (1 / p))
+    return float(_power_mean(np.concatenate(distances), p))
 
 
-def _sliced_costs(first: Sample, second: Sample, directions: np.ndarray, p: float) -> np.ndarray:
+def _power_mean(values: np.ndarray, p: float, weights: np.ndarray | None = None) -> np.ndarray:
+    """The p-th root of the mean p-th power, in which only the small ones can vanish."""
+    largest = values.max(0)
+    shares = values / np.where(largest > 0, largest, 1.0)
+    return largest * np.average(shares**p, axis=0, weights=weights) ** (1 / p)
+
+
+def _sliced_distances(
+    first: Sample, second: Sample, directions: np.ndarray, p: float
+) -> np.ndarray:
     x, y = (sample.rows @ directions.T for sample in (first, second))
     if first.is_uniform and second.is_uniform:
         # The same quantile levels in every direction.
         x_levels, y_levels = (np.arange(1, len(z) + 1) / len(z) for z in (x, y))
-        return _line_cost(np.sort(x, axis=0), np.sort(y, axis=0), x_levels, y_levels, p)
+        return _line_distance(np.sort(x, axis=0), np.sort(y, axis=0), x_levels, y_levels, p)
     weights = first.weight, second.weight
-    return np.array([_weighted_line_cost(a, b, *weights, p) for a, b in zip(x.T, y.T, strict=True)])
+    pairs = zip(x.T, y.T, strict=True)
+    return np.array([_weighted_line_distance(a, b, *weights, p) for a, b in pairs])
 
 
-def _weighted_line_cost(x, y, x_weight, y_weight, p) -> float:
+def _weighted_line_distance(x, y, x_weight, y_weight, p) -> float:
     x_order, y_order = np.argsort(x), np.argsort(y)
     x_levels, y_levels = np.cumsum(x_weight[x_order]), np.cumsum(y_weight[y_order])
     levels = x_levels / x_levels[-1], y_levels / y_levels[-1]
-    return _line_cost(x[x_order], y[y_order], levels[0], levels[1], p)
+    return _line_distance(x[x_order], y[y_order], levels[0], levels[1], p)
 
 
-def _line_cost(x, y, x_levels, y_levels, p):
-    """Mean of |x - y|^p over equal quantiles, of sorted numbers or sorted columns.
+def _line_distance(x, y, x_levels, y_levels, p):
+    """The p-th mean of |x - y| over equal quantiles, of sorted numbers or sorted columns.
 
     The levels are the cumulative weights, the last of which is one.
     """
     levels = np.union1d(x_levels, y_levels)
     x_rows, y_rows = (np.searchsorted(part, levels) for part in (x_levels, y_levels))
-    return np.diff(levels, prepend=0.0) @ np.abs(x[x_rows] - y[y_rows]) ** p
+    return _power_mean(np.abs(x[x_rows] - y[y_rows]), p, np.diff(levels, prepend=0.0))
 
 
 def wasserstein_distance(X, Y, p=2, *, X_weight=None, Y_weight=None):
