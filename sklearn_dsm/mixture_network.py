@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .networks import NoiseNetwork
 from .scores import GaussianMixtureScore
 
-_LOG_2PI = math.log(2 * math.pi)
+LOG_2PI = math.log(2 * math.pi)
 
 
 class MixtureTerms(NamedTuple):
@@ -118,7 +118,7 @@ class MixtureNetwork(NoiseNetwork):
         rotated = (x @ flat).unflatten(-1, (k, d))
         offsets = rotated - a * torch.einsum("kd,kde->ke", self.means, axes)
         pulls = offsets / variances
-        squares = (offsets * pulls).sum(-1) + variances.log().sum(-1) + d * _LOG_2PI
+        squares = (offsets * pulls).sum(-1) + variances.log().sum(-1) + d * LOG_2PI
         log_joint = self.logits.log_softmax(0) - 0.5 * squares
         return MixtureTerms(log_joint, pulls, variances.reciprocal().sum(-1))
 

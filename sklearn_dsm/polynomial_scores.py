@@ -19,6 +19,8 @@ RIDGE, LLOYD_STEPS, MAX_COVERED_ROWS, MAX_CELLS = 1e-6, 5, 4000, 400
 SAME_LEVEL = 1e-6
 # Rows a cell needs for each of its coefficients.
 ROWS_PER_COEFFICIENT = 6
+# Rows whose distances from all cells are held at once.
+ROWS_AT_ONCE = 2**13
 
 
 def exponents(n_features: int, degree: int) -> Tensor:
@@ -127,7 +129,7 @@ class PolynomialScore(ScoreModel):
             with torch.no_grad():
                 noise = rung.noise(here, cell, self.powers)
                 clean = self.denoised(here, noise, rung)
-                cell = torch.cdist(clean, below.centers).argmin(1)
+                cell = _nearest(clean, below.centers)
         return self.rungs[k].noise(x, cell, self.powers)
 
     def denoised(self, x: Tensor, noise: Tensor, rung: Rung) -> Tensor:
@@ -157,14 +159,17 @@ class PolynomialScore(ScoreModel):
         return -noise / level.v.sqrt()
 
     def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        differentiated = x.requires_grad and torch.is_grad_enabled()
         with torch.enable_grad():
-            x = x.detach().requires_grad_()
+            x = x if differentiated else x.detach().requires_grad_()
             score = self.score(x, level)
             slopes = [
-                torch.autograd.grad(score[:, j].sum(), x, retain_graph=True)[0][:, j]
+                torch.autograd.grad(
+                    score[:, j].sum(), x, retain_graph=True, create_graph=differentiated
+                )[0][:, j]
                 for j in range(x.shape[1])
             ]
-        return score.detach(), torch.stack(slopes).sum(0)
+        return (score if differentiated else score.detach()), torch.stack(slopes).sum(0)
 
 
 def ladder_times(shortest: float, longest: float, n_levels: int) -> list[float]:
@@ -228,18 +233,25 @@ def _cells(
         return torch.zeros(1, x.shape[1], dtype=x.dtype), torch.zeros(len(x), dtype=torch.long)
     above = PolynomialScore(rungs, degree, radius)
     here = x * math.exp(time - rungs[0].time)
-    clean = above.denoised(here, above.rung_noise(here, 0), rungs[0])
+    parts = here.split(ROWS_AT_ONCE)
+    clean = torch.cat([above.denoised(p, above.rung_noise(p, 0), rungs[0]) for p in parts])
     chosen = torch.randperm(len(x), generator=generator)[:MAX_COVERED_ROWS]
     centers = _cover(clean[chosen], cover_radius)
     for _ in range(LLOYD_STEPS):
-        cell = torch.cdist(clean[chosen], centers).argmin(1)
+        cell = _nearest(clean[chosen], centers)
         sums = torch.zeros_like(centers).index_add_(0, cell, clean[chosen])
         counts = torch.bincount(cell, minlength=len(centers)).to(x)
         centers = (sums / counts.clamp(min=1)[:, None])[counts > 0]
-    counts = torch.bincount(torch.cdist(clean, centers).argmin(1), minlength=len(centers))
+    counts = torch.bincount(_nearest(clean, centers), minlength=len(centers))
     enough = counts >= min(ROWS_PER_COEFFICIENT * n_terms, int(counts.max()))
     centers = centers[enough]
-    return centers, torch.cdist(clean, centers).argmin(1)
+    return centers, _nearest(clean, centers)
+
+
+def _nearest(rows: Tensor, centers: Tensor) -> Tensor:
+    """Index (n,) of the centre nearest to each row."""
+    parts = rows.split(ROWS_AT_ONCE)
+    return torch.cat([torch.cdist(part, centers).argmin(1) for part in parts])
 
 
 def _cover(points: Tensor, radius: float) -> Tensor:

@@ -207,8 +207,29 @@ def test_density_checks_see_a_wrong_density():
         "check_units_of_columns",
         "check_stein_score_is_gradient",
         "check_stein_score_noise_level",
+        "check_global_generators_untouched",
         "check_grid_search_without_scoring",
     }
+
+
+class DumbDensity(WrongDensity):
+    """Has no score at any level but that of the data."""
+
+    def stein_score(self, X, noise_level=0.0):
+        if not 0 <= noise_level <= 1:
+            raise ValueError(f"noise_level={noise_level}")
+        return 0.0 * X if noise_level else super().stein_score(X)
+
+
+def test_the_check_of_levels_sees_scores_that_are_none():
+    with pytest.raises(AssertionError, match="is zero at noise_level=1e-06"):
+        estimator_checks.check_stein_score_noise_level("Dumb", DumbDensity())
+
+
+@pytest.mark.parametrize("process", ["ve", "subvp", "pbm"])
+def test_the_check_of_levels_suits_every_process(process):
+    density = trained(reference="gaussian", process=process)
+    estimator_checks.check_stein_score_noise_level("DSMDensityEstimator", density)
 
 
 def test_check_density_estimator_raises_and_excuses():
@@ -220,6 +241,8 @@ def test_check_density_estimator_raises_and_excuses():
         )
     with pytest.raises(AssertionError, match="lacks"):
         check_density_estimator(BaseEstimator())
+    with pytest.raises(ValueError, match=r"names \['check_scores'\], which are not among"):
+        check_density_estimator(WrongDensity(), expected_failed_checks={"check_scores": "typo"})
 
 
 def test_a_class_in_place_of_an_instance_is_refused():

@@ -78,7 +78,7 @@ def test_more_rows_are_closer():
     assert errors[1] < 0.6 * errors[0]
 
 
-def test_entropy_is_an_upper_bound_on_average(fitted):
+def test_entropy_is_near_the_truth_with_the_error_of_a_mean(fitted):
     X = three_atoms(3000, 5)
     entropy = fitted.entropy(X)
     assert entropy.value == pytest.approx(-log_density(X).mean(), abs=0.05)
@@ -102,6 +102,41 @@ def test_the_mass_is_one(d):
     ratios = np.exp(density.score_samples(draws) - proposal)
     error = ratios.std() / np.sqrt(len(ratios))
     assert ratios.mean() == pytest.approx(1, abs=3 * error + 0.01)
+
+
+def test_an_outlier_leaves_the_mass_of_one_column_alone():
+    X = np.random.RandomState(0).standard_normal((4000, 1))
+    options = {"n_levels": 12, "random_state": 0}
+    far = LocationMixtureScoreEstimator(0.2, **options).fit(np.concatenate([X, [[3e3]]]))
+    grid = np.linspace(-8, 8, 4001)
+    mass = np.trapezoid(np.exp(far.score_samples(grid[:, None])), grid)
+    assert mass == pytest.approx(1, abs=0.02)
+
+
+def test_weights_of_any_unit_give_one_density():
+    X = three_atoms(400, 9)
+    fits = [
+        LocationMixtureScoreEstimator(n_levels=4, random_state=0).fit(X, sample_weight=w)
+        for w in (None, np.full(len(X), 1 / len(X)), np.full(len(X), 1e6))
+    ]
+    for fit in fits[1:]:
+        np.testing.assert_allclose(fit.scale_, fits[0].scale_)
+        np.testing.assert_allclose(fit.score_samples(X), fits[0].score_samples(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["identity", "ode"])
+def test_the_score_is_the_gradient_within_a_cell(likelihood):
+    """Of one column whose cells are wider than the rows, by a polynomial of degree three."""
+    X = np.random.RandomState(0).gamma(4.0, size=(500, 1))
+    density = LocationMixtureScoreEstimator(
+        50.0, degree=3, n_levels=12, likelihood=likelihood, random_state=0
+    ).fit(X)
+    assert len(density.centers_) == 1
+    x, step = np.quantile(X, [0.2, 0.5, 0.8])[:, None], 1e-4
+    ahead, behind = (density.score_samples(x + sign * step) for sign in (1, -1))
+    np.testing.assert_allclose(
+        density.stein_score(x)[:, 0], (ahead - behind) / (2 * step), rtol=0.01, atol=1e-3
+    )
 
 
 def test_an_automatic_scale_is_that_of_each_column():

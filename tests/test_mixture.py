@@ -148,12 +148,18 @@ def test_implicit_score_matching_is_far_less_efficient():
     assert 400 * squares["dsm"] < 1.0
 
 
-@pytest.mark.parametrize("noise", ["fixed", "fresh"])
-def test_fixed_and_fresh_noise_find_the_same_mixture(noise):
+def test_fixed_and_fresh_noise_find_the_same_mixture():
     X, fresh = clusters(3000), clusters(3000, 1)
-    fit = GMMScoreEstimator(2, noise=noise, standard_errors=False, random_state=0).fit(X)
     best = GaussianMixture(2, random_state=0).fit(X)
-    assert fit.score(fresh) > best.score(fresh) - 0.01
+    fixed, drawn = (
+        GMMScoreEstimator(2, noise=noise, standard_errors=False, random_state=0).fit(X)
+        for noise in ("fixed", "fresh")
+    )
+    for fit in (fixed, drawn):
+        assert fit.score(fresh) > best.score(fresh) - 0.01
+    order, other = (fit.means_[:, 0].argsort() for fit in (fixed, drawn))
+    np.testing.assert_allclose(drawn.means_[other], fixed.means_[order], atol=0.1)
+    np.testing.assert_allclose(drawn.weights_[other], fixed.weights_[order], atol=0.02)
 
 
 def random_batch(d=3, n_levels=4, n=5):
@@ -261,6 +267,21 @@ def test_standard_errors_of_one_gaussian():
     assert fit.standard_errors_["means"][0, 0] == pytest.approx(x.std() / np.sqrt(1500), rel=0.02)
     assert fit.standard_errors_["covariances"].ravel()[0] == pytest.approx(of_variance, rel=0.05)
     assert fit.standard_errors_["weights"][0] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noise", ["fixed", "fresh"])
+def test_standard_errors_where_all_axes_are_alike(kind, noise):
+    """Of variances sqrt(2 / n), of covariances sqrt(1 / n): axes are anyone's, entries are not."""
+    n, errors = 1500, []
+    for seed in range(3):
+        X = np.random.RandomState(seed).standard_normal((n, 2))
+        fit = GMMScoreEstimator(1, covariance_type=kind, noise=noise, random_state=seed).fit(X)
+        errors.append(fit.standard_errors_["covariances"].ravel())
+        np.testing.assert_allclose(fit.standard_errors_["means"], 1 / np.sqrt(n), rtol=0.1)
+    one = np.array([np.sqrt(2), 1, 1, np.sqrt(2)])
+    expected = {"diag": one[[0, 3]], "spherical": np.ones(1)}.get(kind, one) / np.sqrt(n)
+    np.testing.assert_allclose(np.mean(errors, axis=0), expected, rtol=0.15)
 
 
 def test_standard_errors_halve_with_four_times_the_rows():

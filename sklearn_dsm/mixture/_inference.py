@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from .._forward_mode import load_forward_mode
 from ..density._evaluation import chunks
-from ..mixture_network import MixtureNetwork
+from ..mixture_network import LOG_2PI, MixtureNetwork, MixtureTerms
 from ._row_losses import RowLosses
 
 
-def natural_parameters(network: MixtureNetwork) -> Tensor:
-    """Weights, means and covariances of the network's kind, one after the other, shape (q,)."""
-    covariances = network.covariances()
-    if network.kind == "diag":
-        covariances = covariances.diagonal(dim1=1, dim2=2)
-    elif network.kind == "spherical":
-        covariances = covariances[:, 0, 0]
-    return torch.cat([network.logits.softmax(0), network.means.flatten(), covariances.flatten()])
+class EntriesMixture(MixtureNetwork):
+    """A mixture by the entries of its covariances.
+
+    A loss of new noise has a slope at the minimiser of another. In the angles of the axes its
+    curvature is the slope's own, by chance of any size, where two eigenvalues are close; in the
+    entries it is that of the loss.
+    """
+
+    def __init__(self, mixture: MixtureNetwork):
+        nn.Module.__init__(self)
+        self.kind = mixture.kind
+        self.logits, self.means = (
+            nn.Parameter(part.detach().clone()) for part in (mixture.logits, mixture.means)
+        )
+        covariances = mixture.covariances().detach()
+        self.n_features = covariances.shape[-1]
+        self.lower = torch.tril_indices(self.n_features, self.n_features)
+        if self.kind in ("full", "tied"):
+            entries = covariances[:, *self.lower]
+        else:
+            entries = covariances.diagonal(dim1=1, dim2=2)
+        self.entries = nn.Parameter(entries[:, :1] if self.kind == "spherical" else entries)
+
+    def covariances(self) -> Tensor:
+        d = self.n_features
+        if self.kind not in ("full", "tied"):
+            return torch.diag_embed(self.entries.expand(-1, d))
+        (rows, columns), n = self.lower, len(self.entries)
+        which = torch.arange(n)[:, None]
+        lower = self.entries.new_zeros(n, d, d).index_put((which, rows, columns), self.entries)
+        return lower + lower.mT - torch.diag_embed(lower.diagonal(dim1=1, dim2=2))
+
+    def axes(self) -> Tensor:
+        """Those of the columns."""
+        return torch.eye(self.n_features).to(self.means)[None]
+
+    def terms(self, x: Tensor, a: Tensor, v: Tensor) -> MixtureTerms:
+        k, d = self.means.shape
+        # Components come before the rows, all of which share a level's matrices.
+        a, v = (part if part.dim() == 0 else part[..., None] for part in (a, v))
+        covariances = a**2 * self.covariances().expand(k, d, d) + v * torch.eye(d).to(x)
+        inverses = torch.linalg.inv(covariances)
+        offsets = x[..., None, :, :] - a * self.means[:, None]
+        pulls = offsets @ inverses
+        squares = (offsets * pulls).sum(-1) + (torch.logdet(covariances) + d * LOG_2PI)[..., None]
+        log_joint = self.logits.log_softmax(0) - 0.5 * squares.mT
+        trace = inverses.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return MixtureTerms(log_joint, pulls.transpose(-2, -3), trace[..., None, :])
+
+    def natural(self) -> Tensor:
+        """Weights, means and covariances of the kind, one after the other, shape (q,)."""
+        covariances = self.covariances() if self.kind in ("full", "tied") else self.entries
+        parts = self.logits.softmax(0), self.means, covariances
+        return torch.cat([part.flatten() for part in parts])
 
 
 def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: int) -> Tensor:
@@ -31,11 +76,11 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
     .. math:: J A^+ B A^+ J^T, \qquad A = \sum_i w_i \nabla^2 \ell_i, \qquad
         B = \sum_i w_i \nabla\ell_i \nabla\ell_i^T,
 
-    with the Jacobian J of the natural parameters in those that are free. A weight w stands
-    for w equal rows.
+    with the Jacobian J of the natural parameters in those that are free, which are the logits
+    of the weights, the means and the covariances' entries. A weight w stands for w equal rows.
     """
     load_forward_mode()
-    network = copy.deepcopy(network).double()
+    network = EntriesMixture(network).double()
     names = [f"network.{name}" for name, _ in network.named_parameters()]
     free = [p.detach() for p in network.parameters()]
     sizes = [p.numel() for p in free]
@@ -79,9 +124,9 @@ class _Call(torch.nn.Module):
 
 
 class _Natural(torch.nn.Module):
-    def __init__(self, network: MixtureNetwork):
+    def __init__(self, network: EntriesMixture):
         super().__init__()
         self.network = network
 
     def forward(self) -> Tensor:
-        return natural_parameters(self.network)
+        return self.network.natural()

@@ -17,9 +17,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch.quasirandom import SobolEngine
 
 from .._random import seed_from, torch_generator
-from .._validation import distinct_rows
+from .._validation import distinct_rows, effective_number
 from ..density._base import BaseDensity
-from ..density._evaluation import LatentDensity
+from ..density._evaluation import CHUNK_NUMBERS, LatentDensity
 from ..density._latent import LatentMap, linear_map
 from ..levels import LogisticLevels
 from ..likelihood import IdentityNodes, SolverPlan, antithetic_nodes, ode_log_density
@@ -41,6 +41,9 @@ LOWEST_LOG_SNR = -8.0
 CONFIDENCE = 0.95
 # Where the mass of the identity's density is measured: beyond the rows, in their deviations.
 TAIL, N_LINE_NODES, N_MASS_DRAWS = 3.0, 400, 1024
+# In one column nodes lie this densely within so many widths of the narrowest peak around the
+# rows, or less where these would be more than so many.
+NODES_PER_WIDTH, REACH, MAX_NODES = 3, 6, 10000
 # What of a rung is kept as arrays.
 ARRAYS = ("centers", "location", "width", "coefficients")
 # The scores jump between cells, so no number of steps would satisfy a small tolerance.
@@ -201,12 +204,13 @@ class LocationMixtureScoreEstimator(BaseDensity):
         """
         X, weight = self._rows_and_weight(X, sample_weight)
         d = X.shape[1]
+        n_effective = effective_number(weight)
         X, weight = distinct_rows(X, weight)
         share = weight / weight.sum()
         mean = share @ X
         deviation = np.sqrt(share @ (X - mean) ** 2)
         if self.scale == "auto":
-            self.scale_ = deviation * weight.sum() ** (-1 / (d + 4))
+            self.scale_ = deviation * n_effective ** (-1 / (d + 4))
         else:
             # The noise is the same in every column, and must stay so.
             deviation = np.full(d, np.sqrt((deviation**2).mean()))
@@ -235,7 +239,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
 
     def _log_mass(self, Z, share) -> float:
         """Logarithm of the integral of the identity's density over the latent space."""
-        points, log_weight = _line(Z) if Z.shape[1] == 1 else _kernel_draws(Z, share)
+        width = np.sqrt(-np.expm1(-2 * self.shortest_time))
+        points, log_weight = _line(Z, width) if Z.shape[1] == 1 else _kernel_draws(Z, share)
         values, _ = self._latent_density("identity").log_density(points)
         return float(logsumexp(values + log_weight))
 
@@ -299,6 +304,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
             density.levels,
             np.inf,
             CHECK_PLAN,
+            density._chunk_size(CHUNK_NUMBERS),
         ).value.numpy()
         identity = density.log_density(Z)[0]
         # A wide normal law covers what the density covers.
@@ -353,11 +359,21 @@ class LocationMixtureScoreEstimator(BaseDensity):
         )
 
 
-def _line(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes over one column and far beyond it, and the logarithms of their weights."""
-    ends = Z.min() - TAIL, Z.max() + TAIL
-    points, step = np.linspace(*ends, N_LINE_NODES, retstep=True)
-    return points[:, None], np.full(len(points), np.log(step))
+def _line(Z: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes over one column and far beyond it, and the logarithms of their weights.
+
+    They are dense around the rows, where peaks may be as narrow as the width.
+    """
+    step, around = width / NODES_PER_WIDTH, np.arange(REACH * NODES_PER_WIDTH + 1)
+    while True:
+        cells = np.unique(np.floor(Z / step))
+        near = np.unique(np.add.outer(cells, [*-around[:0:-1], *around])) * step
+        if len(near) <= MAX_NODES:
+            break
+        step *= 2
+    wide = np.linspace(Z.min() - TAIL, Z.max() + TAIL, N_LINE_NODES)
+    points = np.unique(np.concatenate([near, wide]))
+    return points[:, None], np.log(np.gradient(points))
 
 
 def _kernel_draws(Z: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
