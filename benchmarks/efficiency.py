@@ -164,48 +164,46 @@ def weights_part(report: Report, n_replicates: int) -> dict[str, list]:
     return figures
 
 
-def covers(seed: int) -> list[bool]:
+def covered(fit: GMMScoreEstimator, truth: dict[str, np.ndarray]) -> np.ndarray:
+    """Which entries of weights, means and covariances lie in their intervals of 95 %."""
+    order = fit.means_[:, 0].argsort()
+    hits = []
+    for name, true in truth.items():
+        value, error = getattr(fit, f"{name}_")[order], fit.standard_errors_[name][order]
+        hits.append(np.abs(value - true) < norm.ppf(0.975) * error)
+    return np.concatenate([part.ravel() for part in hits])
+
+
+def covers(seed: int) -> np.ndarray:
     torch.set_num_threads(1)
     random = np.random.RandomState(seed)
     first = random.rand(1500) < 0.4
     x = np.where(
         first, 1.5 + random.standard_normal(1500), -1.5 + 0.7 * random.standard_normal(1500)
     )
-    fit = GMMScoreEstimator(2, random_state=0).fit(x[:, None])
-    order = fit.means_.ravel().argsort()
-    truth = {"weights": [0.6, 0.4], "means": [-1.5, 1.5], "covariances": [0.49, 1.0]}
-    values = {"weights": fit.weights_, "means": fit.means_, "covariances": fit.covariances_}
-    return [
-        bool(abs(value - true) < norm.ppf(0.975) * error)
-        for name in truth
-        for value, true, error in zip(
-            values[name].ravel()[order],
-            truth[name],
-            fit.standard_errors_[name].ravel()[order],
-            strict=True,
-        )
-    ]
+    truth = {
+        "weights": np.array([0.6, 0.4]),
+        "means": np.array([[-1.5], [1.5]]),
+        "covariances": np.array([[[0.49]], [[1.0]]]),
+    }
+    return covered(GMMScoreEstimator(2, random_state=0).fit(x[:, None]), truth)
 
 
-def covers_of_round_clusters(seed: int) -> list[bool]:
+def covers_of_round_clusters(seed: int) -> np.ndarray:
     """In two columns, where a component's axes are not determined."""
     torch.set_num_threads(1)
     random = np.random.RandomState(seed)
     first = random.rand(1500) < 0.6
     x = random.standard_normal((1500, 2)) * np.where(first, 0.7, 1.0)[:, None]
     x[:, 0] += np.where(first, -2.0, 2.0)
-    fit = GMMScoreEstimator(2, random_state=0).fit(x)
-    order = fit.means_[:, 0].argsort()
-    values = [fit.weights_[order[:1]], fit.means_[order], fit.covariances_[order]]
-    errors = fit.standard_errors_
-    errors = [errors["weights"][order[:1]], errors["means"][order], errors["covariances"][order]]
-    truth = [[0.6], [[-2.0, 0.0], [2.0, 0.0]], [0.49 * np.eye(2), np.eye(2)]]
-    hits = [
-        (np.abs(value - true) < norm.ppf(0.975) * error).ravel()
-        for value, true, error in zip(values, truth, errors, strict=True)
-    ]
-    # Of a symmetric matrix one of the two equal entries.
-    return list(np.delete(np.concatenate(hits), [7, 11]))
+    truth = {
+        "weights": np.array([0.6, 0.4]),
+        "means": np.array([[-2.0, 0.0], [2.0, 0.0]]),
+        "covariances": np.stack([0.49 * np.eye(2), np.eye(2)]),
+    }
+    hits = covered(GMMScoreEstimator(2, random_state=0).fit(x), truth)
+    # Of two weights, and of the equal entries of a symmetric matrix, one.
+    return np.delete(hits, [1, 8, 12])
 
 
 COVERED = {

@@ -328,7 +328,7 @@ class _Selection(Callback):
         self.schedule, self.averaging, self.judge = schedule, averaging, judge
         self.record, self.settings = record, settings
         self.stop_reason: str | None = None
-        self.before_hurdle = True
+        self.past_hurdle = False
 
     def measure(self) -> float:
         value, state = self.judge.measure(self.averaging.average.module.eval())
@@ -351,9 +351,8 @@ class _Selection(Callback):
         self.record.n_epochs = len(self.record.loss_curve)
         self.record.gains.append(self.measure())
         epoch, last_epochs = self.record.n_epochs, self.schedule.first_last_epochs
-        at_hurdle = self.before_hurdle and self.schedule.progress(epoch) >= HURDLE_SHARE
-        self.before_hurdle = self.before_hurdle and not at_hurdle
-        if at_hurdle and self._behind(epoch):
+        was_past, self.past_hurdle = self.past_hurdle, self.schedule.progress(epoch) >= HURDLE_SHARE
+        if self.past_hurdle and not was_past and self._behind(epoch):
             self.stop_reason = "behind"
         elif last_epochs is None:
             if epoch - self.best_epoch >= self.schedule.patience(epoch):

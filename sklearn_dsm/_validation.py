@@ -53,26 +53,34 @@ def resolve_device(device: str) -> torch.device:
         ) from error
     if resolved.type not in ("cpu", "cuda"):
         raise ValueError(f"device={device!r} is not supported; use 'auto', 'cpu' or 'cuda'.")
-    if resolved.type == "cuda" and not torch.cuda.is_available():
+    n_devices = _n_devices()
+    if resolved.type == "cuda" and n_devices == 0:
         raise ValueError(
             f"device={device!r}, but torch {torch.__version__} finds no CUDA device here; use "
             "device='auto' or 'cpu', or install a CUDA build of torch."
         )
-    if (resolved.index or 0) >= max(1, torch.cuda.device_count()):
+    if _is_missing(resolved):
         raise ValueError(
-            f"device={device!r}, but there are {torch.cuda.device_count()} CUDA devices here, "
-            "counted from 0; use 'cuda' for the current one."
+            f"device={device!r}, but there are {n_devices} CUDA devices here, counted from 0; use "
+            "'cuda' for the current one."
         )
     return resolved
 
 
 def evaluation_device(device: str) -> torch.device:
     """The device a fit asked for, or the one there is on the machine it was carried to."""
-    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if n_devices == 0:
+    if _n_devices() == 0:
         return torch.device("cpu")
-    missing = device != "auto" and (torch.device(device).index or 0) >= n_devices
+    missing = device != "auto" and _is_missing(torch.device(device))
     return resolve_device("cuda" if missing else device)
+
+
+def _n_devices() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _is_missing(device: torch.device) -> bool:
+    return device.type == "cuda" and (device.index or 0) >= _n_devices()
 
 
 def check_weight(sample_weight, X: np.ndarray) -> np.ndarray:

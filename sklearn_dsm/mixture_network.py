@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,59 @@ class MixtureTerms(NamedTuple):
     trace: Tensor
 
 
-class MixtureNetwork(NoiseNetwork):
+class MixtureScores(NoiseNetwork):
+    """The noise that a Gaussian mixture sees in noised rows, whatever its parameters are.
+
+    In the place of a network that is the whole score (``whole``) it is trained and evaluated
+    as one.
+
+    Attributes
+    ----------
+    logits : Parameter of shape (k,)
+    means : Parameter of shape (k, d)
+    """
+
+    whole, half_precision = True, False
+    logits: nn.Parameter
+    means: nn.Parameter
+
+    @abstractmethod
+    def axes(self) -> Tensor:
+        """The axes that pulls are given in, shape (k or 1, d, d), in columns."""
+
+    @abstractmethod
+    def terms(self, x: Tensor, a: Tensor, v: Tensor) -> MixtureTerms:
+        """Of rows (..., n, d) at levels whose fields have shape () or (..., n or 1, 1)."""
+
+    def score(self, x: Tensor, a: Tensor, v: Tensor) -> Tensor:
+        """The score (..., n, d) at levels as in :meth:`terms`; ``a = 1, v = 0`` is the data's."""
+        return self._score(self.terms(x, a, v))
+
+    def score_and_divergence(self, x: Tensor, a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The score, and the trace of its Jacobian (..., n)."""
+        terms = self.terms(x, a, v)
+        score = self._score(terms)
+        curvature = terms.pulls.square().sum(-1) - terms.trace
+        posterior = terms.log_joint.softmax(-1)
+        return score, (posterior * curvature).sum(-1) - score.square().sum(-1)
+
+    def _score(self, terms: MixtureTerms) -> Tensor:
+        k, d = self.means.shape
+        weighted = (terms.log_joint.softmax(-1)[..., None] * terms.pulls).flatten(-2)
+        return -weighted @ self.axes().expand(k, d, d).mT.reshape(k * d, d)
+
+    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
+        a, v = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
+        return -v.sqrt() * self.score(y, a, v)
+
+    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
+        a, v = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
+        score, divergence = self.score_and_divergence(y, a, v)
+        return -v.sqrt() * score, -v.sqrt().squeeze(-1) * divergence
+
+
+class MixtureNetwork(MixtureScores):
     r"""The noise that a Gaussian mixture sees in noised rows, with trainable parameters.
 
     .. math:: \hat\epsilon(x, \lambda) = -\sqrt v\, \nabla \log \sum_k w_k
@@ -40,8 +93,7 @@ class MixtureNetwork(NoiseNetwork):
         \Sigma_k = Q_k (e^{\eta_k} + c) Q_k^T, \quad Q_k = B_k e^{S_k},
 
     with skew-symmetric :math:`S_k`. At all levels the covariances have the same axes, so a
-    level costs no decomposition. In the place of a network that is the whole score
-    (``whole``) it is trained and evaluated as one.
+    level costs no decomposition.
 
     Parameters
     ----------
@@ -54,7 +106,6 @@ class MixtureNetwork(NoiseNetwork):
         Added to every eigenvalue: c above.
     """
 
-    whole, half_precision = True, False
     base: Tensor
 
     def __init__(
@@ -121,30 +172,3 @@ class MixtureNetwork(NoiseNetwork):
         squares = (offsets * pulls).sum(-1) + variances.log().sum(-1) + d * LOG_2PI
         log_joint = self.logits.log_softmax(0) - 0.5 * squares
         return MixtureTerms(log_joint, pulls, variances.reciprocal().sum(-1))
-
-    def score(self, x: Tensor, a: Tensor, v: Tensor) -> Tensor:
-        """The score (..., n, d) at levels as in :meth:`terms`; ``a = 1, v = 0`` is the data's."""
-        return self._score(self.terms(x, a, v))
-
-    def score_and_divergence(self, x: Tensor, a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The score, and the trace of its Jacobian (..., n)."""
-        terms = self.terms(x, a, v)
-        score = self._score(terms)
-        curvature = terms.pulls.square().sum(-1) - terms.trace
-        posterior = terms.log_joint.softmax(-1)
-        return score, (posterior * curvature).sum(-1) - score.square().sum(-1)
-
-    def _score(self, terms: MixtureTerms) -> Tensor:
-        k, d = self.means.shape
-        weighted = (terms.log_joint.softmax(-1)[..., None] * terms.pulls).flatten(-2)
-        return -weighted @ self.axes().expand(k, d, d).mT.reshape(k * d, d)
-
-    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
-        a, v = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
-        return -v.sqrt() * self.score(y, a, v)
-
-    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
-        a, v = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
-        score, divergence = self.score_and_divergence(y, a, v)
-        return -v.sqrt() * score, -v.sqrt().squeeze(-1) * divergence

@@ -109,6 +109,7 @@ def test_a_device_that_is_not_there(monkeypatch):
     with pytest.raises(ValueError, match=r"1 CUDA devices here, counted from 0"):
         resolve_device("cuda:1")
     assert resolve_device("cuda:0") == torch.device("cuda:0")
+    assert resolve_device("cpu:1").type == "cpu"
     assert evaluation_device("cuda:1") == torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert evaluation_device("cuda:1") == torch.device("cpu")

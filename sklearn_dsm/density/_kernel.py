@@ -259,10 +259,13 @@ class KernelScoreEstimator(BaseDensity):
         random = np.random.RandomState(seed_from(self.random_state))
         judged = random.permutation(len(Z))[:MAX_CV_ROWS]
         plain = ends is None and self.kernel_order_ == 2
-        values = self._of_kernels(judged, rule) if plain else self._of_points(judged, rule, ends)
+        if plain:
+            values = self._left_out_of_kernels(judged, rule)
+        else:
+            values = self._left_out_of_points(judged, rule, ends)
         return float(rule * CANDIDATES[values.argmax()])
 
-    def _of_points(self, judged, rule, ends):
+    def _left_out_of_points(self, judged, rule, ends):
         """Leave-one-out log-likelihoods of the candidates, for an estimate in one column."""
         z, share = self.rows_[:, 0], self.row_weights_
         judged = judged[z[judged].argsort()]
@@ -276,7 +279,7 @@ class KernelScoreEstimator(BaseDensity):
             values[k] = own @ np.log(density.clip(min=np.finfo(float).tiny))
         return values
 
-    def _of_kernels(self, judged, rule):
+    def _left_out_of_kernels(self, judged, rule):
         """The same for a mixture of Gaussian kernels, in any number of columns."""
         Z, share = self.rows_, self.row_weights_
         squares = (Z**2).sum(1)

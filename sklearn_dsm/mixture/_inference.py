@@ -10,11 +10,11 @@ from torch.func import functional_call
 
 from .._forward_mode import load_forward_mode
 from ..density._evaluation import chunks
-from ..mixture_network import LOG_2PI, MixtureNetwork, MixtureTerms
+from ..mixture_network import LOG_2PI, MixtureNetwork, MixtureScores, MixtureTerms
 from ._row_losses import RowLosses
 
 
-class EntriesMixture(MixtureNetwork):
+class EntriesMixture(MixtureScores):
     """A mixture by the entries of its covariances.
 
     A loss of new noise has a slope at the minimiser of another. In the angles of the axes its
@@ -23,7 +23,7 @@ class EntriesMixture(MixtureNetwork):
     """
 
     def __init__(self, mixture: MixtureNetwork):
-        nn.Module.__init__(self)
+        super().__init__()
         self.kind = mixture.kind
         self.logits, self.means = (
             nn.Parameter(part.detach().clone()) for part in (mixture.logits, mixture.means)
@@ -47,7 +47,6 @@ class EntriesMixture(MixtureNetwork):
         return lower + lower.mT - torch.diag_embed(lower.diagonal(dim1=1, dim2=2))
 
     def axes(self) -> Tensor:
-        """Those of the columns."""
         return torch.eye(self.n_features).to(self.means)[None]
 
     def terms(self, x: Tensor, a: Tensor, v: Tensor) -> MixtureTerms:
@@ -80,9 +79,9 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
     of the weights, the means and the covariances' entries. A weight w stands for w equal rows.
     """
     load_forward_mode()
-    network = EntriesMixture(network).double()
-    names = [f"network.{name}" for name, _ in network.named_parameters()]
-    free = [p.detach() for p in network.parameters()]
+    entries = EntriesMixture(network).double()
+    names = [f"network.{name}" for name, _ in entries.named_parameters()]
+    free = [p.detach() for p in entries.parameters()]
     sizes = [p.numel() for p in free]
 
     def unpacked(theta: Tensor) -> dict[str, Tensor]:
@@ -90,10 +89,10 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
         return {n: part.reshape(p.shape) for n, part, p in zip(names, parts, free, strict=True)}
 
     def row_losses(part: slice, theta: Tensor) -> Tensor:
-        return functional_call(_Call(network, losses, part), unpacked(theta), ())
+        return functional_call(_Call(entries, losses, part), unpacked(theta), ())
 
     def natural(theta: Tensor) -> Tensor:
-        return functional_call(_Natural(network), unpacked(theta), ())
+        return functional_call(_Natural(entries), unpacked(theta), ())
 
     theta = torch.cat([p.flatten() for p in free])
     bread, meat = theta.new_zeros(2, len(theta), len(theta))
@@ -115,7 +114,7 @@ def _dot(weight: Tensor, function, theta: Tensor) -> Tensor:
 class _Call(torch.nn.Module):
     """Row losses as a module, whose parameters a functional call can replace."""
 
-    def __init__(self, network: MixtureNetwork, losses: RowLosses, part: slice):
+    def __init__(self, network: MixtureScores, losses: RowLosses, part: slice):
         super().__init__()
         self.network, self.losses, self.rows = network, losses, part
 

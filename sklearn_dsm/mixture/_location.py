@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -19,10 +20,10 @@ from torch.quasirandom import SobolEngine
 from .._random import seed_from, torch_generator
 from .._validation import distinct_rows, effective_number
 from ..density._base import BaseDensity
-from ..density._evaluation import CHUNK_NUMBERS, LatentDensity
+from ..density._evaluation import LatentDensity
 from ..density._latent import LatentMap, linear_map
 from ..levels import LogisticLevels
-from ..likelihood import IdentityNodes, SolverPlan, antithetic_nodes, ode_log_density
+from ..likelihood import IdentityNodes, SolverPlan, antithetic_nodes
 from ..polynomial_scores import (
     PolynomialScore,
     Rung,
@@ -296,16 +297,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
         """
         X = self._check_rows(X)
         Z, _ = LatentMap.from_arrays(self.latent_map_).forward(X)
+        flow = replace(self._latent_density("ode"), tolerance=np.inf, plan=CHECK_PLAN)
+        solved, _ = flow.log_density(Z)
         density = self._latent_density("identity")
-        solved = ode_log_density(
-            density.model,
-            density.reference,
-            torch.from_numpy(Z),
-            density.levels,
-            np.inf,
-            CHECK_PLAN,
-            density._chunk_size(CHUNK_NUMBERS),
-        ).value.numpy()
         identity = density.log_density(Z)[0]
         # A wide normal law covers what the density covers.
         wide = multivariate_normal(cov=2 * self.reference_covariance_)

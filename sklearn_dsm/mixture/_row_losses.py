@@ -12,7 +12,7 @@ from .._forward_mode import load_forward_mode
 from .._random import standard_normal
 from ..levels import NoiseLevel
 from ..likelihood import hermite_nodes
-from ..mixture_network import MixtureNetwork
+from ..mixture_network import MixtureScores
 
 # A perturbation of LCSS, in units of the columns' deviations.
 LCSS_SIGMA = 0.1
@@ -39,7 +39,7 @@ class RowLosses(metaclass=ABCMeta):
         self.rows = rows
 
     @abstractmethod
-    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+    def part(self, network: MixtureScores, part: slice) -> Tensor:
         """Losses (n,) of some rows."""
 
     @property
@@ -87,7 +87,7 @@ class DenoisingLosses(RowLosses):
     def evaluations_per_row(self) -> int:
         return len(self.log_snr) * self.noise.shape[2]
 
-    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+    def part(self, network: MixtureScores, part: slice) -> Tensor:
         a, v = NoiseLevel.from_log_snr(self.log_snr[:, None, None])
         noise = self.noise[:, part]
         noised = a[..., None] * self.rows[part, None] + v[..., None].sqrt() * noise
@@ -109,7 +109,7 @@ class CleanLosses(RowLosses):
         super().__init__(rows)
         self.level = rows.new_ones(()), rows.new_zeros(())
 
-    def score(self, network: MixtureNetwork, x: Tensor) -> Tensor:
+    def score(self, network: MixtureScores, x: Tensor) -> Tensor:
         return network.score(x, *self.level)
 
 
@@ -119,7 +119,7 @@ class ImplicitLosses(CleanLosses):
     Source: [Hyvarinen2005]_.
     """
 
-    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+    def part(self, network: MixtureScores, part: slice) -> Tensor:
         score, divergence = network.score_and_divergence(self.rows[part], *self.level)
         return 0.5 * score.square().sum(-1) + divergence
 
@@ -136,7 +136,7 @@ class SlicedLosses(CleanLosses):
         half = torch.full(rows.shape, 0.5, dtype=rows.dtype, device=rows.device)
         self.direction = 2 * torch.bernoulli(half, generator=generator) - 1
 
-    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+    def part(self, network: MixtureScores, part: slice) -> Tensor:
         direction = self.direction[part]
         of_network = partial(self.score, network)
         score, slope = torch.func.jvp(of_network, (self.rows[part],), (direction,))[:2]
@@ -158,7 +158,7 @@ class SmoothedLosses(CleanLosses):
         self.sigma = sigma
         self.noise = standard_normal(rows.shape, rows, generator)
 
-    def part(self, network: MixtureNetwork, part: slice) -> Tensor:
+    def part(self, network: MixtureScores, part: slice) -> Tensor:
         x, z = self.rows[part], self.noise[part]
         ahead, behind = (self.score(network, x + sign * self.sigma * z) for sign in (1, -1))
         curvature = ((ahead - behind) * z).sum(-1) / (2 * self.sigma)
