@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ._constants import LOG_2PI
 from .networks import NoiseNetwork
 from .scores import GaussianMixtureScore
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 class MixtureTerms(NamedTuple):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABCMeta, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
+from ._constants import LOG_2PI
 from ._random import standard_normal
 from .conversions import convert
 from .levels import NoiseLevel
 from .networks import NoiseNetwork
-
-_LOG_2PI = math.log(2 * math.pi)
 
 
 class ScoreModel(nn.Module, metaclass=ABCMeta):
@@ -87,7 +85,7 @@ class GaussianScore(ExactScore):
 
     def log_density(self, x: Tensor, level: NoiseLevel) -> Tensor:
         y, variances = self._standardize(x, level)
-        return -0.5 * (y**2 / variances + variances.log() + _LOG_2PI).sum(-1)
+        return -0.5 * (y**2 / variances + variances.log() + LOG_2PI).sum(-1)
 
     def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
         noise = standard_normal((n, len(self.mean)), self.mean, generator)
@@ -127,7 +125,7 @@ class GaussianMixtureScore(ExactScore):
         offsets = rotated - a * self.rotated_means
         pulls = offsets / variances
         log_joint = self.log_weights - 0.5 * (
-            (offsets * pulls).sum(-1) + variances.log().sum(-1) + d * _LOG_2PI
+            (offsets * pulls).sum(-1) + variances.log().sum(-1) + d * LOG_2PI
         )
         return log_joint, pulls, variances.reciprocal().sum(-1)
 
@@ -185,7 +183,7 @@ class KernelScore(ExactScore):
             - 2 * level.a * (x @ centers.T)
             + level.a**2 * centers.square().sum(-1)
         )
-        return self.log_weights - 0.5 * (squared / variance + d * (variance.log() + _LOG_2PI))
+        return self.log_weights - 0.5 * (squared / variance + d * (variance.log() + LOG_2PI))
 
     def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         variance = self._variance(level)

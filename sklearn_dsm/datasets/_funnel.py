@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._constants import LOG_2PI
 from ._law import ExactLaw
 
-LOG_2PI = float(np.log(2 * np.pi))
 # Nodes of a scan and of the final rule, and how often the scan is narrowed.
 SCAN_NODES, RULE_NODES, N_SCANS = 65, 401, 5
 # Nodes whose integrand is below the largest by more than this count for nothing.

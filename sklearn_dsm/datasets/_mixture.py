@@ -6,10 +6,10 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.utils import check_array
 
+from .._constants import LOG_2PI
 from .._random import numpy_random
 from ._law import ExactLaw
 
-LOG_2PI = float(np.log(2 * np.pi))
 WEIGHT_TOLERANCE = 1e-8
 
 

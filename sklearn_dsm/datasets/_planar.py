@@ -6,9 +6,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr
 
+from .._constants import LOG_2PI
 from ._law import ExactLaw
 
-LOG_2PI = float(np.log(2 * np.pi))
 # Narrower moons would take too many nodes.
 LEAST_NOISE = 0.001
 PANEL_NODES = 16

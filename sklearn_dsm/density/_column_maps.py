@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import elementwise
 from scipy.special import log_ndtr, logsumexp, ndtri_exp
 
+from .._constants import LOG_2PI
 from .._validation import effective_number
 
 CANDIDATE_SIZES = (2, 4, 8, 12)
@@ -23,7 +24,6 @@ MIN_SCALE = 3e-3
 MIN_TAIL, MIN_DENSITY = 1e-6, 1e-250
 # Normal scores beyond which the last digits of a squared score are worth a nat.
 FAR = 1e5
-_LOG_2PI = np.log(2 * np.pi)
 
 
 class ColumnMaps(NamedTuple):
@@ -97,13 +97,13 @@ class ColumnMaps(NamedTuple):
 
     def _log_joint(self, j: int, u: np.ndarray) -> np.ndarray:
         y = self._standardized(j, u)
-        return self.log_weights[j] - np.log(self.scales[j]) - 0.5 * (y**2 + _LOG_2PI)
+        return self.log_weights[j] - np.log(self.scales[j]) - 0.5 * (y**2 + LOG_2PI)
 
     def _log_density(self, j: int, u: np.ndarray) -> np.ndarray:
         return logsumexp(self._log_joint(j, u), axis=1)
 
     def _log_slope(self, j: int, u: np.ndarray, z: np.ndarray) -> np.ndarray:
-        log_slope = self._log_density(j, u) + 0.5 * (z**2 + _LOG_2PI)
+        log_slope = self._log_density(j, u) + 0.5 * (z**2 + LOG_2PI)
         far = np.abs(z) > FAR
         if far.any():
             # Both terms are huge there, and one component has all the mass.
@@ -167,7 +167,7 @@ def fit_column_maps(X: np.ndarray, weight: np.ndarray, marginals: str | None) ->
     best, criterion = _padded(linear, width), np.full(d, np.inf)
     if marginals == "auto":
         # -2 log-likelihood of a normal column, in the units of U.
-        criterion = n_effective * (2 * np.log(deviation / scale) + _LOG_2PI + 1)
+        criterion = n_effective * (2 * np.log(deviation / scale) + LOG_2PI + 1)
         criterion += 2 * np.log(n_effective)
     for size in sizes:
         maps, log_likelihood = _fit_mixtures(U, size)
@@ -247,7 +247,7 @@ def _fit_block(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.nda
     log_likelihood = np.full(d, -np.inf)
     for _ in range(N_ITERATIONS):
         y = (values - means[:, :, None]) / scales[:, :, None]
-        log_joint = (log_weights - np.log(scales))[:, :, None] - 0.5 * (y**2 + _LOG_2PI)
+        log_joint = (log_weights - np.log(scales))[:, :, None] - 0.5 * (y**2 + LOG_2PI)
         top = log_joint.max(0)
         posterior = np.exp(log_joint - top)
         total = posterior.sum(0)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import elementwise
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, gammaln, logsumexp
 
+from .._constants import LOG_2PI
 from .._validation import effective_number
 
 # In many columns a Gaussian's rows lie in a thin shell, and a smooth law takes many of them.
@@ -21,7 +22,6 @@ MIN_TAIL, FAR = 1e-280, 1e5
 # A row's influence on the covariance is taken off its length; never more than this share.
 MAX_LEVERAGE = 0.9
 N_SERIES, N_FRACTION = 400, 200
-_LOG_2PI = np.log(2 * np.pi)
 
 
 class RadialMap(NamedTuple):
@@ -96,13 +96,13 @@ class RadialMap(NamedTuple):
         lower, upper = self._log_tails(r[near], d)
         bounds = r[near] / self.scales[-1], r[near] / self.scales[0]
         rho[near] = _inverse_length(lower, upper, d, bounds)
-        log_normal = -0.5 * (rho[near] ** 2 + d * _LOG_2PI)
+        log_normal = -0.5 * (rho[near] ** 2 + d * LOG_2PI)
         log_slope[near] = logsumexp(self._log_joint(r[near], d), axis=1) - log_normal
         return r, rho, log_slope
 
     def _log_joint(self, r: np.ndarray, d: int) -> np.ndarray:
         y = r[:, None] / self.scales
-        return self.log_weights - 0.5 * (y**2 + d * _LOG_2PI) - d * np.log(self.scales)
+        return self.log_weights - 0.5 * (y**2 + d * LOG_2PI) - d * np.log(self.scales)
 
     def _log_tails(self, r: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
         """Logarithms of the mixture's mass below and above lengths (n,)."""
@@ -199,7 +199,7 @@ def fit_radial_map(Z: np.ndarray, weight: np.ndarray) -> RadialMap | None:
     squares = squares * (1 - share) / (1 - leverage)
     n_effective = effective_number(share)
     squares, share = _quantiles(squares, share)
-    best, criterion = None, n_effective * float(share @ (squares + d * _LOG_2PI))
+    best, criterion = None, n_effective * float(share @ (squares + d * LOG_2PI))
     for size in CANDIDATE_SIZES:
         if size * ROWS_PER_COMPONENT > n_effective:
             break
@@ -235,7 +235,7 @@ def _fit_scales(
     for _ in range(N_ITERATIONS):
         variances = variances.clip(MIN_SCALE**2, MAX_SCALE**2)
         log_joint = log_weights - 0.5 * (
-            squares[:, None] / variances + d * (np.log(variances) + _LOG_2PI)
+            squares[:, None] / variances + d * (np.log(variances) + LOG_2PI)
         )
         total = logsumexp(log_joint, axis=1)
         previous, log_likelihood = log_likelihood, float(share @ total)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._constants import LOG_2PI
 from .._judges import Judge, State
 from .._random import torch_generator
 from .._training import NonFiniteLossError, TrainingSettings, train_module
@@ -24,7 +25,6 @@ CHUNK_ROWS = 2**13
 # What a mean and a scale see of a row stays within this many deviations, so that the map is
 # linear far out.
 FARTHEST = 32.0
-_LOG_2PI = math.log(2 * math.pi)
 
 
 class _Learning(NamedTuple):
@@ -143,7 +143,7 @@ class TriangularNetwork(nn.Module):
     def log_density(self, z: Tensor) -> Tensor:
         """What the map and a normal law behind it give rows, shape (n,)."""
         y, log_slope = self(z)
-        return log_slope - 0.5 * (y**2 + _LOG_2PI).sum(-1)
+        return log_slope - 0.5 * (y**2 + LOG_2PI).sum(-1)
 
 
 class TriangularMap:

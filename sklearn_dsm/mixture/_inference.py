@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .._constants import LOG_2PI
 from .._forward_mode import load_forward_mode
 from ..density._evaluation import chunks
-from ..mixture_network import LOG_2PI, MixtureNetwork, MixtureScores, MixtureTerms
+from ..mixture_network import MixtureNetwork, MixtureScores, MixtureTerms
 from ._row_losses import RowLosses
 
 
