@@ -157,9 +157,10 @@ def bound(fit: DSMDensityEstimator, rows: np.ndarray, seed: int) -> float:
     value = float(np.mean(fit.reference_.score_samples(Z) + log_slope))
     if not fit.weights_:
         return value
-    model = fit._score_model(fit.weights_).float().eval()
+    builder = fit._builder()
+    model = builder.score_model(fit.reference_, fit.weights_).float().eval()
     drawn = HeldOutBound.draw(
-        torch.from_numpy(Z).float(), fit._levels(), BOUND_DRAWS, torch_generator(seed)
+        torch.from_numpy(Z).float(), builder.levels, BOUND_DRAWS, torch_generator(seed)
     )
     return value + float(drawn.gain(model).mean())
 
@@ -184,14 +185,15 @@ def add_gradients(
     """Variance of each loss's gradient at the weights of one fit, into the last records."""
     batch = fit._resolved_batch_size(round((1 - fit.validation_fraction) * len(problem.train)))
     Z = LatentMap.from_arrays(fit.latent_map_).forward(problem.train[:batch])[0]
-    rows, model = torch.from_numpy(Z).float(), fit._score_model(fit.weights_).float()
+    rows, builder = torch.from_numpy(Z).float(), fit._builder()
+    model = builder.score_model(fit.reference_, fit.weights_).float()
     means = {}
     for record in records[-len(losses(options)) :]:
         loss = resolve_loss(METHODS[record["loss"]])
         if isinstance(loss, BSM):
             loss = BSM(n_plain_steps=0)
         n = options.gradients * (MEAN_DRAWS if isinstance(loss, DSM) else 1)
-        levels = loss.levels(fit.process_, fit._levels())
+        levels = loss.levels(fit.process_, builder.levels)
         variance, mean, seconds = gradient_moments(loss, model, levels, rows, n, record["seed"])
         if isinstance(loss, DSM):
             means[loss.weighting] = mean

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_dsm import PBM, VE, VP, DSMDensityEstimator, SubVP
 from sklearn_dsm._training import LAST_EPOCHS_SHARE, MIN_LAST_EPOCHS
 from sklearn_dsm.datasets import load_sachs
+from sklearn_dsm.density._candidate_search import CandidateSearch
 
 FALLBACK = pytest.mark.filterwarnings(
     "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
@@ -110,11 +111,11 @@ def test_a_network_has_to_gain_more_than_chance(chances, kept, monkeypatch):
     X = bimodal()
     n_held_out = round(quick().validation_fraction * len(X))
 
-    def scored(self, candidate, clock):
+    def scored(self, candidate):
         value = candidate.reference_value + chances / n_held_out
         return candidate._replace(value=value), slice(None)
 
-    monkeypatch.setattr(DSMDensityEstimator, "_scored", scored)
+    monkeypatch.setattr(CandidateSearch, "_scored", scored)
     assert bool(quick().fit(X).weights_) is kept
 
 

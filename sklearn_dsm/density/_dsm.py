@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from sklearn import config_context
 from sklearn.base import _fit_context, clone
 from sklearn.callback import CallbackSupportMixin
@@ -17,39 +14,28 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._random import seed_from, torch_generator
-from .._training import TrainingRecord, TrainingSettings, train, warn_if_interrupted
+from .._random import seed_from
+from .._training import TrainingSettings, warn_if_interrupted
 from .._validation import evaluation_device, resolve_device
-from .._weights import state_of
-from ..amortised import LogDensityHead
 from ..levels import LogisticLevels
 from ..likelihood import SolverPlan
 from ..losses import ScoreLoss, resolve_loss
-from ..networks import ScoreNetwork
 from ..processes import NoiseProcess, resolve_process
-from ..scores import CorrectedScore
 from ._base import BaseDensity
-from ._candidates import Candidate
+from ._builder import DensityBuilder
+from ._candidate_search import MIN_TRAIN_ROWS, CandidateSearch, kept_if_interrupted
 from ._clock import Clock
 from ._distillation import distil
 from ._epoch_tasks import EpochTasks
-from ._evaluation import LatentDensity
 from ._latent import fit_latent_map
-from ._mixtures import as_score
 from ._reference import references
 from ._split import Split
 from ._triangular_map import TriangularMap
 
-MIN_TRAIN_ROWS = 10
 MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
 BATCH_SIZES, BATCHES_PER_PASS = (512, 2048), 8
-# Below this tolerance the network is evaluated in float64, as one is that gives the whole
-# score: rounding grows with the distance of a row, a correction's is bounded.
-FLOAT32_TOLERANCE = 1e-4
-# Share of max_fit_time for all that comes before a head, which is taught in the rest, and the
-# share of that time up to which training may go on.
+# Share of max_fit_time for all that comes before a head, which is taught in the rest.
 SCORE_SHARE = {"ode": 1.0, "identity": 1.0, "fast": 0.65}
-TRAINING_SHARE = 0.93
 # White rows noised to this level are Gaussian to about 1e-6 nats, where a solution may end.
 GAUSSIAN_LOG_SNR = -12.0
 # The fewer rows, the stronger the decay of the weights.
@@ -59,24 +45,6 @@ MAX_WEIGHT_DECAY, DECAYED_ROWS = 0.3, 1500
 FEW_ROWS_PER_COLUMN = 150
 SMALL_NETWORK = {"hidden_layer_sizes": (128, 128, 128), "sine_share": 0.0, "dropout": 0.2}
 LARGE_NETWORK = {"hidden_layer_sizes": (128, 128, 128, 128), "sine_share": 0.5, "dropout": 0.0}
-
-
-@contextmanager
-def _kept_if_interrupted(candidates: list[Candidate]) -> Iterator[None]:
-    """Let an interrupt end the search for more candidates where there are some."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not candidates:
-            raise
-        _mark(candidates, "interrupted")
-        warn_if_interrupted(candidates[-1].record)
-
-
-def _mark(candidates: list[Candidate], stop_reason: str) -> None:
-    """Let each of them say what ended the fit, whichever is kept."""
-    for candidate in candidates:
-        candidate.record.stop_reason = stop_reason
 
 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
@@ -337,7 +305,6 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self._check_combination(loss)
         self.learned_level_ = loss.noise_level
         random = np.random.RandomState(seed_from(self.random_state))
-
         held_out = self._held_out(len(X), random)
 
         def split_by(marginals):
@@ -345,43 +312,31 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
         self.network_ = self._network_options(loss, *X.shape)
         self.solver_ = self._solver_state(SolverPlan())
-        epochs = EpochTasks(self, X, weight)
-
-        candidates: list[Candidate] = []
-
-        def best_value():
-            return max((known.value for known in candidates), default=-np.inf)
-
+        builder, epochs = self._builder(), EpochTasks(self, X, weight)
+        search = CandidateSearch(
+            builder=builder,
+            loss=loss,
+            levels=loss.levels(self.process_, builder.levels),
+            settings=self._training_settings(int((~held_out).sum()), device),
+            likelihood=self._likelihood_of_fit(),
+            clock=clock,
+            random=random,
+            epochs=epochs,
+        )
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            tried = references(
-                self._reference_option(),
-                self._resolved_marginals(),
-                split_by,
-                random,
-                clock,
-                self._resolved_epochs(),
-                best_value,
+            search.go_through(
+                references(
+                    self._reference_option(),
+                    self._resolved_marginals(),
+                    split_by,
+                    random,
+                    clock,
+                    self._resolved_epochs(),
+                    search.best_value,
+                )
             )
-            with _kept_if_interrupted(candidates):
-                for reference in tried:
-                    split, mixture = reference.split, reference.mixture
-                    value = self._reference_value(split, mixture)
-                    if value <= best_value():
-                        continue
-                    self.reference_, self.latent_map_ = mixture, split.latent.to_arrays()
-                    epochs.offset = value
-                    hurdles = reference.hurdle - value, reference.final_hurdle - value
-                    record = self._train(loss, split, hurdles, device, clock, random, epochs)
-                    # An interrupt from here on leaves what was learned, by its bound.
-                    learned, gain = record.weights or {}, max(record.best_gain, 0.0)
-                    candidates.append(Candidate(reference, record, value, value + gain, learned))
-                    candidates[-1:] = self._with_and_without_network(candidates[-1], clock)
-                    if record.stop_reason in ("callback", "interrupted"):
-                        _mark(candidates, record.stop_reason)
-                        break
-            best = max(candidates, key=lambda candidate: candidate.value)
-            self._keep(best, whole_clock, random)
+            self._keep(search.best(), whole_clock, random)
         epochs.finish()
         return self
 
@@ -441,10 +396,6 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return mixture
 
-    def _reference_value(self, split, mixture):
-        """What a reference alone is worth: its held-out log-density, where that is the aim."""
-        return split.score(mixture.score_samples) if self.learned_level_ is None else 0.0
-
     def _warn_of_missed(self, n_missed, n):
         warnings.warn(
             f"{n_missed} of {n} log-densities missed the tolerance of "
@@ -496,63 +447,18 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             )
         return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
-    def _train(self, loss, split, hurdles, device, clock, random, epochs):
-        """Train a network for the current reference; its record, with no weights if it lost."""
-        if len(split.train[0]) < MIN_TRAIN_ROWS:
-            return TrainingRecord(stop_reason="too_few_rows")
-        # What follows training takes time as well.
-        time_left = clock.left(TRAINING_SHARE)
-        if time_left <= 0:
-            return TrainingRecord(stop_reason="max_fit_time")
-        seed = seed_from(random)
-        model = self._score_model({}, seed).float().to(device)
-        settings = TrainingSettings(
+    def _training_settings(self, n_train, device):
+        """How networks are trained; the time and the hurdles come with each reference."""
+        return TrainingSettings(
             max_epochs=self._resolved_epochs(),
-            max_fit_time=time_left,
-            batch_size=self._resolved_batch_size(len(split.train[0])),
+            batch_size=self._resolved_batch_size(n_train),
             learning_rate=self.learning_rate,
             n_iter_no_change=self.n_iter_no_change,
-            weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS / len(split.train[0])),
-            hurdle=hurdles[0],
-            final_hurdle=hurdles[1],
+            weight_decay=min(MAX_WEIGHT_DECAY, DECAYED_ROWS / n_train),
             device=str(device),
             compile=self.compile,
             verbose=self.verbose,
         )
-        train_rows, held_out_rows = (
-            (torch.from_numpy(rows).float().to(device), torch.from_numpy(w).float().to(device))
-            for rows, w in (split.train, split.held_out)
-        )
-        generator = torch_generator(seed, device)
-        levels = loss.levels(self.process_, self._levels())
-        return train(model, loss, levels, train_rows, held_out_rows, settings, generator, epochs)
-
-    def _with_and_without_network(self, corrected, clock):
-        """The reference, and the network's density where it has one, scored alike."""
-        reference, record = corrected.reference, corrected.record
-        value = corrected.reference_value + reference.gain_alone
-        alone = corrected._replace(value=value, weights={})
-        if record.weights is None or record.stop_reason == "behind":
-            return [alone]
-        # A reference alone has closed forms; a chance gain is not worth the way of the ODE.
-        chance = 0.0
-        if self.learned_level_ is None:
-            corrected, rows = self._scored(corrected, clock)
-            chance = reference.split.chance_gain(rows)
-        if self.reference is None:
-            return [corrected]
-        return [alone, corrected] if corrected.value > alone.value + chance else [alone]
-
-    def _scored(self, candidate, clock):
-        """The candidate with the ODE's plan and the value of its density, and on which rows."""
-        split, mixture = candidate.reference.split, candidate.reference.mixture
-        density = self._latent_density(candidate.weights, self._likelihood_of_fit())
-        density, n_rows = density.calibrated(split.held_out[0], clock.left())
-        rows = slice(n_rows)
-        gain = split.score(lambda Z: density.log_density(Z)[0], rows)
-        gain -= split.score(mixture.score_samples, rows)
-        value = candidate.reference_value + gain
-        return candidate._replace(value=value, plan=density.plan), rows
 
     def _likelihood_of_fit(self):
         """What candidates are compared by; a head learns only the best one."""
@@ -565,7 +471,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         latent, self.reference_ = split.latent, candidate.reference.mixture
         if not self.weights_:
             # Without the held-out rows they stay as they are.
-            with _kept_if_interrupted([candidate]):
+            with kept_if_interrupted([candidate]):
                 latent, self.reference_ = candidate.reference.alone(clock)
         self.latent_map_ = latent.to_arrays()
         self.solver_ = self._solver_state(candidate.plan)
@@ -603,56 +509,24 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             self.stop_reason_ = record.stop_reason = "interrupted"
             warn_if_interrupted(record)
 
-    def _levels(self):
-        return LogisticLevels(GAUSSIAN_LOG_SNR, self.process_.log_snr_range[1])
-
-    def _score_model(self, weights, seed=0):
-        """The reference with a network of these weights, or fresh ones where there are none."""
-        network = ScoreNetwork(
-            self.n_features_in_, generator=torch_generator(seed), **self.network_
+    def _builder(self):
+        """Builds densities of mixtures and weights, on the device there is."""
+        return DensityBuilder(
+            n_features=self.n_features_in_,
+            network=self.network_,
+            levels=LogisticLevels(GAUSSIAN_LOG_SNR, self.process_.log_snr_range[1]),
+            tolerance=self.tolerance,
+            device=evaluation_device(self.device),
         )
-        if weights:
-            network.load_state_dict(state_of(weights))
-        return CorrectedScore(as_score(self.reference_), network)
 
-    def _latent_density(self, weights=None, likelihood=None):
-        """The density behind the maps with the fitted weights, or these, on the device there is."""
-        weights = self.weights_ if weights is None else weights
+    def _latent_density(self, likelihood=None):
+        """The fitted density behind the maps."""
         likelihood = likelihood or self.likelihood
         if likelihood == "fast" and self.head_ is None:
             likelihood = "ode"
-        device = evaluation_device(self.device)
-        model = self._score_model(weights).double().to(device).eval()
-        if model.residual and self._single_precision():
-            model.network.float()
-        mixture_numbers = self.reference_.means_.size
-        return LatentDensity(
-            model=model if weights else model.reference,
-            reference=model.reference,
-            levels=self._levels(),
-            n_features=self.n_features_in_,
-            numbers_per_row=max(*self.network_["hidden_layer_sizes"], mixture_numbers),
-            likelihood=likelihood,
-            tolerance=self.tolerance,
-            device=device,
-            plan=self._solver_plan(),
-            head=self._head(model.network, device) if weights and likelihood == "fast" else None,
+        return self._builder().density(
+            self.reference_, self.weights_, likelihood, self._solver_plan(), self.head_
         )
-
-    def _single_precision(self):
-        return self.tolerance >= FLOAT32_TOLERANCE
-
-    def _head(self, network, device):
-        """The head that ``fit`` taught."""
-        if not self.head_:
-            raise ValueError(
-                "likelihood='fast' needs what fit learns for it, and this fit was made with "
-                "another likelihood: fit again with likelihood='fast', or use 'ode'."
-            )
-        head = LogDensityHead(network, torch_generator(0))
-        head.load_state_dict(state_of(self.head_))
-        head = head.float() if self._single_precision() else head.double()
-        return head.to(device).eval()
 
     def _solver_state(self, plan):
         return plan._asdict() | {"tolerance": self.tolerance}

@@ -9,9 +9,17 @@ class EpochTasks:
     def __init__(self, estimator, X, weight):
         self.estimator, self.X = estimator, X
         self.metadata = {"sample_weight": weight}
-        self.offset = 0.0
+        self.offset, self.space = 0.0, {}
         self.context = estimator._init_callback_context(max_subtasks=None)
         self.context.call_on_fit_task_begin(estimator=estimator, X=X, metadata=self.metadata)
+
+    def begin(self, reference, value):
+        """Let the epochs to come be those of a network that corrects this reference."""
+        self.offset = value
+        self.space = {
+            "reference_": reference.mixture,
+            "latent_map_": reference.split.latent.to_arrays(),
+        }
 
     def __call__(self, record):
         task = self.context.subcontext(task_name="epoch")
@@ -25,13 +33,17 @@ class EpochTasks:
 
     def _attributes(self, record):
         fitted = {name: value for name, value in vars(self.estimator).items() if name[-1] == "_"}
-        return fitted | {
-            "weights_": record.weights or {},
-            "head_": None,
-            "n_epochs_": record.n_epochs,
-            "loss_curve_": list(record.loss_curve),
-            "validation_scores_": [self.offset + gain for gain in record.gains],
-        }
+        return (
+            fitted
+            | self.space
+            | {
+                "weights_": record.weights or {},
+                "head_": None,
+                "n_epochs_": record.n_epochs,
+                "loss_curve_": list(record.loss_curve),
+                "validation_scores_": [self.offset + gain for gain in record.gains],
+            }
+        )
 
     def finish(self):
         self.context.call_on_fit_task_end(
