@@ -81,3 +81,16 @@ def test_a_far_row_that_weighs_next_to_nothing_leaves_correlations_alone():
     known = fit_latent_map(X, whole[1:], nobody[1:], "standardize")
     found = fit_latent_map(far, np.append(whole[1:], 1e-12), nobody, "standardize")
     np.testing.assert_allclose(found.forward(X)[0], known.forward(X)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("n", "n_found"), [(10, 20), (20, 20), (50, 50), (500, 200)])
+def test_held_out_rows_come_first_among_others_from_all_over_the_table(n, n_found):
+    X = np.sort(np.random.RandomState(0).standard_normal((200, 1)), axis=0)
+    held_out = np.arange(200) % 10 == 0
+    latent = fit_latent_map(X, np.ones(200), held_out, "standardize")
+    split = Split(latent, X, np.ones(200), held_out)
+    rows = split.at_least(n)
+    assert len(rows) == n_found
+    np.testing.assert_array_equal(rows[:20], split.held_out[0])
+    others = rows[20:]
+    assert len(others) == 0 or (others.min() < -1 and others.max() > 1)

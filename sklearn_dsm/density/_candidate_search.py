@@ -19,6 +19,7 @@ from ._builder import DensityBuilder
 from ._candidates import Candidate, Reference
 from ._clock import Clock
 from ._epoch_tasks import EpochTasks
+from ._evaluation import MAX_CALIBRATION_ROWS
 
 MIN_TRAIN_ROWS = 10
 # What follows training takes time as well.
@@ -163,9 +164,10 @@ class CandidateSearch:
         """The candidate with the ODE's plan and the value of its density, and on which rows."""
         split, mixture = candidate.reference.split, candidate.reference.mixture
         density = self.builder.density(mixture, candidate.weights, self.likelihood, SolverPlan())
-        density, n_rows = density.calibrated(split.held_out[0], self.clock.left())
-        rows = slice(n_rows)
-        gain = split.score(lambda Z: density.log_density(Z)[0], rows)
-        gain -= split.score(mixture.score_samples, rows)
+        rows = split.at_least(MAX_CALIBRATION_ROWS)
+        density, n_scored = density.calibrated(rows, self.clock.left())
+        scored = slice(n_scored)
+        gain = split.score(lambda Z: density.log_density(Z)[0], scored)
+        gain -= split.score(mixture.score_samples, scored)
         value = candidate.reference_value + gain
-        return candidate._replace(value=value, plan=density.plan), rows
+        return candidate._replace(value=value, plan=density.plan), scored

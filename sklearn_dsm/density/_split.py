@@ -47,6 +47,13 @@ class Split:
         """The same rows behind a map of these white ones as well."""
         return Split(self.latent._replace(last=triangular), *self.table)
 
+    def at_least(self, n: int) -> np.ndarray:
+        """The held-out rows, and where they are fewer than n, others from all over the table."""
+        rows, others = self.held_out[0], self.train[0]
+        wanted = max(0, n - len(rows))
+        step = max(1, len(others) // max(1, wanted))
+        return np.concatenate([rows, others[::step][:wanted]])
+
     def chance_gain(self, rows=slice(None)) -> float:
         """Nats a row that a further number, fitted to held-out rows, gains there by chance."""
         return 1 / effective_number(self.held_out[1][rows])
