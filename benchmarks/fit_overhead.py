@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from _report import Report
 
+from sklearn_dsm._optimizer import MuonAdamW
 from sklearn_dsm._random import torch_generator
-from sklearn_dsm._training import TrainingSettings, half_precision, train
+from sklearn_dsm._training import TrainingSettings, half_precision, product_type, train
 from sklearn_dsm.averaging import WeightAverage
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import DSM
@@ -28,7 +29,14 @@ def fresh_model(width):
 def bare_loop(rows, weight, width):
     """Shuffle, noise, step and average, with nothing around it."""
     model, loss, generator = fresh_model(width), DSM(), torch_generator(0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0, fused=True)
+    optimizer = MuonAdamW(
+        model.parameters(),
+        model.network.hidden_matrices,
+        product_type(rows.device.type),
+        lr=2e-3,
+        weight_decay=0.0,
+        fused=True,
+    )
     average = WeightAverage(model)
     for _ in range(EPOCHS):
         order = torch.randperm(N_ROWS, generator=generator)

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ._cuda_graphs import Recorded
 from ._judges import GainJudge, Judge
+from ._optimizer import MuonAdamW
 from ._weights import state_of
 from .averaging import WeightAverage
 from .bounds import HeldOutBound
@@ -123,16 +124,19 @@ class TrainingRecord:
 
 
 @cache
-def _multiplies_bfloat16_fast(device_type: str) -> bool:
+def product_type(device_type: str) -> torch.dtype:
+    """bfloat16 where such a device multiplies it faster than float32."""
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        fast = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return torch.bfloat16 if fast else torch.float32
 
 
 def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
     """Matrix products in bfloat16 where the device multiplies it faster than float32."""
-    fast = wanted and _multiplies_bfloat16_fast(device.type)
+    fast = wanted and product_type(device.type) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
@@ -442,7 +446,16 @@ def train(
 
     settings = replace(settings, record_steps=settings.record_steps and loss.repeats)
     with compiled(model.network, settings.compile):
-        record = train_module(model, batch_loss, train_rows, judge, settings, generator, on_epoch)
+        record = train_module(
+            model,
+            batch_loss,
+            train_rows,
+            judge,
+            settings,
+            generator,
+            on_epoch,
+            model.network.hidden_matrices,
+        )
     warn_if_interrupted(record)
     return record
 
@@ -474,6 +487,7 @@ def train_module(
     settings: TrainingSettings,
     generator: torch.Generator,
     on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
+    matrices: Sequence[nn.Parameter] = (),
 ) -> TrainingRecord:
     """Minimise a loss of module and batch, and keep the averaged weights a judge prefers.
 
@@ -487,6 +501,8 @@ def train_module(
     judge : Judge
     settings, generator, on_epoch
         As in :func:`train`.
+    matrices : sequence of Parameter
+        Those between hidden layers, whose steps are Muon's.
 
     Notes
     -----
@@ -500,7 +516,9 @@ def train_module(
         module=module,
         criterion=nn.Identity,
         batch_loss=batch_loss,
-        optimizer=torch.optim.AdamW,
+        optimizer=MuonAdamW,
+        optimizer__matrices=matrices,
+        optimizer__dtype=product_type(torch.device(settings.device).type),
         optimizer__weight_decay=settings.weight_decay,
         optimizer__fused=True,
         max_epochs=settings.max_epochs,

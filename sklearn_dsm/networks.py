@@ -126,6 +126,11 @@ class NoiseNetwork(nn.Module, metaclass=ABCMeta):
     half_precision = True
     generator: torch.Generator | None = None
 
+    @property
+    def hidden_matrices(self) -> Sequence[nn.Parameter]:
+        """Those between hidden layers."""
+        return ()
+
     @abstractmethod
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
         """The output (..., n, d) for rows (..., n, d) and a log-SNR of shape () or (n, 1)."""
@@ -206,6 +211,10 @@ class ScoreNetwork(NoiseNetwork):
         with torch.no_grad():
             self.level_output.bias[sizes[1] : sizes[1] + n_sine] = phases
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+
+    @property
+    def hidden_matrices(self) -> Sequence[nn.Parameter]:
+        return tuple(self.weights)[1:]
 
     def _modulate(self, log_snr: Tensor) -> _Modulation:
         width = (self.level_centers[1] - self.level_centers[0]) * 1.5

@@ -108,8 +108,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Rows of a training step; each is noised twice, with opposite signs. "auto": about an
         eighth of the rows, from 512 to 2048.
     learning_rate : float, default=0.008
-        Largest step of the optimiser (AdamW), after a warm-up. Its weight decay follows from
-        the number of rows.
+        Largest step of the optimiser, after a warm-up: AdamW, whose weight decay follows from
+        the number of rows, and Muon with steps five times as large for matrices between hidden
+        layers.
     validation_fraction : float, default=0.1
         Share of the rows held out to choose the reference and the best weights.
     n_iter_no_change : int, default=15
@@ -189,7 +190,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     References
     ----------
-    [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_, [MAF]_, [StackedDensity]_
+    [Vincent2011]_, [ScoreSDE]_, [ScoreFlow]_, [DDPMLearning]_, [Muon]_, [MAF]_,
+    [StackedDensity]_
 
     Examples
     --------

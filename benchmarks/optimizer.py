@@ -1,0 +1,72 @@
+"""Training with Muon's steps for hidden matrices and with AdamW alone, in the same seconds.
+
+python benchmarks/optimizer.py --data FOLDER
+
+The network corrects a Gaussian behind gaussianised columns, so that nothing else differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from _report import Report
+from _tables import default_folder, load
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm.networks import ScoreNetwork
+
+TABLES = ("power", "magic_gamma", "pendigits", "wine_white", "miniboone")
+SECONDS, N_SEEDS, MAX_TEST_ROWS = 20.0, 3, 1000
+OPTIMIZERS = {
+    "AdamW": lambda: patch.object(ScoreNetwork, "hidden_matrices", ()),
+    "Muon": nullcontext,
+}
+
+
+def log_density(optimizer: str, table, seed: int) -> tuple[float, int]:
+    """The mean over test rows, and the epochs that there was time for."""
+    density = DSMDensityEstimator(
+        marginals="gaussianize", reference="gaussian", max_fit_time=SECONDS, random_state=seed
+    )
+    with OPTIMIZERS[optimizer]():
+        density.fit(table.train)
+    return density.score(table.test[:MAX_TEST_ROWS]), density.n_epochs_
+
+
+def line(name: str, folder: Path) -> str:
+    found = []
+    for seed in range(N_SEEDS):
+        table = load(name, folder, seed)
+        found.append([log_density(optimizer, table, seed) for optimizer in OPTIMIZERS])
+    values, epochs = np.moveaxis(np.array(found), -1, 0)
+    gains = values[:, 1] - values[:, 0]
+    each = ", ".join(f"{gain:+.3f}" for gain in gains)
+    means = "".join(f"{mean:12.3f}" for mean in values.mean(0))
+    counts = "".join(f"{mean:8.0f}" for mean in epochs.mean(0))
+    return f"{name:<12}{means}{gains.mean():+10.3f}  ({each}){counts}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=default_folder(), help="the tables' folder")
+    folder = parser.parse_args().data
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    report = Report(
+        "optimizer",
+        f"Held-out log-density in nats a row after {SECONDS:g} s, mean over {N_SEEDS} splits",
+    )
+    names = "".join(f"{name:>12}" for name in OPTIMIZERS)
+    report(f"{'':<12}{names}      gain  of each split, epochs of both")
+    for name in TABLES:
+        report(line(name, folder))
+    report.save()
+
+
+if __name__ == "__main__":
+    main()
