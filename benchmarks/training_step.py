@@ -15,6 +15,7 @@ import torch
 from _report import Report
 from torch.profiler import ProfilerActivity, profile
 
+from sklearn_dsm._optimizer import N_ITERATIONS
 from sklearn_dsm._random import torch_generator
 from sklearn_dsm._training import TrainingSettings, train
 from sklearn_dsm.levels import LogisticLevels
@@ -73,11 +74,14 @@ def ceiling(device: str, dtype: torch.dtype) -> float:
 
 
 def operations(batch: int) -> float:
-    """Those of the matrix products of a step: forward, and twice as many backward."""
+    """Those of the matrix products of a step: forward, twice as many backward, the optimiser's."""
     network = ScoreNetwork(D, WIDTHS, torch_generator(0))
     layers = sum(w.numel() for w in network.weights) + network.output.numel()
     levels = network.level_hidden.weight.numel() + network.level_output.weight.numel()
-    return 3 * 2 * (2 * batch * layers + batch // ROWS_PER_LEVEL * levels)
+    gradient = 3 * (2 * batch * layers + batch // ROWS_PER_LEVEL * levels)
+    shapes = (sorted(matrix.shape) for matrix in network.hidden_matrices)
+    orthogonal = N_ITERATIONS * sum(short**3 + 2 * short**2 * long for short, long in shapes)
+    return 2 * (gradient + orthogonal)
 
 
 class Training:
