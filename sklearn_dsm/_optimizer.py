@@ -93,9 +93,11 @@ class MuonAdamW(torch.optim.AdamW):
         groups: list[Any] = list(params)
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
-        for group in groups:
-            group["params"] = [each for each in group["params"] if id(each) not in stacked]
-        super().__init__(groups, **options)
+        rest = [
+            group | {"params": [each for each in group["params"] if id(each) not in stacked]}
+            for group in groups
+        ]
+        super().__init__(rest, **options)
         self.stacks = [_Stack(alike, dtype) for alike in by_shape.values()]
 
     @torch.no_grad()
