@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from _report import Report
 
-from sklearn_dsm._optimizer import MuonAdamW
 from sklearn_dsm._random import torch_generator
 from sklearn_dsm._training import TrainingSettings, half_precision, product_type, train
+from sklearn_dsm._training._optimizer import MuonAdamW
 from sklearn_dsm.averaging import WeightAverage
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import DSM

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ._judges import ErrorJudge
 from ._training import TrainingSettings, half_precision, train_module
+from ._training._judges import ErrorJudge
 from ._weights import state_of
 from .networks import ScoreNetwork
 

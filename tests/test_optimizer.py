@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_dsm._optimizer import (
+from sklearn_dsm._random import torch_generator
+from sklearn_dsm._training import TrainingSettings, train
+from sklearn_dsm._training._optimizer import (
     MOMENTUM,
     N_ITERATIONS,
     POLYNOMIAL,
@@ -16,8 +18,6 @@ from sklearn_dsm._optimizer import (
     MuonAdamW,
     orthogonalized,
 )
-from sklearn_dsm._random import torch_generator
-from sklearn_dsm._training import TrainingSettings, train
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import DSM
 from sklearn_dsm.networks import ScoreNetwork
@@ -117,8 +117,8 @@ def test_a_parameter_takes_one_kind_of_step(grouped):
 
 def test_training_moves_hidden_matrices_by_muon_alone(monkeypatch):
     """The spectral norm of a first step is Muon's; that of AdamW is a matrix of signs."""
-    monkeypatch.setattr("sklearn_dsm._optimizer.WEIGHT_DECAY", 0.0)
-    monkeypatch.setattr("sklearn_dsm._training.WARM_UP_STEPS", 1)
+    monkeypatch.setattr("sklearn_dsm._training._optimizer.WEIGHT_DECAY", 0.0)
+    monkeypatch.setattr("sklearn_dsm._training._callbacks.WARM_UP_STEPS", 1)
     network, generator = ScoreNetwork(3, (16, 16, 16), torch_generator(0)), torch_generator(1)
     with torch.no_grad():
         network.output.normal_(generator=generator)

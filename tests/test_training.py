@@ -16,15 +16,10 @@ import torch
 from torch import nn
 
 from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError, bounds
-from sklearn_dsm._judges import GainJudge
-from sklearn_dsm._training import (
-    MIN_LAST_EPOCHS,
-    TrainingSettings,
-    _RecordedNet,
-    _Schedule,
-    half_precision,
-    train,
-)
+from sklearn_dsm._training import TrainingSettings, half_precision, train
+from sklearn_dsm._training._callbacks import MIN_LAST_EPOCHS, Schedule
+from sklearn_dsm._training._judges import GainJudge
+from sklearn_dsm._training._net import RecordedNet
 from sklearn_dsm.averaging import WeightAverage
 from sklearn_dsm.bounds import HeldOutBound
 from sklearn_dsm.levels import LogisticLevels
@@ -454,7 +449,7 @@ def test_a_compiler_that_fails_is_named_with_the_way_out(fit, monkeypatch):
 def test_an_early_end_takes_the_rate_to_zero():
     group, plan = {"lr": 0.0}, settings(max_epochs=1000, learning_rate=1.0)
     net = SimpleNamespace(history=[None], optimizer_=SimpleNamespace(param_groups=[group]))
-    schedule = _Schedule(plan)
+    schedule = Schedule(plan)
     schedule.on_train_begin(net)
 
     def rate(epoch):
@@ -483,7 +478,7 @@ def test_an_early_end_takes_the_rate_to_zero():
 def test_patience_follows_the_time_of_a_run_that_ends_by_it(max_epochs, max_fit_time, patience):
     """After 10 epochs in a tenth of the time there will be 100, and a fifth of them is 20."""
     plan = settings(max_epochs=max_epochs, max_fit_time=max_fit_time, n_iter_no_change=15)
-    schedule = _Schedule(plan)
+    schedule = Schedule(plan)
     schedule.on_train_begin(None)
     schedule.started -= 10
     assert schedule.patience(10) == pytest.approx(patience, rel=1e-2)
@@ -529,7 +524,7 @@ def test_the_held_out_gain_is_the_same_however_many_draws_are_taken_at_once(
 
 def test_a_net_and_its_recording_go_with_their_last_reference():
     """And do not wait for a collection of cycles, during which a GPU's memory would be held."""
-    net = _RecordedNet(
+    net = RecordedNet(
         nn.Linear,
         nn.Identity,
         module__in_features=1,

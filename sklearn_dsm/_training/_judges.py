@@ -9,9 +9,9 @@ import torch
 from scipy.optimize import lsq_linear
 from torch import Tensor, nn
 
-from .bounds import HeldOutBound
-from .networks import band_weights
-from .scores import CorrectedScore
+from ..bounds import HeldOutBound
+from ..networks import band_weights
+from ..scores import CorrectedScore
 
 MAX_GAIN = 1.5
 

@@ -1,0 +1,22 @@
+"""Training through skorch: nothing else of the package knows it."""
+
+from ._acceleration import half_precision, product_type
+from ._record import (
+    InterruptedFitWarning,
+    NonFiniteLossError,
+    TrainingRecord,
+    TrainingSettings,
+)
+from ._run import train, train_module, warn_if_interrupted
+
+__all__ = [
+    "InterruptedFitWarning",
+    "NonFiniteLossError",
+    "TrainingRecord",
+    "TrainingSettings",
+    "half_precision",
+    "product_type",
+    "train",
+    "train_module",
+    "warn_if_interrupted",
+]

@@ -1,0 +1,93 @@
+"""What a training is told and what it leaves behind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The training loss became NaN or infinite.
+
+    Examples
+    --------
+    >>> from sklearn_dsm import DSMDensityEstimator, NonFiniteLossError
+    >>> try:
+    ...     DSMDensityEstimator(learning_rate=1e30).fit([[float(i)] for i in range(50)])
+    ... except NonFiniteLossError as error:
+    ...     print("Lower learning_rate" in str(error))
+    True
+    """
+
+
+class InterruptedFitWarning(ConvergenceWarning):
+    """A fit was interrupted; the best weights so far are kept.
+
+    Examples
+    --------
+    A script that would rather end than go on with an unfinished model:
+
+    >>> import warnings
+    >>> from sklearn_dsm import InterruptedFitWarning
+    >>> warnings.filterwarnings("error", category=InterruptedFitWarning)
+    """
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long, how fast and where to train; the estimator's parameters of the same names.
+
+    Training that has not gained ``hurdle`` after a fifth of its epochs or time ends, and so does
+    one that would not come to ``final_hurdle`` if it went on to gain as much whenever the epochs
+    double.
+    ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
+    ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
+    unless ``record_steps`` is false. Longer gradients are shortened to ``max_gradient``.
+    """
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    n_iter_no_change: int
+    max_fit_time: float | None = None
+    weight_decay: float = 0.0
+    max_gradient: float | None = None
+    min_batches: int = 32
+    held_out_draws: int = 16384
+    hurdle: float = -math.inf
+    final_hurdle: float = -math.inf
+    device: str = "cpu"
+    compile: bool = False
+    record_steps: bool = True
+    verbose: int = 0
+
+
+@dataclass
+class TrainingRecord:
+    """What a training run left behind.
+
+    Attributes
+    ----------
+    weights : dict of str to ndarray, or None
+        The averaged weights with the best held-out bound; None where no epoch gained.
+    n_epochs : int
+    loss_curve : list of float
+        Mean training loss of each epoch, in nats per row.
+    gains : list of float
+        Mean held-out gain over the reference after each epoch, in nats per row.
+    best_gain : float
+        Gain of ``weights``.
+    stop_reason : str
+        "max_epochs", "no_change", "max_fit_time", "behind" (of the hurdle), "interrupted" or
+        "callback".
+    """
+
+    weights: dict[str, np.ndarray] | None = None
+    n_epochs: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    gains: list[float] = field(default_factory=list)
+    best_gain: float = 0.0
+    stop_reason: str = "max_epochs"
