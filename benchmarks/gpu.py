@@ -24,7 +24,8 @@ from _report import RESULTS, Report
 from _tables import default_folder, load
 
 from sklearn_dsm import DSMDensityEstimator
-from sklearn_dsm._training import TrainingSettings, _RowBatches
+from sklearn_dsm._training import TrainingSettings
+from sklearn_dsm._training._net import RowBatches
 
 N_CORES = 2
 TABLES = ("power", "pendigits+noise_0.01", "miniboone", "bsds300_patches", "two_moons")
@@ -101,7 +102,7 @@ def rows_per_epoch(density: DSMDensityEstimator, n_rows: int) -> int:
     """Rows of an epoch's batches; an epoch of a small table passes over it several times."""
     n_train = n_rows - round(density.validation_fraction * n_rows)
     size = density._resolved_batch_size(n_train)
-    batches = _RowBatches((range(n_train),), size, torch.Generator(), TrainingSettings.min_batches)
+    batches = RowBatches((range(n_train),), size, torch.Generator(), TrainingSettings.min_batches)
     return len(batches) * size
 
 
@@ -135,7 +136,11 @@ def line(device: str, figures: dict) -> str:
 
 def ratios(figures: dict[str, dict]) -> str:
     cpu, gpu = figures["cpu"], figures["cuda"]
-    trained, scored = (gpu[name] / max(cpu[name], 1e-9) for name in ("rows_trained", "rows_scored"))
+    if not (cpu["n_epochs"] and gpu["n_epochs"]):
+        return "  not compared: a fit had no time left for a network"
+    trained, scored = (gpu[name] / cpu[name] for name in ("rows_trained", "rows_scored"))
+    if cpu["alone"] != gpu["alone"]:
+        return f"  a GPU trains on {trained:.1f} times as many rows a second; one kept its reference"
     return f"  a GPU trains on {trained:.1f} times as many rows a second and scores {scored:.1f}"
 
 

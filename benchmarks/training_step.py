@@ -15,9 +15,9 @@ import torch
 from _report import Report
 from torch.profiler import ProfilerActivity, profile
 
-from sklearn_dsm._optimizer import N_ITERATIONS
 from sklearn_dsm._random import torch_generator
 from sklearn_dsm._training import TrainingSettings, train
+from sklearn_dsm._training._optimizer import N_ITERATIONS
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import DSM, ROWS_PER_LEVEL
 from sklearn_dsm.networks import ScoreNetwork
@@ -170,6 +170,7 @@ def on_device(report: Report, device: str) -> list[Steps]:
             report(f"  batch {batch:>4}, {mode:<9} failed: {error}")
             continue
         tell(report, found[-1], ceilings)
+        report.save()
     return found
 
 
