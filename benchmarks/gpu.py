@@ -140,7 +140,9 @@ def ratios(figures: dict[str, dict]) -> str:
         return "  not compared: a fit had no time left for a network"
     trained, scored = (gpu[name] / cpu[name] for name in ("rows_trained", "rows_scored"))
     if cpu["alone"] != gpu["alone"]:
-        return f"  a GPU trains on {trained:.1f} times as many rows a second; one kept its reference"
+        return (
+            f"  a GPU trains on {trained:.1f} times as many rows a second; one kept its reference"
+        )
     return f"  a GPU trains on {trained:.1f} times as many rows a second and scores {scored:.1f}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,11 +20,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm.networks import ScoreNetwork
 
-TABLES = ("power", "magic_gamma", "pendigits", "wine_white", "miniboone")
+# By the name of the report.
+TABLES = {
+    "optimizer": ("power", "magic_gamma", "pendigits", "wine_white", "miniboone"),
+    "optimizer_few_rows": ("ionosphere", "breast_cancer+noise", "diabetes+noise", "wine+noise"),
+}
 SECONDS, N_SEEDS, MAX_TEST_ROWS = 20.0, 3, 1000
 OPTIMIZERS = {
     "AdamW": lambda: patch.object(ScoreNetwork, "hidden_matrices", ()),
-    "Muon": nullcontext,
+    "Muon": lambda: patch("sklearn_dsm._training._run.MIN_MUON_ROWS", 0),
 }
 
 
@@ -49,23 +52,27 @@ def line(name: str, folder: Path) -> str:
     each = ", ".join(f"{gain:+.3f}" for gain in gains)
     means = "".join(f"{mean:12.3f}" for mean in values.mean(0))
     counts = "".join(f"{mean:8.0f}" for mean in epochs.mean(0))
-    return f"{name:<12}{means}{gains.mean():+10.3f}  ({each}){counts}"
+    return f"{name:<20}{means}{gains.mean():+10.3f}  ({each}){counts}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=default_folder(), help="the tables' folder")
-    folder = parser.parse_args().data
+    parser.add_argument("--reports", nargs="+", default=list(TABLES), choices=list(TABLES))
+    options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    report = Report(
-        "optimizer",
-        f"Held-out log-density in nats a row after {SECONDS:g} s, mean over {N_SEEDS} splits",
-    )
+    for name in options.reports:
+        report_on(name, options.data)
+
+
+def report_on(name: str, folder: Path) -> None:
+    title = f"Held-out log-density in nats a row after {SECONDS:g} s, mean over {N_SEEDS} splits"
+    report = Report(name, title)
     names = "".join(f"{name:>12}" for name in OPTIMIZERS)
-    report(f"{'':<12}{names}      gain  of each split, epochs of both")
-    for name in TABLES:
-        report(line(name, folder))
-    report.save()
+    report(f"{'':<20}{names}      gain  of each split, epochs of both")
+    for table in TABLES[name]:
+        report(line(table, folder))
+        report.save()
 
 
 if __name__ == "__main__":

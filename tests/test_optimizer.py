@@ -18,6 +18,7 @@ from sklearn_dsm._training._optimizer import (
     MuonAdamW,
     orthogonalized,
 )
+from sklearn_dsm._training._run import MIN_MUON_ROWS
 from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.losses import DSM
 from sklearn_dsm.networks import ScoreNetwork
@@ -115,22 +116,38 @@ def test_a_parameter_takes_one_kind_of_step(grouped):
     assert sorted(map(id, by_adamw + by_muon)) == sorted(map(id, every))
 
 
-def test_training_moves_hidden_matrices_by_muon_alone(monkeypatch):
-    """The spectral norm of a first step is Muon's; that of AdamW is a matrix of signs."""
+@pytest.fixture
+def first_steps(monkeypatch):
+    """number of rows -> the change of each hidden matrix in the first step, of a rate of .01."""
     monkeypatch.setattr("sklearn_dsm._training._optimizer.WEIGHT_DECAY", 0.0)
     monkeypatch.setattr("sklearn_dsm._training._callbacks.WARM_UP_STEPS", 1)
-    network, generator = ScoreNetwork(3, (16, 16, 16), torch_generator(0)), torch_generator(1)
-    with torch.no_grad():
-        network.output.normal_(generator=generator)
-    before = [matrix.detach().clone() for matrix in network.hidden_matrices]
-    model = CorrectedScore(GaussianScore(torch.zeros(3), torch.eye(3)), network)
-    settings = TrainingSettings(1, 64, 0.01, n_iter_no_change=1, min_batches=1)
-    rows = torch.randn(64, 3, generator=generator), torch.ones(64)
-    levels = LogisticLevels(-12.0, 11.0)
-    train(model, DSM(), levels, rows, (rows[0][:1], rows[1][:1]), settings, generator)
-    for matrix, start in zip(network.hidden_matrices, before, strict=True):
-        step = (matrix.detach() - start) / (RATE * 0.01 * STEP_SIZE * math.sqrt(16))
-        assert 0.6 < torch.linalg.matrix_norm(step, ord=2) < 1.3
+
+    def steps(n_rows):
+        network, generator = ScoreNetwork(3, (16, 16, 16), torch_generator(0)), torch_generator(1)
+        with torch.no_grad():
+            network.output.normal_(generator=generator)
+        before = [matrix.detach().clone() for matrix in network.hidden_matrices]
+        model = CorrectedScore(GaussianScore(torch.zeros(3), torch.eye(3)), network)
+        settings = TrainingSettings(1, n_rows, 0.01, n_iter_no_change=1, min_batches=1)
+        rows = torch.randn(n_rows, 3, generator=generator), torch.ones(n_rows)
+        levels = LogisticLevels(-12.0, 11.0)
+        train(model, DSM(), levels, rows, (rows[0][:1], rows[1][:1]), settings, generator)
+        pairs = zip(network.hidden_matrices, before, strict=True)
+        return [matrix.detach() - start for matrix, start in pairs]
+
+    return steps
+
+
+def test_training_moves_hidden_matrices_by_muon_alone(first_steps):
+    for step in first_steps(MIN_MUON_ROWS):
+        size = RATE * 0.01 * STEP_SIZE * math.sqrt(16)
+        assert 0.6 < torch.linalg.matrix_norm(step / size, ord=2) < 1.3
+
+
+def test_few_rows_take_the_steps_of_adamw(first_steps):
+    """Of the first of which all entries are as large as the rate."""
+    for step in first_steps(MIN_MUON_ROWS - 4):
+        assert float(step.abs().median()) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_matrices_of_several_shapes_move_apart_from_each_other():

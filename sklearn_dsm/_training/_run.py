@@ -21,6 +21,9 @@ from ._net import BatchLoss, RowBatches, net_for
 from ._optimizer import MuonAdamW
 from ._record import InterruptedFitWarning, TrainingRecord, TrainingSettings
 
+# Fewer are memorised by Muon's steps.
+MIN_MUON_ROWS = 500
+
 
 def train(
     model: CorrectedScore,
@@ -68,6 +71,7 @@ def train(
             return objective(model, rows, weight, levels, generator)
 
     settings = replace(settings, record_steps=settings.record_steps and loss.repeats)
+    matrices = model.network.hidden_matrices if len(train_rows[0]) >= MIN_MUON_ROWS else ()
     with compiled(model.network, settings.compile):
         record = train_module(
             model,
@@ -77,7 +81,7 @@ def train(
             settings,
             generator,
             on_epoch,
-            model.network.hidden_matrices,
+            matrices,
         )
     warn_if_interrupted(record)
     return record
