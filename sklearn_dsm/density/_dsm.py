@@ -109,8 +109,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         eighth of the rows, from 512 to 2048.
     learning_rate : float, default=0.008
         Largest step of the optimiser, after a warm-up: AdamW, whose weight decay follows from
-        the number of rows, and Muon with steps five times as large for matrices between hidden
-        layers.
+        the number of rows, and, with 500 rows to train on or more, Muon with steps five times as
+        large for matrices between hidden layers.
     validation_fraction : float, default=0.1
         Share of the rows held out to choose the reference and the best weights.
     n_iter_no_change : int, default=15
