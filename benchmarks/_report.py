@@ -38,7 +38,7 @@ def threads_and_versions() -> str:
 
 
 class Report:
-    """Lines that are printed as they come and written to ``NAME.txt`` at the end."""
+    """Lines that are printed as they come and written to ``NAME.txt`` when saved."""
 
     def __init__(self, name: str, title: str, folder: Path = RESULTS):
         self.path = folder / f"{name}.txt"

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ._training import TrainingSettings, half_precision, train_module
-from ._training._judges import ErrorJudge
+from ._training import ErrorJudge, TrainingSettings, half_precision, train_module
 from ._weights import state_of
 from .networks import ScoreNetwork
 

@@ -20,7 +20,7 @@ from sklearn_dsm._training._optimizer import (
 )
 from sklearn_dsm._training._run import MIN_MUON_ROWS
 from sklearn_dsm.levels import LogisticLevels
-from sklearn_dsm.losses import DSM
+from sklearn_dsm.losses import DSM, ROWS_PER_LEVEL
 from sklearn_dsm.networks import ScoreNetwork
 from sklearn_dsm.scores import CorrectedScore, GaussianScore
 
@@ -139,6 +139,7 @@ def first_steps(monkeypatch):
 
 
 def test_training_moves_hidden_matrices_by_muon_alone(first_steps):
+    """The spectral norm of a first step is Muon's; that of AdamW is a matrix of signs."""
     for step in first_steps(MIN_MUON_ROWS):
         size = RATE * 0.01 * STEP_SIZE * math.sqrt(16)
         assert 0.6 < torch.linalg.matrix_norm(step / size, ord=2) < 1.3
@@ -146,7 +147,7 @@ def test_training_moves_hidden_matrices_by_muon_alone(first_steps):
 
 def test_few_rows_take_the_steps_of_adamw(first_steps):
     """Of the first of which all entries are as large as the rate."""
-    for step in first_steps(MIN_MUON_ROWS - 4):
+    for step in first_steps(MIN_MUON_ROWS - ROWS_PER_LEVEL):
         assert float(step.abs().median()) == pytest.approx(0.01, rel=1e-3)
 
 

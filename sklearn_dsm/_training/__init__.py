@@ -1,6 +1,7 @@
 """Training through skorch: nothing else of the package knows it."""
 
 from ._acceleration import half_precision, product_type
+from ._judges import ErrorJudge, Judge, State
 from ._record import (
     InterruptedFitWarning,
     NonFiniteLossError,
@@ -10,8 +11,11 @@ from ._record import (
 from ._run import train, train_module, warn_if_interrupted
 
 __all__ = [
+    "ErrorJudge",
     "InterruptedFitWarning",
+    "Judge",
     "NonFiniteLossError",
+    "State",
     "TrainingRecord",
     "TrainingSettings",
     "half_precision",

@@ -21,7 +21,7 @@ from ._net import BatchLoss, RowBatches, net_for
 from ._optimizer import MuonAdamW
 from ._record import InterruptedFitWarning, TrainingRecord, TrainingSettings
 
-# Fewer are memorised by Muon's steps.
+# With fewer Muon's steps gain nothing, and may memorise them.
 MIN_MUON_ROWS = 500
 
 

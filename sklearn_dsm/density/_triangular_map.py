@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from .._constants import LOG_2PI
 from .._random import torch_generator
-from .._training import NonFiniteLossError, TrainingSettings, train_module
-from .._training._judges import Judge, State
+from .._training import Judge, NonFiniteLossError, State, TrainingSettings, train_module
 from .._weights import arrays_of, state_of
 
 # Units of a hidden layer: so many a column, within limits.
