@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from sklearn_dsm.density._clock import Clock
 from sklearn_dsm.density._latent import fit_latent_map
 from sklearn_dsm.density._mixtures import standard_gaussian
+from sklearn_dsm.density._reference import references
 from sklearn_dsm.density._split import Split
 
 
@@ -94,3 +96,43 @@ def test_held_out_rows_come_first_among_others_from_all_over_the_table(n, n_foun
     np.testing.assert_array_equal(rows[:20], split.held_out[0])
     others = rows[20:]
     assert len(others) == 0 or (others.min() < -1 and others.max() > 1)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 5.0])
+def test_deviations_of_few_rows_are_drawn_together_and_none_the_worse(spread):
+    """The theorem of James and Stein; of columns in one unit hardly any error is left."""
+    n, d, errors = 60, 40, []
+    for seed in range(20):
+        random = np.random.RandomState(seed)
+        logs = spread * random.standard_normal(d)
+        X = random.standard_normal((n, d)) * np.exp(logs)
+        latent = fit_latent_map(X, np.ones(n), np.zeros(n, dtype=bool), "standardize")
+        found = 0.5 * np.log((latent.coloring**2).sum(0)) + np.log(latent.columns.scale)
+        errors.append([((log - logs) ** 2).mean() for log in (found, np.log(X.std(0)))])
+    drawn, plain = np.mean(errors, axis=0)
+    assert drawn < (0.2 if spread == 0 else 1.001) * plain
+
+
+def test_deviations_of_many_rows_stay_as_they_are():
+    X = np.random.RandomState(0).standard_normal((400, 20)) * np.arange(1, 21)
+    latent = fit_latent_map(X, np.ones(400), np.zeros(400, dtype=bool), "standardize")
+    found = np.sqrt((latent.coloring**2).sum(0)) * latent.columns.scale
+    np.testing.assert_allclose(found, X.std(0), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "bent"), [(1.0, True), (8.0, False)])
+def test_columns_of_few_rows_are_bent_where_all_of_the_rows_prefer_it(shape, bent):
+    """A gamma law is far from normal or near to it; the information criterion bends both."""
+    n, d, kept = 80, 40, []
+    for seed in range(5):
+        random = np.random.RandomState(seed)
+        X, held_out = random.gamma(shape, size=(n, d)), random.permutation(n) < 8
+
+        def split_by(kind, held_out=held_out, X=X):
+            return Split(fit_latent_map(X, np.ones(n), held_out, kind), X, np.ones(n), held_out)
+
+        assert len(split_by("auto").latent.columns.curved) > 0
+        options = random, Clock(None), 1, lambda: -np.inf
+        stages = references("auto", "auto", split_by, *options)
+        kept += [len(stage.split.latent.columns.curved) > 0 for stage in stages]
+    assert set(kept) == {bent}

@@ -309,7 +309,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         random = np.random.RandomState(seed_from(self.random_state))
         held_out = self._held_out(len(X), random)
 
-        def split_by(marginals):
+        def split_by(marginals, held_out=held_out):
             return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
 
         self.network_ = self._network_options(loss, *X.shape)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from .._validation import effective_number
 from ._column_maps import ColumnMaps, fit_column_maps, linear_columns
 from ._radial_map import RadialMap, fit_radial_map
 from ._triangular_map import TriangularMap
@@ -162,6 +163,11 @@ def _ledoit_wolf(Z: np.ndarray, weight: np.ndarray) -> float:
     return float(ledoit_wolf_shrinkage(rows, assume_centered=True))
 
 
+def are_few(X: np.ndarray) -> bool:
+    """Whether there are too few rows a column for maps of all of them."""
+    return len(X) < MIN_ROWS_PER_COLUMN * X.shape[1]
+
+
 def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray | slice:
     """Index of the rows that maps are fitted to: all, or those not held out where rows are few.
 
@@ -169,8 +175,7 @@ def mapped_rows(X: np.ndarray, held_out: np.ndarray) -> np.ndarray | slice:
     network that learns these would look good on held-out rows among them, and only there. A column
     that varies in held-out rows only needs them.
     """
-    few = len(X) < MIN_ROWS_PER_COLUMN * X.shape[1]
-    if few and (~held_out).sum() > 1 and np.ptp(X[~held_out], axis=0).min() > 0:
+    if are_few(X) and (~held_out).sum() > 1 and np.ptp(X[~held_out], axis=0).min() > 0:
         return ~held_out
     return slice(None)
 
@@ -208,10 +213,44 @@ def _whitened(
     Z, _ = columns.forward(X)
     mean, covariance = _moments(Z[used], weight[used])
     scale = np.sqrt(np.diag(covariance))
-    shrinkage = _choose_shrinkage((Z - mean) / scale, weight, held_out)
+    Y = (Z - mean) / scale
+    shrinkage = _choose_shrinkage(Y, weight, held_out)
     whitening, coloring, log_det = _whitening(covariance / np.outer(scale, scale), shrinkage)
+    if are_few(X):
+        scale = _drawn_together(scale, columns, Y[used], weight[used])
     log_slope = log_det - float(np.log(scale).sum())
     return LatentMap(columns, mean, whitening / scale[:, None], coloring * scale, log_slope)
+
+
+def _drawn_together(
+    scale: np.ndarray, columns: ColumnMaps, Y: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    r"""Scales of mapped columns, those of straight ones nearer to their geometric mean.
+
+    The estimate of James and Stein for the logarithms l of d deviations in input units,
+
+    .. math:: l_j - (l_j - \bar l) \min\Big(1, \frac{(d - 3) v}{\sum_k (l_k - \bar l)^2}\Big),
+        \qquad v = \frac{\kappa - 1}{4 n},
+
+    where v is by how much chance scatters one and :math:`\kappa` the median of the columns'
+    kurtoses. Deviations of columns in one unit come together, those in many stay where they are,
+    and the expected squared error is not above that of the deviations as they are.
+
+    References
+    ----------
+    [JamesStein]_
+    """
+    straight = np.setdiff1d(np.arange(len(scale)), columns.curved)
+    if len(straight) <= 3:
+        return scale
+    logs = np.log(scale * columns.scale)[straight]
+    kurtosis = np.median(np.average(Y[:, straight] ** 4, axis=0, weights=weight))
+    chance = (kurtosis - 1) / (4 * effective_number(weight))
+    away = logs - logs.mean()
+    share = min(1.0, (len(straight) - 3) * chance / max((away**2).sum(), 1e-300))
+    together = scale.copy()
+    together[straight] *= np.exp(-share * away)
+    return together
 
 
 def with_radial_map(latent: LatentMap, X: np.ndarray, weight: np.ndarray) -> LatentMap | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._validation import effective_number
-from ._latent import LatentMap, mapped_rows, of_all_rows, with_radial_map
+from ._latent import LatentMap, are_few, mapped_rows, of_all_rows, with_radial_map
 from ._triangular_map import TriangularMap
 
 
@@ -31,6 +31,11 @@ class Split:
         used = mapped_rows(X, held_out)
         latent = with_radial_map(self.latent, X[used], weight[used])
         return None if latent is None else Split(latent, X, weight, held_out)
+
+    @property
+    def is_of_few_rows(self) -> bool:
+        """Whether its maps are better not fitted to the held-out rows."""
+        return are_few(self.table[0])
 
     def map_of_all_rows(self) -> LatentMap:
         """The map, fitted to the held-out rows as well where it left these out."""
