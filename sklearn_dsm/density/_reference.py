@@ -30,6 +30,7 @@ TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.07, 0.35, 0.3, 15
 # Of max_fit_time, what mixtures that were asked for may take.
 ASKED_FOR_SHARE = 0.5
 MAX_MAPS = 3
+N_FOLDS = 5
 NOT_FITTED = (
     "The reference is a %(name)s that is not fitted. Fit it first; within a search or a "
     "cross-validation, whose clones forget their fit, give FrozenEstimator(mixture)."
@@ -81,13 +82,28 @@ def references(
             yield _gaussian(best)
 
 
-def _families(split: Split, split_by: Callable[[str], Split]) -> list[list[Split]]:
-    """Spaces by column maps, bent and straight, each without a radial map and with one."""
+def _families(split: Split, split_by: Callable[..., Split]) -> list[list[Split]]:
+    """Spaces by column maps, bent and straight, each without a radial map and with one.
+
+    Where rows are few, only the better of the two.
+    """
+    splits = [split]
     # Columns with several modes may hide clusters that are plain in the rows themselves.
-    bent = len(split.latent.columns.curved) > 0
-    splits = [split, split_by("standardize")] if bent else [split]
+    if len(split.latent.columns.curved) > 0:
+        splits.append(split_by("standardize"))
+        if split.is_of_few_rows:
+            splits = [splits[int(np.argmax(_cross_validated(split, split_by)))]]
     twins = [(each, each.with_radial_map()) for each in splits]
     return [[twin for twin in pair if twin is not None] for pair in twins]
+
+
+def _cross_validated(split: Split, split_by: Callable[..., Split]) -> list[float]:
+    """What the rows of every fold say of a Gaussian of the others, bent columns first."""
+    fold = np.random.default_rng(0).permutation(len(split.table[0])) % N_FOLDS
+    return [
+        float(np.mean([_gaussian_value(split_by(kind, fold == k)) for k in range(N_FOLDS)]))
+        for kind in ("auto", "standardize")
+    ]
 
 
 def _gaussian(split: Split, hurdle: float = -np.inf, final_hurdle: float = -np.inf) -> Reference:
@@ -111,13 +127,14 @@ def _rivals(families, random_state, clock, best_value, triangular):
     every = list(chain(*searches))
     for k, search in enumerate(every, 1):
         search.go_on(clock, EQUAL_SEARCH_SHARE * k / len(every))
-    max(every, key=_by_value).go_on(clock, FIRST_SEARCH_SHARE)
+    leading = max(every, key=_by_value)
+    leading.go_on(clock, FIRST_SEARCH_SHARE)
     chosen = [max(family, key=_by_value).split for family in searches]
     first = max(chosen, key=_gaussian_value)
     hurdle = max(search.value for search in every)
     trial = triangular.value_of_trial(hurdle) if triangular else -np.inf
-    # A map on trial will gain too, a mixture hardly.
-    yield _gaussian(first, trial, hurdle)
+    # A map on trial will gain too, by how much is not known.
+    yield _gaussian(first, trial, max(hurdle, leading.outlook(clock, SEARCH_SHARE)))
     ahead = trial > max(hurdle, best_value())
     if ahead:
         yield from triangular.references(best_value())
@@ -133,7 +150,12 @@ def _found(search: MixtureSearch, clock: Clock, share: float) -> Reference:
     mixture = search.go_on(clock, share)
     gain = search.gain_with_held_out_rows()
     return Reference(
-        search.split, mixture, with_held_out_rows=search.with_held_out_rows, gain_alone=gain
+        search.split,
+        mixture,
+        # A network that would not come to what held-out rows bring takes the time for them.
+        final_hurdle=search.value + gain,
+        with_held_out_rows=search.with_held_out_rows,
+        gain_alone=gain,
     )
 
 
