@@ -14,7 +14,7 @@ from sklearn_dsm.density._mixture_search import (
     stacking_weights,
 )
 from sklearn_dsm.density._mixtures import joined, standard_gaussian
-from sklearn_dsm.density._reference import references
+from sklearn_dsm.density._reference import FIRST_SEARCH_SHARE, references
 from sklearn_dsm.density._split import Split
 
 FOREVER = Clock(None)
@@ -216,3 +216,37 @@ def test_a_search_that_came_to_its_end_expects_nothing():
     search = searched(clusters(3000), 600)
     assert max(search.gains) > 0.3 and min(search.gains) > 0
     assert search.outlook(FOREVER, 0.9) == search.value
+
+
+class Hurried(Clock):
+    """Time for so many of the first sizes, and plenty later on."""
+
+    def __init__(self, n_sizes):
+        super().__init__(1e6)
+        self.n_sizes = n_sizes
+
+    def left(self, share=1.0):
+        if share > FIRST_SEARCH_SHARE:
+            return super().left(share)
+        self.n_sizes -= 1
+        return self.n_sizes + 1
+
+
+def test_a_network_gives_way_to_mixtures_by_what_they_promise():
+    """Which is nearer to what they come to than what they had; then by what rows held out add."""
+    X, weight, held_out = clusters(3000), np.ones(3000), np.arange(3000) % 10 == 0
+
+    def split_by(marginals):
+        return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
+
+    options = "auto", "standardize", split_by
+    stages = references(*options, np.random.RandomState(0), Hurried(4), 1, lambda: -np.inf)
+    search = MixtureSearch(split_by("standardize"), np.random.RandomState(0))
+    search.go_on(Hurried(4), FIRST_SEARCH_SHARE)
+    known, expected = search.value, search.outlook(FOREVER, 1.0)
+    first, second = stages
+    found = second.split.score(second.mixture.score_samples)
+    assert first.final_hurdle == pytest.approx(expected)
+    assert abs(expected - found) < abs(known - found) / 2
+    assert second.final_hurdle == pytest.approx(found + second.gain_alone)
+    assert second.gain_alone > 0

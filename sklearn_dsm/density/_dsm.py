@@ -76,12 +76,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         The map of every column before the diffusion. "gaussianize": a one-dimensional
         mixture's distribution function, then the normal quantile function, or a line where
         there are fewer than 40 rows. "standardize": a line. "auto": whichever the Bayesian
-        information criterion prefers for the column, and behind the whitening, where rows have
-        other lengths than normal ones and held-out rows gain by it, a map of the lengths; or,
-        where that alone beats a trained network and time is left, a triangular map, by which
-        columns set each other's mean and scale; it takes ``reference="auto"`` too, two columns
-        or more, and 150 rows a column. None: no map. Whatever it is, its Jacobian enters the
-        log-density exactly.
+        information criterion prefers for the column, or lines for all where held-out rows, or
+        cross-validation with fewer than five rows a column, prefer these. Behind the whitening
+        follows, where rows have other lengths than normal ones and held-out rows gain by it, a
+        map of the lengths; or, where that alone beats a trained network and time is left, a
+        triangular map, by which columns set each other's mean and scale; it takes
+        ``reference="auto"`` too, two columns or more, and 150 rows a column. None: no map.
+        Whatever it is, its Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, estimator or None, default="auto"
         What the network corrects. "gmm": mixtures of several sizes, joined with the weights
         that held-out rows prefer, or the one that BIC prefers where these are few. "auto":

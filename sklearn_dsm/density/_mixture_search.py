@@ -23,7 +23,7 @@ REG_COVAR, MORE_ITERATIONS = 1e-5, 20
 # of those that stay, which a row's score takes time with.
 MIN_SHARE, MAX_JOINED_NUMBERS, STACKING_ITERATIONS = 0.02, 2**17, 200
 # The most that a size is expected to gain, in gains of the one before.
-MAX_GAIN_RATIO = 0.9
+MAX_GAIN_RATIO = 0.7
 
 
 def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarray:
