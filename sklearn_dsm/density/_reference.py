@@ -152,8 +152,9 @@ def _found(search: MixtureSearch, clock: Clock, share: float) -> Reference:
     return Reference(
         search.split,
         mixture,
-        # A network that would not come to what held-out rows bring takes the time for them.
-        final_hurdle=search.value + gain,
+        # A network that would not come to what held-out rows bring takes the time for them. Few
+        # of them cannot tell so early.
+        final_hurdle=search.value + gain if search.enough else -np.inf,
         with_held_out_rows=search.with_held_out_rows,
         gain_alone=gain,
     )
