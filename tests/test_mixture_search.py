@@ -233,7 +233,7 @@ class Hurried(Clock):
 
 
 def test_a_network_gives_way_to_mixtures_by_what_they_promise():
-    """Which is nearer to what they come to than what they had; then by what rows held out add."""
+    """More than they have where they were cut off; in the end, what held-out rows bring them."""
     X, weight, held_out = clusters(3000), np.ones(3000), np.arange(3000) % 10 == 0
 
     def split_by(marginals):
@@ -247,6 +247,6 @@ def test_a_network_gives_way_to_mixtures_by_what_they_promise():
     first, second = stages
     found = second.split.score(second.mixture.score_samples)
     assert first.final_hurdle == pytest.approx(expected)
-    assert abs(expected - found) < abs(known - found) / 2
+    assert expected > known + 0.1 and found > known + 0.1
     assert second.final_hurdle == pytest.approx(found + second.gain_alone)
     assert second.gain_alone > 0
