@@ -34,10 +34,14 @@ def clusters(n, seed=0):
     return 3 * ring + 0.3 * random.standard_normal((n, 2))
 
 
-def searched(X, n_held_out, max_size=np.inf):
-    held_out = np.arange(len(X)) < n_held_out
+def splitting(X, held_out):
+    """The rows behind a kind of column maps."""
     weight = np.ones(len(X))
-    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    return lambda kind: Split(fit_latent_map(X, weight, held_out, kind), X, weight, held_out)
+
+
+def searched(X, n_held_out, max_size=np.inf):
+    split = splitting(X, np.arange(len(X)) < n_held_out)("standardize")
     search = MixtureSearch(split, np.random.RandomState(0))
     search.sizes = [size for size in search.sizes if size <= max_size]
     search.go_on(FOREVER)
@@ -93,11 +97,7 @@ def test_a_joined_mixture_is_better_than_each_on_fresh_rows():
 
 
 def test_the_best_mixture_counts_where_no_time_is_left_to_correct_it():
-    X, clock = clusters(600), Clock(1e6)
-    weight, held_out = np.ones(600), np.arange(600) < 60
-
-    def split_by(marginals):
-        return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
+    clock, split_by = Clock(1e6), splitting(clusters(600), np.arange(600) < 60)
 
     def value(reference):
         return reference.split.score(reference.mixture.score_samples)
@@ -234,10 +234,7 @@ class Hurried(Clock):
 
 def test_a_network_gives_way_to_mixtures_by_what_they_promise():
     """More than they have where they were cut off; in the end, what held-out rows bring them."""
-    X, weight, held_out = clusters(3000), np.ones(3000), np.arange(3000) % 10 == 0
-
-    def split_by(marginals):
-        return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
+    split_by = splitting(clusters(3000), np.arange(3000) % 10 == 0)
 
     options = "auto", "standardize", split_by
     stages = references(*options, np.random.RandomState(0), Hurried(4), 1, lambda: -np.inf)
