@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import brentq
 
-from sklearn_dsm.density._column_maps import fit_column_maps
+from sklearn_dsm._transforms.marginal import fit_column_maps
 
 # Neural splines are the identity outside [-5, 5].
 SPLINE_BOUND = 5.0

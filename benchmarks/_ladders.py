@@ -10,9 +10,9 @@ import torch
 from sklearn.neural_network import MLPRegressor
 from torch import Tensor
 
+from sklearn_dsm._core.losses.targets import bootstrapped_noise
+from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm.datasets import GaussianMixtureLaw
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.targets import bootstrapped_noise
 
 N_WAVES, WAVELENGTH = 200, 1.5
 N_TEST = 2000

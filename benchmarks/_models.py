@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sklearn_dsm.scores import GaussianMixtureScore, GaussianScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.distributions.mixture import GaussianMixtureScore
 
 DTYPE = torch.float64
 

@@ -22,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_dsm import PBM, VP
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.processes import NoiseProcess, foellmer_drift
-from sklearn_dsm.scores import CorrectedScore, GaussianScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.processes import NoiseProcess
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.follmer import foellmer_drift
 
 N_WAVES, PERIOD = 8, 32.0
 # The process times that are used end so far from 0 and 1.

@@ -28,8 +28,8 @@ from _report import RESULTS, Report
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_dsm import BSM, VP, DSMDensityEstimator
+from sklearn_dsm._transforms.latent import LatentMap
 from sklearn_dsm.datasets import GaussianMixtureLaw
-from sklearn_dsm.density._latent import LatentMap
 
 TIMES = (0.4, 0.8, 1.6)
 LADDERS = {

@@ -26,13 +26,16 @@ from _noised_laws import noise_errors, ring
 from _report import RESULTS, Report
 
 from sklearn_dsm import DSM, ISM, LCSS, SSM
-from sklearn_dsm._random import torch_generator
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses.loss import NoisedRows, ScoreLoss
+from sklearn_dsm._core.losses.registry import LOSSES
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LevelLaw, LogisticLevels, SingleLevel
+from sklearn_dsm._core.random import torch_generator
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 from sklearn_dsm._training import TrainingSettings, half_precision, train_module
 from sklearn_dsm.datasets import GaussianMixtureLaw
-from sklearn_dsm.levels import LevelLaw, LogisticLevels, NoiseLevel, SingleLevel
-from sklearn_dsm.losses import LOSSES, NoisedRows, ScoreLoss
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore, GaussianScore
 
 LEVELS = LogisticLevels(-12.0, 13.8)
 LOG_SNRS = (-6, -4, -2, 0, 2, 4, 6, 8)

@@ -32,9 +32,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from sklearn_dsm import GMMScoreEstimator
-from sklearn_dsm.density._evaluation import chunks
+from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
+from sklearn_dsm._evaluation.latent_density import chunks
 from sklearn_dsm.mixture._row_losses import DenoisingLosses, ImplicitLosses
-from sklearn_dsm.mixture_network import MixtureNetwork
 
 SEPARATIONS = (1.0, 2.0, 3.0, 4.0)
 N_ROWS = 2000

@@ -6,14 +6,11 @@ import torch
 from _models import DTYPE, random_mixture
 from _report import Report
 
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel
-from sklearn_dsm.likelihood import (
-    hermite_nodes,
-    identity_log_density,
-    ode_log_density,
-    sobol_nodes,
-)
-from sklearn_dsm.scores import GaussianScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.likelihood.identity import hermite_nodes, identity_log_density, sobol_nodes
+from sklearn_dsm._core.likelihood.ode import ode_log_density
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
 
 CLEAN = NoiseLevel(torch.ones((), dtype=DTYPE), torch.zeros((), dtype=DTYPE))
 LEVELS = LogisticLevels(-12.0, 13.8)

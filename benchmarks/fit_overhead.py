@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from _report import Report
 
-from sklearn_dsm._random import torch_generator
+from sklearn_dsm._core.averaging import WeightAverage
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses.denoising import DSM
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.random import torch_generator
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 from sklearn_dsm._training import TrainingSettings, half_precision, product_type, train
-from sklearn_dsm._training._optimizer import MuonAdamW
-from sklearn_dsm.averaging import WeightAverage
-from sklearn_dsm.levels import LogisticLevels
-from sklearn_dsm.losses import DSM
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore, GaussianScore
+from sklearn_dsm._training.optimizer import MuonAdamW
 
 D, N_ROWS, BATCH, EPOCHS, N_PAIRS = 4, 51_200, 512, 4, 7
 LEVELS = LogisticLevels(-12.0, 13.8)

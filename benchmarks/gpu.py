@@ -25,7 +25,7 @@ from _tables import default_folder, load
 
 from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm._training import TrainingSettings
-from sklearn_dsm._training._net import RowBatches
+from sklearn_dsm._training.net import RowBatches
 
 N_CORES = 2
 TABLES = ("power", "pendigits+noise_0.01", "miniboone", "bsds300_patches", "two_moons")

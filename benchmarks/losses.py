@@ -28,14 +28,16 @@ from _tables import default_folder, file_of, load
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_dsm import BSM, DSM, DSMDensityEstimator
-from sklearn_dsm._random import torch_generator
+from sklearn_dsm._core.likelihood.bound import HeldOutBound
+from sklearn_dsm._core.losses.loss import ScoreLoss
+from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LevelLaw
+from sklearn_dsm._core.random import torch_generator
+from sklearn_dsm._core.scores.corrected import CorrectedScore
 from sklearn_dsm._training import half_precision
-from sklearn_dsm.bounds import HeldOutBound
+from sklearn_dsm._transforms.latent import LatentMap
 from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw
-from sklearn_dsm.density._latent import LatentMap
-from sklearn_dsm.levels import LevelLaw, NoiseLevel
-from sklearn_dsm.losses import LOSSES, ScoreLoss, resolve_loss
-from sklearn_dsm.scores import CorrectedScore
 
 METHODS: dict[str, str | ScoreLoss] = {name: name for name in LOSSES} | {
     "dsm, simple": DSM(weighting="simple"),

@@ -18,10 +18,11 @@ from sklearn.datasets import make_moons
 from torchdiffeq import odeint
 
 from sklearn_dsm import DSMDensityEstimator
-from sklearn_dsm.density._latent import LatentMap
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel
-from sklearn_dsm.likelihood import ode_log_density
-from sklearn_dsm.solvers import CleanLeg
+from sklearn_dsm._core.likelihood.ode import ode_log_density
+from sklearn_dsm._core.likelihood.solvers import CleanLeg
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._transforms.latent import LatentMap
 
 LEVELS = LogisticLevels(-12.0, 13.8)
 N_ROWS, N_REPEATS = 2000, 3

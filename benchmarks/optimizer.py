@@ -35,7 +35,7 @@ def log_density(optimizer: str, table, seed: int) -> tuple[float, int]:
     density = DSMDensityEstimator(
         marginals="gaussianize", reference="gaussian", max_fit_time=SECONDS, random_state=seed
     )
-    with patch("sklearn_dsm._training._run.MIN_MUON_ROWS", OPTIMIZERS[optimizer]):
+    with patch("sklearn_dsm._training.run.MIN_MUON_ROWS", OPTIMIZERS[optimizer]):
         density.fit(table.train)
     return density.score(table.test[:MAX_TEST_ROWS]), density.n_epochs_
 

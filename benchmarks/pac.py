@@ -26,9 +26,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 
 from sklearn_dsm import KernelScoreEstimator, LocationMixtureScoreEstimator
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.likelihood import hermite_nodes, identity_log_density
-from sklearn_dsm.scores import GaussianScore, KernelScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.distributions.kernel import KernelScore
+from sklearn_dsm._core.likelihood.identity import hermite_nodes, identity_log_density
+from sklearn_dsm._core.noise.level import NoiseLevel
 
 SCALE, N_FRESH = 0.3, 2000
 HOELDER_SIZES = (500, 2000, 8000, 32000)

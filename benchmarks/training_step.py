@@ -15,13 +15,15 @@ import torch
 from _report import Report
 from torch.profiler import ProfilerActivity, profile
 
-from sklearn_dsm._random import torch_generator
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses.denoising import DSM
+from sklearn_dsm._core.losses.loss import ROWS_PER_LEVEL
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.random import torch_generator
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 from sklearn_dsm._training import TrainingSettings, train
-from sklearn_dsm._training._optimizer import N_ITERATIONS
-from sklearn_dsm.levels import LogisticLevels
-from sklearn_dsm.losses import DSM, ROWS_PER_LEVEL
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore, GaussianScore
+from sklearn_dsm._training.optimizer import N_ITERATIONS
 
 D, WIDTHS, N_REPEATS = 10, (128, 128, 128, 128), 3
 # Recorded steps are many, to make little of their recording.

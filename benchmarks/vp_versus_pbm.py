@@ -31,16 +31,16 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_dsm import DSMDensityEstimator
-from sklearn_dsm.bounds import HeldOutBound
+from sklearn_dsm._core.likelihood.bound import HeldOutBound
+from sklearn_dsm._core.likelihood.solvers import sample
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
 from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw
-from sklearn_dsm.levels import LogisticLevels
 from sklearn_dsm.metrics import (
     distance_floor,
     energy_distance,
     maximum_mean_discrepancy,
     sliced_wasserstein_distance,
 )
-from sklearn_dsm.solvers import sample
 
 N_TRAIN, N_FRESH, BATCH_SIZE = 20_000, 1000, 128
 # The bound is a mean over so many fresh rows, the same for all models of a seed.

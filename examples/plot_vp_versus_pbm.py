@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from sklearn_dsm import PBM, VP, DSMDensityEstimator
+from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm.datasets import GaussianMixtureLaw
-from sklearn_dsm.levels import NoiseLevel
 from sklearn_dsm.metrics import sliced_wasserstein_distance
 
 law = GaussianMixtureLaw(

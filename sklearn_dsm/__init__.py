@@ -1,10 +1,15 @@
 """Scikit-learn estimators for score matching."""
 
+from ._core.losses.bootstrapped import BSM
+from ._core.losses.curvature import LCSS
+from ._core.losses.denoising import DSM
+from ._core.losses.finite_difference import FDSSM
+from ._core.losses.implicit import ISM
+from ._core.losses.sliced import SSM
+from ._core.noise.processes import PBM, VE, VP, SubVP
 from ._training import InterruptedFitWarning, NonFiniteLossError
 from .density import DSMDensityEstimator, KernelScoreEstimator
-from .losses import BSM, DSM, FDSSM, ISM, LCSS, SSM
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
-from .processes import PBM, VE, VP, SubVP
 
 __version__ = "0.1.0"
 

@@ -1,11 +1,8 @@
-"""Generators from scikit-learn's random_state, without the global ones."""
+"""Seeds and numpy generators from scikit-learn's random_state, never the global ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
 
@@ -16,18 +13,6 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(np.iinfo(np.int32).max))
     return int(random_state)
-
-
-def standard_normal(
-    shape: Sequence[int], like: torch.Tensor, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Standard normal numbers of a shape, of the type and on the device of a tensor."""
-    return torch.randn(*shape, generator=generator, dtype=like.dtype, device=like.device)
-
-
-def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator of its own on a device."""
-    return torch.Generator(device=device).manual_seed(seed)
 
 
 def numpy_random(

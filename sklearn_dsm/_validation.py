@@ -1,44 +1,13 @@
-"""Checks of user input that scikit-learn does not make, and objects that check themselves."""
+"""Checks of user input that scikit-learn does not make: rows, weights, devices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Self, TypeVar
-
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight
-
-Params = TypeVar("Params", bound="ParamsObject")
 
 # Columns are squared and multiplied; beyond these their squares overflow or vanish.
 MAX_MAGNITUDE, MIN_RANGE = 1e150, 1e-150
-
-
-class ParamsObject(BaseEstimator):
-    """An option with parameters of its own, which a grid search reaches as ``option__name``."""
-
-    _parameter_constraints: dict = {}
-
-    def validate(self) -> Self:
-        """Check the parameters, as an estimator does when it is fitted."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
-        return self
-
-
-def resolve(
-    option: str, value: str | Params, registry: Mapping[str, Callable[[], Params]]
-) -> Params:
-    """The object a shortcut names, or the object itself, with its parameters checked."""
-    if isinstance(value, str):
-        if value not in registry:
-            raise ValueError(f"{option}={value!r} is unknown; choose one of {sorted(registry)}.")
-        value = registry[value]()
-    return value.validate()
 
 
 def resolve_device(device: str) -> torch.device:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.scores import GaussianMixtureScore, GaussianScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.distributions.mixture import GaussianMixtureScore
+from sklearn_dsm._core.noise.level import NoiseLevel
 
 CLEAN = NoiseLevel(torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
 

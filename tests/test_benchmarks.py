@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_dsm.conversions import convert
+from sklearn_dsm._core.noise.conversions import convert
+from sklearn_dsm._core.scores.follmer import foellmer_drift
 from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw, TwoMoons
-from sklearn_dsm.processes import foellmer_drift
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMOKE_METHODS = ("DSMDensityEstimator", "KernelDensity", "GaussianMixture")

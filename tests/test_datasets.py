@@ -9,6 +9,8 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.mixture import GaussianMixture
 
 from sklearn_dsm import datasets
+from sklearn_dsm._core.distributions.mixture import GaussianMixtureScore
+from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm.datasets import (
     Checkerboard,
     Funnel,
@@ -18,8 +20,6 @@ from sklearn_dsm.datasets import (
     make_funnel,
     make_gaussian_mixture,
 )
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.scores import GaussianMixtureScore
 
 CLEAN = (1.0, 0.0)
 # Factor and variance: little noise, a lot, and a growing variance.

@@ -12,9 +12,9 @@ from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsm import PBM, VE, VP, DSMDensityEstimator, SubVP
-from sklearn_dsm._training._callbacks import LAST_EPOCHS_SHARE, MIN_LAST_EPOCHS
+from sklearn_dsm._search.candidate_search import CandidateSearch
+from sklearn_dsm._training.callbacks import LAST_EPOCHS_SHARE, MIN_LAST_EPOCHS
 from sklearn_dsm.datasets import load_sachs
-from sklearn_dsm.density._candidate_search import CandidateSearch
 
 FALLBACK = pytest.mark.filterwarnings(
     "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"

@@ -10,24 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_dsm import (
-    BSM,
-    DSM,
-    FDSSM,
-    ISM,
-    LCSS,
-    PBM,
-    SSM,
-    VE,
-    VP,
-    DSMDensityEstimator,
-    SubVP,
-    losses,
-)
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SingleLevel
-from sklearn_dsm.losses import LOSSES, MEASURES, NoisedRows, resolve_loss
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore, GaussianScore
+from sklearn_dsm import BSM, DSM, FDSSM, ISM, LCSS, PBM, SSM, VE, VP, DSMDensityEstimator, SubVP
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses import weighting as losses
+from sklearn_dsm._core.losses.loss import NoisedRows
+from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
+from sklearn_dsm._core.losses.weighting import MEASURES
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels, SingleLevel
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 
 LEVELS = LogisticLevels(-6.0, 8.0)
 SOFT_STEP = 1e-3

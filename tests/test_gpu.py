@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from sklearn_dsm import DSMDensityEstimator
-from sklearn_dsm._cuda_graphs import N_WARM_UP, Recorded
-from sklearn_dsm._random import standard_normal, torch_generator
+from sklearn_dsm._core.cuda_graphs import N_WARM_UP, Recorded
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses.registry import LOSSES
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.random import standard_normal, torch_generator
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 from sklearn_dsm._training import TrainingSettings, train
 from sklearn_dsm.datasets import TwoMoons
-from sklearn_dsm.levels import LogisticLevels
-from sklearn_dsm.losses import LOSSES
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore, GaussianScore
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 CPU_AND_GPU = ("cpu", "cuda")

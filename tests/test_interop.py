@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsm import VP, DSMDensityEstimator, InterruptedFitWarning
-from sklearn_dsm.density._evaluation import LatentDensity
-from sklearn_dsm.density._mixture_search import MixtureSearch
+from sklearn_dsm._evaluation.latent_density import LatentDensity
+from sklearn_dsm._search.mixture_search import MixtureSearch
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"

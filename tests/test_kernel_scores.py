@@ -7,8 +7,9 @@ from scipy.stats import norm
 from sklearn.neighbors import KernelDensity
 
 from sklearn_dsm import KernelScoreEstimator
-from sklearn_dsm.likelihood import hermite_nodes, identity_log_density, sobol_nodes
-from sklearn_dsm.scores import GaussianScore, KernelScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.distributions.kernel import KernelScore
+from sklearn_dsm._core.likelihood.identity import hermite_nodes, identity_log_density, sobol_nodes
 
 
 def normal_rows(n, d=1, seed=0):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sklearn_dsm.density._clock import Clock
-from sklearn_dsm.density._latent import fit_latent_map
-from sklearn_dsm.density._mixtures import standard_gaussian
-from sklearn_dsm.density._reference import references
-from sklearn_dsm.density._split import Split
+from sklearn_dsm._evaluation.mixtures import standard_gaussian
+from sklearn_dsm._search.clock import Clock
+from sklearn_dsm._search.references import references
+from sklearn_dsm._search.split import Split
+from sklearn_dsm._transforms.latent import fit_latent_map
 
 
 def chain(n, d, random):

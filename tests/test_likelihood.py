@@ -11,26 +11,22 @@ import torch
 from torchdiffeq import odeint
 
 from sklearn_dsm import PBM, VE, VP, SubVP
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel
-from sklearn_dsm.likelihood import (
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.distributions.kernel import KernelScore
+from sklearn_dsm._core.distributions.mixture import GaussianMixtureScore
+from sklearn_dsm._core.likelihood.identity import (
     IdentityNodes,
-    SolverPlan,
-    _gregory,
-    calibrated_plan,
     hermite_nodes,
     identity_log_density,
     legendre_levels,
-    ode_log_density,
     sobol_nodes,
 )
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import (
-    CorrectedScore,
-    GaussianMixtureScore,
-    GaussianScore,
-    KernelScore,
-    ScoreModel,
-)
+from sklearn_dsm._core.likelihood.ode import SolverPlan, _gregory, calibrated_plan, ode_log_density
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.model import ScoreModel
+from sklearn_dsm._core.scores.network import ScoreNetwork
 
 LOW, HIGH = -6.0, 11.0
 LEVELS = LogisticLevels(*VP().log_snr_range)

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from sklearn_dsm import DSM
-from sklearn_dsm.bounds import HeldOutBound
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SolverLevels
-from sklearn_dsm.likelihood import hermite_nodes, identity_log_density, sobol_nodes
-from sklearn_dsm.losses import LOSSES, resolve_loss
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore
+from sklearn_dsm._core.likelihood.bound import HeldOutBound
+from sklearn_dsm._core.likelihood.identity import hermite_nodes, identity_log_density, sobol_nodes
+from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels, SolverLevels
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 
 LEVEL_LAWS = [
     LogisticLevels(-10.0, 13.8),

@@ -8,11 +8,11 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from sklearn_dsm import GMMScoreEstimator
-from sklearn_dsm.levels import NoiseLevel
+from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
+from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm.mixture._descent import Batch, Mixture, _stein_share, denoising_slopes, moved
 from sklearn_dsm.mixture._gmm import LEVELS
 from sklearn_dsm.mixture._row_losses import DenoisingLosses, ImplicitLosses, SmoothedLosses
-from sklearn_dsm.mixture_network import MixtureNetwork
 
 KINDS = ["full", "tied", "diag", "spherical"]
 LOSSES = ["dsm", "ism", "ssm", "lcss"]

@@ -5,17 +5,17 @@ import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from sklearn_dsm.density._clock import Clock
-from sklearn_dsm.density._latent import fit_latent_map
-from sklearn_dsm.density._mixture_search import (
+from sklearn_dsm._evaluation.mixtures import joined, standard_gaussian
+from sklearn_dsm._search.clock import Clock
+from sklearn_dsm._search.mixture_search import (
     CANDIDATE_SIZES,
     MAX_ROWS,
     MixtureSearch,
     stacking_weights,
 )
-from sklearn_dsm.density._mixtures import joined, standard_gaussian
-from sklearn_dsm.density._reference import FIRST_SEARCH_SHARE, references
-from sklearn_dsm.density._split import Split
+from sklearn_dsm._search.references import FIRST_SEARCH_SHARE, references
+from sklearn_dsm._search.split import Split
+from sklearn_dsm._transforms.latent import fit_latent_map
 
 FOREVER = Clock(None)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sklearn_dsm import networks
-from sklearn_dsm.networks import BAND_RANGE, N_BANDS, ScoreNetwork, band_weights
+from sklearn_dsm._core.scores import network as networks
+from sklearn_dsm._core.scores.network import BAND_RANGE, N_BANDS, ScoreNetwork, band_weights
 
 LAYERS = [(11,), (11, 7), (11, 7, 5)]
 every_depth = pytest.mark.parametrize("layers", LAYERS, ids=["one", "two", "three"])

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_dsm._random import torch_generator
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses.denoising import DSM
+from sklearn_dsm._core.losses.loss import ROWS_PER_LEVEL
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.random import torch_generator
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 from sklearn_dsm._training import TrainingSettings, train
-from sklearn_dsm._training._optimizer import (
+from sklearn_dsm._training.optimizer import (
     MOMENTUM,
     N_ITERATIONS,
     POLYNOMIAL,
@@ -18,11 +24,7 @@ from sklearn_dsm._training._optimizer import (
     MuonAdamW,
     orthogonalized,
 )
-from sklearn_dsm._training._run import MIN_MUON_ROWS
-from sklearn_dsm.levels import LogisticLevels
-from sklearn_dsm.losses import DSM, ROWS_PER_LEVEL
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore, GaussianScore
+from sklearn_dsm._training.run import MIN_MUON_ROWS
 
 SHAPES = [(48, 48), (64, 24), (24, 64)]
 
@@ -119,8 +121,8 @@ def test_a_parameter_takes_one_kind_of_step(grouped):
 @pytest.fixture
 def first_steps(monkeypatch):
     """number of rows -> the change of each hidden matrix in the first step, of a rate of .01."""
-    monkeypatch.setattr("sklearn_dsm._training._optimizer.WEIGHT_DECAY", 0.0)
-    monkeypatch.setattr("sklearn_dsm._training._callbacks.WARM_UP_STEPS", 1)
+    monkeypatch.setattr("sklearn_dsm._training.optimizer.WEIGHT_DECAY", 0.0)
+    monkeypatch.setattr("sklearn_dsm._training.callbacks.WARM_UP_STEPS", 1)
 
     def steps(n_rows):
         network, generator = ScoreNetwork(3, (16, 16, 16), torch_generator(0)), torch_generator(1)

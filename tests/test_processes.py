@@ -9,9 +9,10 @@ import torch
 from sklearn.base import clone
 
 from sklearn_dsm import PBM, VE, VP, SubVP
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.processes import PROCESSES, NoiseProcess, foellmer_drift, resolve_process
-from sklearn_dsm.scores import GaussianScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.processes import PROCESSES, NoiseProcess, resolve_process
+from sklearn_dsm._core.scores.follmer import foellmer_drift
 
 PARAMETERS = [
     VP(),

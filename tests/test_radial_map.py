@@ -9,8 +9,8 @@ from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 from sklearn_dsm import DSMDensityEstimator
-from sklearn_dsm.density._latent import LatentMap, fit_latent_map, with_radial_map
-from sklearn_dsm.density._radial_map import RadialMap, fit_radial_map
+from sklearn_dsm._transforms.latent import LatentMap, fit_latent_map, with_radial_map
+from sklearn_dsm._transforms.radial import RadialMap, fit_radial_map
 
 FALLBACK = "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
 MAP = RadialMap(np.log([0.3, 0.5, 0.2]), np.array([0.4, 1.0, 2.5]))

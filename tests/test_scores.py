@@ -9,9 +9,12 @@ import torch
 from scipy import stats
 
 from sklearn_dsm import PBM, VE, VP, SubVP
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore, GaussianMixtureScore, GaussianScore, KernelScore
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.distributions.kernel import KernelScore
+from sklearn_dsm._core.distributions.mixture import GaussianMixtureScore
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 
 
 def tensor(value):

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from sklearn_dsm import PBM, VE, VP, SubVP
-from sklearn_dsm.levels import LogisticLevels, NoiseLevel, SolverLevels
-from sklearn_dsm.scores import GaussianScore, KernelScore
-from sklearn_dsm.solvers import DORMAND_PRINCE, EULER, CleanLeg, integrate, sample
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.distributions.kernel import KernelScore
+from sklearn_dsm._core.likelihood.solvers import DORMAND_PRINCE, EULER, CleanLeg, integrate, sample
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels, SolverLevels
 
 LEVELS = LogisticLevels(*VP().log_snr_range)
 TABLEAUS = [DORMAND_PRINCE, EULER]

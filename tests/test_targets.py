@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from sklearn_dsm import PBM, VE, VP
-from sklearn_dsm.conversions import TO_NOISE, convert
-from sklearn_dsm.levels import NoiseLevel
-from sklearn_dsm.processes import PROCESSES
-from sklearn_dsm.scores import GaussianScore
-from sklearn_dsm.targets import (
+from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses.targets import (
     bootstrapped_noise,
     conditional_target,
     earlier_level,
     novel_target,
     target_score_target,
 )
+from sklearn_dsm._core.noise.conversions import TO_NOISE, convert
+from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._core.noise.processes import PROCESSES
 
 
 def tensor(value):

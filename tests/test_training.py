@@ -15,17 +15,18 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError, bounds
+from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
+from sklearn_dsm._core.averaging import WeightAverage
+from sklearn_dsm._core.likelihood import bound as bounds
+from sklearn_dsm._core.likelihood.bound import HeldOutBound
+from sklearn_dsm._core.losses.registry import LOSSES
+from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.scores.corrected import CorrectedScore
+from sklearn_dsm._core.scores.network import ScoreNetwork
 from sklearn_dsm._training import TrainingSettings, half_precision, train
-from sklearn_dsm._training._callbacks import MIN_LAST_EPOCHS, Schedule
-from sklearn_dsm._training._judges import GainJudge
-from sklearn_dsm._training._net import RecordedNet
-from sklearn_dsm.averaging import WeightAverage
-from sklearn_dsm.bounds import HeldOutBound
-from sklearn_dsm.levels import LogisticLevels
-from sklearn_dsm.losses import LOSSES
-from sklearn_dsm.networks import ScoreNetwork
-from sklearn_dsm.scores import CorrectedScore
+from sklearn_dsm._training.callbacks import MIN_LAST_EPOCHS, Schedule
+from sklearn_dsm._training.judges import GainJudge
+from sklearn_dsm._training.net import RecordedNet
 
 LEVELS = LogisticLevels(*VP().log_snr_range)
 N_TRAIN, N_HELD_OUT, HELD_OUT_DRAWS = 500, 256, 8192

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from sklearn_dsm import DSMDensityEstimator, InterruptedFitWarning
-from sklearn_dsm._random import torch_generator
-from sklearn_dsm.datasets import Funnel
-from sklearn_dsm.density._clock import Clock
-from sklearn_dsm.density._latent import LatentMap, fit_latent_map
-from sklearn_dsm.density._reference import _TriangularSearch, references
-from sklearn_dsm.density._split import Split
-from sklearn_dsm.density._triangular_map import (
+from sklearn_dsm._core.random import torch_generator
+from sklearn_dsm._search.clock import Clock
+from sklearn_dsm._search.references import _TriangularSearch, references
+from sklearn_dsm._search.split import Split
+from sklearn_dsm._transforms.autoregressive import (
     TriangularMap,
     TriangularNetwork,
     fit_triangular_map,
 )
+from sklearn_dsm._transforms.latent import LatentMap, fit_latent_map
+from sklearn_dsm.datasets import Funnel
 
 DIMENSIONS = pytest.mark.parametrize("d", [2, 3, 10])
 KINDS = pytest.mark.parametrize("shift_last", [False, True])

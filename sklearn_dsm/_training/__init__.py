@@ -1,14 +1,9 @@
 """Training through skorch: nothing else of the package knows it."""
 
-from ._acceleration import half_precision, product_type
-from ._judges import ErrorJudge, Judge, State
-from ._record import (
-    InterruptedFitWarning,
-    NonFiniteLossError,
-    TrainingRecord,
-    TrainingSettings,
-)
-from ._run import train, train_module, warn_if_interrupted
+from .acceleration import half_precision, product_type
+from .judges import ErrorJudge, Judge, State
+from .record import InterruptedFitWarning, NonFiniteLossError, TrainingRecord, TrainingSettings
+from .run import train, train_module, warn_if_interrupted
 
 __all__ = [
     "ErrorJudge",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._constants import LOG_2PI
+from .._core.constants import LOG_2PI
 from ._law import ExactLaw
 
 # Nodes of a scan and of the final rule, and how often the scan is narrowed.

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.utils import check_array
 
-from .._constants import LOG_2PI
+from .._core.constants import LOG_2PI
 from .._random import numpy_random
 from ._law import ExactLaw
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr
 
-from .._constants import LOG_2PI
+from .._core.constants import LOG_2PI
 from ._law import ExactLaw
 
 # Narrower moons would take too many nodes.

@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .._random import torch_generator
+from .._core.arrays import arrays_of
+from .._core.random import torch_generator
+from .._core.scores.amortised import LogDensityHead
+from .._core.scores.network import ScoreNetwork
+from .._evaluation.latent_density import LatentDensity, chunks
+from .._search.clock import Clock
+from .._search.split import Split
 from .._training import TrainingSettings
-from .._weights import arrays_of
-from ..amortised import LogDensityHead, fit_head
-from ..networks import ScoreNetwork
-from ._clock import Clock
-from ._evaluation import LatentDensity, chunks
-from ._split import Split
+from .._training.amortised import fit_head
 
 MAX_ROWS, MAX_HELD_OUT_ROWS = 12000, 2000
 # Of the rows to learn from, those of the table come first; then come draws of the model and

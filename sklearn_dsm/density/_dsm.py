@@ -14,23 +14,24 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._core.likelihood.ode import SolverPlan
+from .._core.losses.loss import ScoreLoss
+from .._core.losses.registry import resolve_loss
+from .._core.noise.level_sampling import LogisticLevels
+from .._core.noise.processes import NoiseProcess, resolve_process
+from .._evaluation.base import BaseDensity
+from .._evaluation.builder import DensityBuilder
 from .._random import seed_from
+from .._search.candidate_search import MIN_TRAIN_ROWS, CandidateSearch, kept_if_interrupted
+from .._search.clock import Clock
+from .._search.references import references
+from .._search.split import Split
 from .._training import TrainingSettings, warn_if_interrupted
+from .._transforms.autoregressive import TriangularMap
+from .._transforms.latent import fit_latent_map
 from .._validation import evaluation_device, resolve_device
-from ..levels import LogisticLevels
-from ..likelihood import SolverPlan
-from ..losses import ScoreLoss, resolve_loss
-from ..processes import NoiseProcess, resolve_process
-from ._base import BaseDensity
-from ._builder import DensityBuilder
-from ._candidate_search import MIN_TRAIN_ROWS, CandidateSearch, kept_if_interrupted
-from ._clock import Clock
 from ._distillation import distil
 from ._epoch_tasks import EpochTasks
-from ._latent import fit_latent_map
-from ._reference import references
-from ._split import Split
-from ._triangular_map import TriangularMap
 
 MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
 BATCH_SIZES, BATCHES_PER_PASS = (512, 2048), 8

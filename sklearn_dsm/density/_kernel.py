@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import Tensor
 
+from .._core.distributions.kernel import KernelScore
+from .._core.distributions.two_regime import TwoRegimeKernelScore
+from .._core.noise.processes import VP
+from .._evaluation.base import BaseDensity
+from .._evaluation.latent_density import LatentDensity, chunks, exact_density
 from .._random import seed_from
+from .._transforms.latent import LatentMap, fit_latent_map, linear_map
 from .._validation import effective_number, evaluation_device, resolve_device
-from ..levels import NoiseLevel
-from ..processes import VP
-from ..scores import KernelScore, ScoreModel
-from ._base import BaseDensity
-from ._evaluation import LatentDensity, chunks, exact_density
-from ._latent import LatentMap, fit_latent_map, linear_map
 
 # Bandwidths that cross-validation compares, in units of the rule of thumb, and on how many rows.
 CANDIDATES = np.geomspace(0.1, 3.0, 20)
@@ -28,38 +27,6 @@ MAX_CV_ROWS, CV_CHUNK_NUMBERS = 2000, 2**22
 # so many bandwidths of the rows.
 MIN_POINTS, MAX_POINTS, POINTS_PER_BANDWIDTH, REACH = 4000, 10**6, 20, 6
 POINTS_AT_ONCE, KERNELS_AT_ONCE = 64, 2**20
-
-
-class TwoRegimeKernelScore(ScoreModel):
-    r"""The score of a kernel estimate at low noise, of the empirical measure at high noise.
-
-    Where the noise is wider than the kernel the kernel only adds bias: beyond
-    :math:`t^* = n^{-2/(2s+d)}` the score is that of the rows themselves, noised.
-
-    Parameters
-    ----------
-    kernel, rows : KernelScore
-        The estimate, and the empirical measure as one of no width.
-    switch : float
-        The log-SNR below which the rows stand for themselves.
-
-    References
-    ----------
-    [DDPMLearning]_
-    """
-
-    def __init__(self, kernel: KernelScore, rows: KernelScore, switch: float):
-        super().__init__()
-        self.kernel, self.rows, self.switch = kernel, rows, switch
-
-    def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
-        noisy = level.log_snr < self.switch
-        if noisy.dim() == 0:
-            return (self.rows if noisy else self.kernel).score_and_divergence(x, level)
-        low = self.rows.score_and_divergence(x, level)
-        high = self.kernel.score_and_divergence(x, level)
-        divergence = torch.where(noisy.squeeze(-1), low[1], high[1])
-        return torch.where(noisy, low[0], high[0]), divergence
 
 
 class KernelScoreEstimator(BaseDensity):

@@ -12,7 +12,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._random import numpy_random
-from . import _samples
+from ..metrics import _samples
 from ._samples import RANDOM_STATE, Sample, check_options, checked_pair
 
 # The median of all distances between so many rows is taken exactly.

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import gen_batches
 
 from .._random import numpy_random
-from . import _samples
+from ..metrics import _samples
 from ._samples import RANDOM_STATE, Sample, at_least, check_options, checked_pair
 
 # Beyond what any two samples that fit in memory have needed.

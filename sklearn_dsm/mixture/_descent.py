@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._random import standard_normal
-from ..levels import LogisticLevels, NoiseLevel
-from ..mixture_network import MixtureNetwork
+from .._core.distributions.mixture_network import MixtureNetwork
+from .._core.noise.level import NoiseLevel
+from .._core.noise.level_sampling import LogisticLevels
+from .._core.random import standard_normal
 
 # Levels of a batch, and the rows of one for every parameter of the mixture.
 N_LEVELS, ROWS_PER_PARAMETER, MIN_BATCH_ROWS = 32, 1, 1024

@@ -18,25 +18,20 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from .._random import seed_from, torch_generator
+from .._core.distributions.mixture import GaussianMixtureScore
+from .._core.distributions.mixture_network import MixtureNetwork
+from .._core.noise.level_sampling import LogisticLevels
+from .._core.noise.processes import VP
+from .._core.random import torch_generator
+from .._evaluation.base import BaseDensity
+from .._evaluation.latent_density import LatentDensity, chunks, exact_density
+from .._evaluation.mixtures import full_covariances
+from .._random import seed_from
+from .._transforms.latent import LatentMap, linear_map
 from .._validation import distinct_rows, evaluation_device, resolve_device
-from ..density._base import BaseDensity
-from ..density._evaluation import LatentDensity, chunks, exact_density
-from ..density._latent import LatentMap, linear_map
-from ..density._mixtures import full_covariances
-from ..levels import LogisticLevels
-from ..mixture_network import MixtureNetwork
-from ..processes import VP
-from ..scores import GaussianMixtureScore
 from ._descent import Descent, Mixture
 from ._inference import sandwich
-from ._row_losses import (
-    DenoisingLosses,
-    ImplicitLosses,
-    RowLosses,
-    SlicedLosses,
-    SmoothedLosses,
-)
+from ._row_losses import DenoisingLosses, ImplicitLosses, RowLosses, SlicedLosses, SmoothedLosses
 
 # Log-SNRs between which the denoising loss is integrated: at the lower end rows of unit
 # variance are noise to a thousandth of a nat, at the upper one the noise is a hundredth of a

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .._constants import LOG_2PI
-from .._forward_mode import load_forward_mode
-from ..density._evaluation import chunks
-from ..mixture_network import MixtureNetwork, MixtureScores, MixtureTerms
+from .._core.constants import LOG_2PI
+from .._core.distributions.mixture_network import MixtureNetwork, MixtureScores, MixtureTerms
+from .._core.forward_mode import load_forward_mode
+from .._evaluation.latent_density import chunks
 from ._row_losses import RowLosses
 
 

@@ -17,21 +17,18 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch.quasirandom import SobolEngine
 
-from .._random import seed_from, torch_generator
+from .._core.distributions.gaussian import GaussianScore
+from .._core.likelihood.identity import IdentityNodes, antithetic_nodes
+from .._core.likelihood.ode import SolverPlan
+from .._core.noise.level_sampling import LogisticLevels
+from .._core.noise.processes import VP
+from .._core.random import torch_generator
+from .._core.scores.polynomial import PolynomialScore, Rung, fit_polynomial_score, ladder_times
+from .._evaluation.base import BaseDensity
+from .._evaluation.latent_density import LatentDensity
+from .._random import seed_from
+from .._transforms.latent import LatentMap, linear_map
 from .._validation import distinct_rows, effective_number
-from ..density._base import BaseDensity
-from ..density._evaluation import LatentDensity
-from ..density._latent import LatentMap, linear_map
-from ..levels import LogisticLevels
-from ..likelihood import IdentityNodes, SolverPlan, antithetic_nodes
-from ..polynomial_scores import (
-    PolynomialScore,
-    Rung,
-    fit_polynomial_score,
-    ladder_times,
-)
-from ..processes import VP
-from ..scores import GaussianScore
 
 # Ornstein-Uhlenbeck time of the noisiest level, where rows of unit variance are noise.
 LONGEST_TIME = 3.0

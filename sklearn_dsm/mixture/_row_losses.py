@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .._forward_mode import load_forward_mode
-from .._random import standard_normal
-from ..levels import NoiseLevel
-from ..likelihood import hermite_nodes
-from ..mixture_network import MixtureScores
+from .._core.distributions.mixture_network import MixtureScores
+from .._core.forward_mode import load_forward_mode
+from .._core.likelihood.identity import hermite_nodes
+from .._core.noise.level import NoiseLevel
+from .._core.random import standard_normal
 
 # A perturbation of LCSS, in units of the columns' deviations.
 LCSS_SIGMA = 0.1

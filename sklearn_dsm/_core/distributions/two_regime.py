@@ -1,0 +1,42 @@
+"""Kernel estimates at low noise, the samples themselves at high noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..noise.level import NoiseLevel
+from ..scores.model import ScoreModel
+from .kernel import KernelScore
+
+
+class TwoRegimeKernelScore(ScoreModel):
+    r"""The score of a kernel estimate at low noise, of the empirical measure at high noise.
+
+    Where the noise is wider than the kernel the kernel only adds bias: beyond
+    :math:`t^* = n^{-2/(2s+d)}` the score is that of the rows themselves, noised.
+
+    Parameters
+    ----------
+    kernel, rows : KernelScore
+        The estimate, and the empirical measure as one of no width.
+    switch : float
+        The log-SNR below which the rows stand for themselves.
+
+    References
+    ----------
+    [DDPMLearning]_
+    """
+
+    def __init__(self, kernel: KernelScore, rows: KernelScore, switch: float):
+        super().__init__()
+        self.kernel, self.rows, self.switch = kernel, rows, switch
+
+    def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        noisy = level.log_snr < self.switch
+        if noisy.dim() == 0:
+            return (self.rows if noisy else self.kernel).score_and_divergence(x, level)
+        low = self.rows.score_and_divergence(x, level)
+        high = self.kernel.score_and_divergence(x, level)
+        divergence = torch.where(noisy.squeeze(-1), low[1], high[1])
+        return torch.where(noisy, low[0], high[0]), divergence

@@ -1,0 +1,94 @@
+"""Bootstrapped score matching."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import torch
+from sklearn.utils._param_validation import Interval
+
+from ..averaging import WeightAverage
+from ..scores.corrected import CorrectedScore
+from .loss import ScoreLoss, gain_terms
+from .targets import bootstrapped_noise, earlier_level
+
+
+class BSM(ScoreLoss):
+    r"""Bootstrapped score matching: the target comes from the model itself at an earlier level.
+
+    With :math:`X_{t'}` and :math:`X_t = \alpha X_{t'} + \sigma_\Delta Z_\Delta` on one path, the
+    noise of denoising is replaced by its expectation given both, for which a frozen average
+    of the network's weights stands in,
+
+    .. math:: Z \to \frac{\alpha \sigma_{t'} \hat\epsilon_{t'}(X_{t'})
+        + \sigma_\Delta Z_\Delta}{\sigma_t}, \qquad t' = t / r,
+
+    in Ornstein-Uhlenbeck time. Its variance is never larger, but errors of the frozen network
+    are passed on from level to level.
+
+    Parameters
+    ----------
+    ratio : float, default=2.0
+        r above, larger than 1. The nearer to 1, the less variance and the more that errors add
+        up.
+    n_plain_steps : int, default=500
+        Steps of denoising score matching that come first.
+    weighting : {"likelihood", "simple", "edm"}, default="likelihood"
+        As in :class:`DSM`.
+
+    References
+    ----------
+    [BSM]_
+
+    Examples
+    --------
+    >>> from sklearn_dsm import BSM
+    >>> BSM(ratio=1.5)
+    BSM(ratio=1.5)
+    """
+
+    _parameter_constraints = {
+        "ratio": [Interval(Real, 1, None, closed="neither")],
+        "n_plain_steps": [Interval(Integral, 0, None, closed="left")],
+        "weighting": ScoreLoss._parameter_constraints["weighting"],
+    }
+
+    def __init__(self, *, ratio=2.0, n_plain_steps=500, weighting="likelihood"):
+        self.ratio = ratio
+        self.n_plain_steps = n_plain_steps
+        self.weighting = weighting
+
+    def started(self, model):
+        return _Bootstrapping(self, model)
+
+    def terms(self, model, batch, generator):
+        """Those of denoising, which bootstrapping starts as."""
+        return gain_terms(model, batch.clean, batch.noise, batch.log_snr)
+
+
+class _Bootstrapping(ScoreLoss):
+    """A run of :class:`BSM`: its frozen average, and how many steps it has made."""
+
+    def __init__(self, loss: BSM, model: CorrectedScore):
+        self.loss = loss
+        self.average = WeightAverage(model.network)
+        self.n_steps = 0
+
+    def terms(self, model, batch, generator):
+        if self.n_steps > 0:
+            self.average.update(model.network)
+        self.n_steps += 1
+        if self.n_steps <= self.loss.n_plain_steps:
+            return self.loss.terms(model, batch, generator)
+        step = self._noise_like(batch.noise[:, : batch.noise.shape[1] // 2], generator)
+        late, early = batch, batch._replace(log_snr=earlier_level(batch.log_snr, self.loss.ratio))
+        with torch.no_grad():
+            frozen = CorrectedScore(model.reference, self.average.module).eval()
+            expected = torch.add(*frozen.noise_and_correction(early.rows, early.level))
+            target, noise = (
+                bootstrapped_noise(start, step, early.level, late.level)
+                for start in (expected, early.noise)
+            )
+        late = late._replace(noise=noise)
+        seen, correction = model.noise_and_correction(late.rows, late.level)
+        return (correction * (target - seen)).sum(-1), correction.square().sum(-1)

@@ -1,0 +1,80 @@
+"""Sliced score matching."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from sklearn.utils._param_validation import StrOptions
+from torch import Tensor
+
+from ..forward_mode import load_forward_mode
+from ..random import standard_normal
+from .loss import ScoreLoss
+
+
+class SSM(ScoreLoss):
+    r"""Sliced score matching: the trace along one random direction w a row.
+
+    .. math:: L = \int v\, E\left[ \tfrac12 (w \cdot s)^2 + w^T (\nabla s)\, w \right] d\lambda,
+        \qquad E[w w^T] = I.
+
+    Parameters
+    ----------
+    variance_reduced : bool, default=False
+        Take :math:`\tfrac12 |s|^2`, its expectation, in place of the first term ("ssm_vr").
+    direction : {"rademacher", "gaussian"}, default="rademacher"
+        The law of w. Signs have no error where the Jacobian is diagonal.
+    weighting : {"likelihood", "simple", "edm"}, default="likelihood"
+        As in :class:`DSM`.
+    noise_level : float or None, default=None
+        Process time in [0, 1] of the one level whose score is learned; None is all of them.
+
+    References
+    ----------
+    [SSM]_
+
+    Examples
+    --------
+    >>> from sklearn_dsm import SSM
+    >>> SSM(variance_reduced=True)
+    SSM(variance_reduced=True)
+    """
+
+    _parameter_constraints = ScoreLoss._parameter_constraints | {
+        "variance_reduced": ["boolean"],
+        "direction": [StrOptions({"rademacher", "gaussian"})],
+    }
+    differentiates = True
+    repeats = True
+
+    def __init__(
+        self,
+        *,
+        variance_reduced=False,
+        direction="rademacher",
+        weighting="likelihood",
+        noise_level=None,
+    ):
+        self.variance_reduced = variance_reduced
+        self.direction = direction
+        self.weighting = weighting
+        self.noise_level = noise_level
+
+    def terms(self, model, batch, generator):
+        load_forward_mode()
+        level, rows = batch.level, batch.rows
+        w = standard_normal(rows.shape, rows, generator)
+        w = w.sign() if self.direction == "rademacher" else w
+
+        def correction_and_seen(x: Tensor) -> tuple[Tensor, Tensor]:
+            seen, correction = model.noise_and_correction(x, level)
+            return correction, seen
+
+        moved = torch.func.jvp(correction_and_seen, (rows,), (w,), has_aux=True)
+        correction, slope, seen = cast(tuple[Tensor, Tensor, Tensor], moved)
+        trace = level.v.sqrt().squeeze(-1) * (w * slope).sum(-1)
+        if self.variance_reduced:
+            return trace - (seen * correction).sum(-1), correction.square().sum(-1)
+        along, seen_along = ((w * part).sum(-1) for part in (correction, seen))
+        return trace - seen_along * along, along.square()

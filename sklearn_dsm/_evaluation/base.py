@@ -1,0 +1,168 @@
+"""What every density estimator of the package shares."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._core.noise.level import NoiseLevel
+from .._core.noise.processes import NoiseProcess
+from .._random import seed_from
+from .._transforms.latent import LatentMap
+from .._validation import check_rows, check_weight
+from .latent_density import LatentDensity, chunks
+
+MAP_CHUNK_ROWS = 2**14
+
+
+class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+    """A density behind a map of the columns, given by its scores at the levels of a process.
+
+    ``fit`` leaves ``latent_map_`` and ``process_`` behind, and what :meth:`_latent_density`
+    needs.
+    """
+
+    latent_map_: dict[str, np.ndarray]
+    process_: NoiseProcess
+
+    @abstractmethod
+    def _latent_density(self) -> LatentDensity:
+        """The fitted density behind the map."""
+
+    def _sampler(self) -> str:
+        """How rows are drawn where no closed form can."""
+        return "ode"
+
+    def _require_level(self, what: str, noise_level: float | None = None) -> None:
+        """Raise where ``fit`` learned one level only and this needs another, or all of them."""
+
+    def _noise_at(self, noise_level: float) -> NoiseLevel | None:
+        """The level of a process time; None at 0, where the density itself has a gradient."""
+        return None if noise_level == 0 else self.process_.scored_level(noise_level)
+
+    def _in_support(self, rows: np.ndarray) -> np.ndarray:
+        """Draws, where the density is known to be zero somewhere."""
+        return rows
+
+    def _warn_of_missed(self, n_missed: int, n: int) -> None:
+        """Say that some log-densities are less exact than asked for."""
+
+    def score_samples(self, X):
+        """Log-density of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            Natural logarithms, in the units of the input. Finite wherever the squares of
+            rows in standardised units are.
+        """
+        X = self._check_rows(X)
+        self._require_level("log-densities")
+        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
+        values, n_missed = np.empty(len(X)), 0
+        for part in chunks(len(X), MAP_CHUNK_ROWS):
+            Z, log_slope = latent.forward(X[part])
+            value, missed = density.log_density(Z)
+            values[part] = value + log_slope
+            n_missed += missed
+        if n_missed:
+            self._warn_of_missed(n_missed, len(X))
+        return values
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows from the fitted density.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            The same integer gives the same rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float64
+        """
+        check_is_fitted(self)
+        validate_parameter_constraints(
+            {
+                "n_samples": [Interval(Integral, 1, None, closed="left")],
+                "random_state": ["random_state"],
+            },
+            {"n_samples": n_samples, "random_state": random_state},
+            caller_name="sample",
+        )
+        self._require_level("samples")
+        density = self._latent_density()
+        rows = density.sample(int(n_samples), self._sampler(), seed_from(random_state))
+        latent = LatentMap.from_arrays(self.latent_map_)
+        for part in chunks(len(rows), MAP_CHUNK_ROWS):
+            rows[part] = latent.inverse(rows[part])
+        return self._in_support(rows)
+
+    def stein_score(self, X, noise_level=0.0):
+        r"""Gradient of the log-density of the data noised to a level.
+
+        At level 0 this is the gradient of :meth:`score_samples`, exactly, by
+        differentiating through the likelihood. At a higher level it is the learned score:
+        the noise is added in the process's own scaled space (columns mapped, rows
+        whitened), :math:`Z_s = a Z + \sqrt v \epsilon`, and a row of X stands for its image
+        there; the gradient is taken in the units of the input.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        noise_level : float, default=0.0
+            Process time in [0, 1]; 0 is the data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float64
+        """
+        X = self._check_rows(X)
+        if not isinstance(noise_level, Real) or not 0 <= float(noise_level) <= 1:
+            raise ValueError(f"noise_level={noise_level!r} must be a number between 0 and 1.")
+        self._require_level(f"the score at noise_level={noise_level:g}", float(noise_level))
+        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
+        level = self._noise_at(float(noise_level))
+        gradients = np.empty_like(X)
+        for part in chunks(len(X), MAP_CHUNK_ROWS):
+            Z, _ = latent.forward(X[part])
+            gradient = density.gradient(Z) if level is None else density.score(Z, level)
+            gradients[part] = latent.pull_back(X[part], gradient)
+        return gradients
+
+    def score(self, X, y=None):
+        """Mean log-density of the rows, the default objective of a grid search.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : Ignored
+
+        Returns
+        -------
+        float
+            Nats per row, in the units of the input.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def _rows_and_weight(self, X, sample_weight):
+        """The rows that count, in float64, and their weights, both checked."""
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        weight = check_weight(sample_weight, X)
+        X, weight = X[weight > 0], weight[weight > 0]
+        check_rows(X, getattr(self, "feature_names_in_", None))
+        return X, weight
+
+    def _check_rows(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float64, reset=False)

@@ -1,0 +1,212 @@
+"""Looking for a Gaussian mixture: sizes tried one after another, joined by held-out rows."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from .._evaluation.mixtures import joined, numbers_in, standard_gaussian
+from .._transforms.latent import LatentMap
+from .._validation import effective_number
+from .clock import Clock
+from .split import Split
+
+CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
+MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
+REG_COVAR, MORE_ITERATIONS = 1e-5, 20
+# Shares in a joined mixture below which one is left out, and the most numbers in the covariances
+# of those that stay, which a row's score takes time with.
+MIN_SHARE, MAX_JOINED_NUMBERS, STACKING_ITERATIONS = 0.02, 2**17, 200
+# The most that a size is expected to gain, in gains of the one before.
+MAX_GAIN_RATIO = 0.7
+
+
+def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    r"""The convex weights (k,) of densities that rows outside their fits prefer.
+
+    .. math:: \max_w \sum_i \omega_i \log \sum_k w_k\, p_k(x_i), \qquad
+        w_k \ge 0, \; \sum_k w_k = 1,
+
+    which is concave, by the iterations of expectation and maximisation.
+
+    Parameters
+    ----------
+    log_densities : ndarray of shape (k, n)
+    weight : ndarray of shape (n,)
+
+    References
+    ----------
+    [StackedDensity]_
+    """
+    shares = np.full(len(log_densities), 1 / len(log_densities))
+    densities = np.exp(log_densities - log_densities.max(0))
+    for _ in range(STACKING_ITERATIONS):
+        joint = shares[:, None] * densities
+        shares = np.average(joint / joint.sum(0), axis=1, weights=weight)
+    return shares
+
+
+class MixtureSearch:
+    """Mixtures of growing size in the space of a split, until two in a row bring nothing.
+
+    Where there are enough held-out rows, ``best`` is the mean of the densities so far with the
+    weights that these rows prefer: sizes whose errors differ do better together than the best
+    of them. A size has to bring more than a further weight would by chance. With few
+    held-out rows it is the one mixture with the best Bayesian information criterion. Weighted
+    rows are resampled, since scikit-learn's mixtures take no weights. Each is fitted to at most
+    ``MAX_ROWS`` rows, then for some iterations to all, or to a number for each entry of a
+    covariance. ``value`` is the mean log-density of the held-out rows under ``best``, in
+    input units.
+    """
+
+    def __init__(self, split: Split, random_state: np.random.RandomState):
+        self.split, self.random_state = split, random_state
+        self.rows = self._drawn(*split.train)
+        d = self.rows.shape[1]
+        # A row that is drawn again tells nothing new.
+        self.n = min(len(self.rows), effective_number(split.train[1]))
+        # With fewer rows a component's covariance is singular, and its likelihood without bound.
+        self.sizes = [size for size in CANDIDATE_SIZES if self.n >= size * max(3, d + 1)]
+        self.enough = effective_number(split.held_out[1]) >= ENOUGH_HELD_OUT_ROWS
+        self.least_gain = split.chance_gain() if self.enough else 0.0
+        self.tried: list[tuple[GaussianMixture, np.ndarray]] = []
+        # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
+        self.parts: list[tuple[GaussianMixture, float]] = []
+        self.best, self.n_worse = standard_gaussian(d), 0
+        self.gains: list[float] = []
+        # What the last fit took: for each component, and for each of its updates by a row.
+        self.seconds_per_component, self.seconds_per_update = 0.0, 0.0
+        self.value, self.merit = self._value_and_merit(self.best)
+
+    def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
+        """Try more sizes while this share of the time lasts; the best mixture of all so far.
+
+        One that is likely to take more than all the time is not begun.
+        """
+        while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
+            if self.sizes[0] * self.seconds_per_component > clock.left():
+                break
+            mixture = self._fitted(self.sizes.pop(0))
+            parts = self._stacked_with(mixture) if self.enough else [(mixture, 1.0)]
+            mixture = joined(*zip(*parts, strict=True))
+            value, merit = self._value_and_merit(mixture)
+            better = merit > self.merit + self.least_gain
+            self.n_worse = 0 if better else self.n_worse + 1
+            if better:
+                self.gains.append(value - self.value)
+                self.best, self.parts, self.value, self.merit = mixture, parts, value, merit
+        return self.best
+
+    def outlook(self, clock: Clock, share: float) -> float:
+        """The value to expect of going on, if gains go on to shrink as the last of them did."""
+        value, seconds = self.value, clock.left(share)
+        if not self.enough or self.n_worse or len(self.gains) < 2:
+            return value
+        gain, ratio = self.gains[-1], min(MAX_GAIN_RATIO, self.gains[-1] / self.gains[-2])
+        for size in self.sizes:
+            seconds -= size * self.seconds_per_component
+            if seconds < 0:
+                break
+            gain *= ratio
+            value += gain
+        return value
+
+    def with_held_out_rows(self, clock: Clock) -> tuple[LatentMap, GaussianMixture]:
+        """The map, and ``best``, each part of it after more iterations with all rows.
+
+        A part keeps its share, and its parameters where the time is likely to be too short. Where
+        ``best`` is N(0, I) it is the map that has the held-out rows as well.
+        """
+        if not self.parts:
+            return self.split.map_of_all_rows(), self.best
+        latent, (X, weight, _) = self.split.latent, self.split.table
+        rows = self._drawn(latent.forward(X)[0], weight)
+        mixtures, shares = zip(*self.parts, strict=True)
+        seconds = MORE_ITERATIONS * len(rows) * self.seconds_per_update
+
+        def continued(mixture: GaussianMixture) -> GaussianMixture:
+            enough = clock.left() > seconds * mixture.n_components
+            return self._continued(mixture, rows) if enough else mixture
+
+        return latent, joined([continued(each) for each in mixtures], shares)
+
+    def gain_with_held_out_rows(self) -> float:
+        """Nats a row to expect of them: each number of a mixture costs half a nat over the rows."""
+        n, d = self.rows.shape
+        n_with = self._n_drawn(len(self.split.table[0]), d)
+        numbers = sum(share * numbers_in(mixture) for mixture, share in self.parts)
+        return 0.5 * numbers * (1 / n - 1 / n_with)
+
+    @staticmethod
+    def _n_drawn(n: int, d: int) -> int:
+        return min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
+
+    def _drawn(self, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """As many rows as mixtures are fitted to; a row is drawn as often as it weighs.
+
+        Where the first fit takes only some of them, they are in random order.
+        """
+        weighted = np.ptp(weight) > 0
+        if len(rows) <= MAX_ROWS and not weighted:
+            return rows
+        n_drawn, share = self._n_drawn(*rows.shape), weight / weight.sum()
+        return rows[self.random_state.choice(len(rows), n_drawn, replace=weighted, p=share)]
+
+    def _stacked_with(self, mixture: GaussianMixture) -> list[tuple[GaussianMixture, float]]:
+        """The mixtures so far and this one, with the shares that held-out rows like best."""
+        rows, weight = self.split.held_out
+        self.tried.append((mixture, mixture.score_samples(rows)))
+        mixtures, log_densities = zip(*self.tried, strict=True)
+        shares = stacking_weights(np.stack(log_densities), weight)
+        kept = self._affordable(shares, [each.covariances_.size for each in mixtures])
+        shares = stacking_weights(np.stack([log_densities[k] for k in kept]), weight)
+        return [(mixtures[k], share) for k, share in zip(kept, shares, strict=True)]
+
+    @staticmethod
+    def _affordable(shares: np.ndarray, numbers: list[int]) -> list[int]:
+        """The largest shares, as many as are worth their time; at least one."""
+        order = np.argsort(-shares)
+        cumulated = np.cumsum(np.asarray(numbers)[order])
+        kept = (shares[order] >= MIN_SHARE) & (cumulated <= MAX_JOINED_NUMBERS)
+        kept[0] = True
+        return list(order[kept])
+
+    def _fitted(self, size: int) -> GaussianMixture:
+        started = time.perf_counter()
+        mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(self.rows[:MAX_ROWS])
+        n_updates = mixture.n_iter_ * min(len(self.rows), MAX_ROWS)
+        if len(self.rows) > MAX_ROWS:
+            mixture = self._continued(mixture, self.rows)
+            n_updates += mixture.n_iter_ * len(self.rows)
+        self.seconds_per_component = (time.perf_counter() - started) / size
+        self.seconds_per_update = self.seconds_per_component / n_updates
+        return mixture
+
+    @staticmethod
+    def _continued(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
+        """The mixture after more iterations with these rows."""
+        again = clone(mixture).set_params(
+            max_iter=MORE_ITERATIONS,
+            weights_init=mixture.weights_,
+            means_init=mixture.means_,
+            precisions_init=mixture.precisions_,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return again.fit(rows)
+
+    def _value_and_merit(self, mixture: GaussianMixture) -> tuple[float, float]:
+        value = self.split.score(mixture.score_samples)
+        return value, value if self.enough else -self._bic(mixture)
+
+    def _bic(self, mixture: GaussianMixture) -> float:
+        log_likelihood = self.n * mixture.score(self.rows)
+        return numbers_in(mixture) * np.log(self.n) - 2 * log_likelihood

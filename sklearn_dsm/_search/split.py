@@ -1,0 +1,75 @@
+"""The rows of a table behind a map: those to train on and those that judge."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._transforms.autoregressive import TriangularMap
+from .._transforms.latent import LatentMap, are_few, mapped_rows, of_all_rows, with_radial_map
+from .._validation import effective_number
+
+
+class Split:
+    """Latent rows and weights of mean one, those to train on and those held out (a mask).
+
+    Held-out rows are in random order: some of the first are a sample of them all, however the
+    table is sorted.
+    """
+
+    def __init__(self, latent: LatentMap, X, weight, held_out):
+        Z, log_slope = latent.forward(X)
+        self.latent, self.table = latent, (X, weight, held_out)
+        mixed = np.random.default_rng(0).permutation(np.flatnonzero(held_out))
+        self.train, self.held_out = (
+            (Z[part], weight[part] / weight[part].mean()) for part in (~held_out, mixed)
+        )
+        self.held_out_log_slope = log_slope[mixed]
+
+    def with_radial_map(self) -> Split | None:
+        """The same rows behind a radial map as well; None where that would be no gain."""
+        X, weight, held_out = self.table
+        used = mapped_rows(X, held_out)
+        latent = with_radial_map(self.latent, X[used], weight[used])
+        return None if latent is None else Split(latent, X, weight, held_out)
+
+    @property
+    def is_of_few_rows(self) -> bool:
+        """Whether its maps are better not fitted to the held-out rows."""
+        return are_few(self.table[0])
+
+    def map_of_all_rows(self) -> LatentMap:
+        """The map, fitted to the held-out rows as well where it left these out."""
+        X, weight, held_out = self.table
+        if isinstance(mapped_rows(X, held_out), slice):
+            return self.latent
+        return of_all_rows(self.latent, X, weight)
+
+    def in_column_order(self) -> Split:
+        """The same rows, white column j being a residual of those before."""
+        return Split(self.latent.in_column_order(), *self.table)
+
+    def behind(self, triangular: TriangularMap) -> Split:
+        """The same rows behind a map of these white ones as well."""
+        return Split(self.latent._replace(last=triangular), *self.table)
+
+    def at_least(self, n: int) -> np.ndarray:
+        """The held-out rows, and where they are fewer than n, others from all over the table."""
+        rows, others = self.held_out[0], self.train[0]
+        wanted = max(0, n - len(rows))
+        step = max(1, len(others) // max(1, wanted))
+        return np.concatenate([rows, others[::step][:wanted]])
+
+    def chance_gain(self, rows=slice(None)) -> float:
+        """Nats a row that a further number, fitted to held-out rows, gains there by chance."""
+        return 1 / effective_number(self.held_out[1][rows])
+
+    @property
+    def mean_log_slope(self) -> float:
+        """What the maps add to a mean log-density of held-out rows in input units."""
+        return float(np.average(self.held_out_log_slope, weights=self.held_out[1]))
+
+    def score(self, log_density, rows=slice(None)):
+        """Mean log-density of held-out rows in input units, for a latent log-density."""
+        Z, weight = (part[rows] for part in self.held_out)
+        values = log_density(Z) + self.held_out_log_slope[rows]
+        return float(np.average(values, weights=weight))

@@ -1,0 +1,170 @@
+"""Training of a network or of any module, through skorch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from skorch.callbacks import GradientNormClipping
+from torch import Tensor, nn
+
+from .._core.likelihood.bound import HeldOutBound
+from .._core.losses.loss import ScoreLoss
+from .._core.noise.level_sampling import LevelLaw
+from .._core.scores.corrected import CorrectedScore
+from .acceleration import compiled, half_precision, product_type
+from .callbacks import Averaging, Progress, Schedule, Selection, Stop
+from .judges import GainJudge, Judge
+from .net import BatchLoss, RowBatches, net_for
+from .optimizer import MuonAdamW
+from .record import InterruptedFitWarning, TrainingRecord, TrainingSettings
+
+# With fewer Muon's steps gain nothing, and may memorise them.
+MIN_MUON_ROWS = 500
+
+
+def train(
+    model: CorrectedScore,
+    loss: ScoreLoss,
+    levels: LevelLaw,
+    train_rows: tuple[Tensor, Tensor],
+    held_out_rows: tuple[Tensor, Tensor],
+    settings: TrainingSettings,
+    generator: torch.Generator,
+    on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
+) -> TrainingRecord:
+    """Fit a model's network and keep the averaged weights with the best held-out bound.
+
+    Parameters
+    ----------
+    model : CorrectedScore
+        Its network is trained in place, on ``settings.device``.
+    loss : ScoreLoss
+    levels : LevelLaw
+    train_rows, held_out_rows : tuple of Tensor
+        Rows (n, d) and weights (n,) of mean one, on the device.
+    settings : TrainingSettings
+    generator : torch.Generator
+        On the device; shuffles, and draws levels and noise.
+    on_epoch : callable
+        Called with the record after every epoch; True stops the training.
+
+    Raises
+    ------
+    NonFiniteLossError
+        When the loss is no longer a number.
+    RuntimeError
+        When the network is to be compiled and torch cannot.
+    """
+    held_out, held_out_weight = held_out_rows
+    n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
+    bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
+    judge = GainJudge(bound, held_out_weight, model.residual)
+    model.network.generator = generator
+    objective = loss.started(model)
+    in_half = model.network.half_precision and loss.half_precision
+
+    def batch_loss(model: CorrectedScore, rows: Tensor, weight: Tensor) -> Tensor:
+        with half_precision(rows.device, in_half):
+            return objective(model, rows, weight, levels, generator)
+
+    settings = replace(settings, record_steps=settings.record_steps and loss.repeats)
+    matrices = model.network.hidden_matrices if len(train_rows[0]) >= MIN_MUON_ROWS else ()
+    with compiled(model.network, settings.compile):
+        record = train_module(
+            model,
+            batch_loss,
+            train_rows,
+            judge,
+            settings,
+            generator,
+            on_epoch,
+            matrices,
+        )
+    warn_if_interrupted(record)
+    return record
+
+
+def warn_if_interrupted(record: TrainingRecord) -> None:
+    """Say that a model is not finished."""
+    if record.stop_reason == "interrupted":
+        warnings.warn(
+            f"The fit was interrupted after {record.n_epochs} epochs; the best weights so far "
+            "are kept. Fit again for a finished model.",
+            InterruptedFitWarning,
+            stacklevel=3,
+        )
+
+
+def train_module(
+    module: nn.Module,
+    batch_loss: BatchLoss,
+    data: tuple[Tensor, ...],
+    judge: Judge,
+    settings: TrainingSettings,
+    generator: torch.Generator,
+    on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
+    matrices: Sequence[nn.Parameter] = (),
+) -> TrainingRecord:
+    """Minimise a loss of module and batch, and keep the averaged weights a judge prefers.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Trained in place, on ``settings.device``.
+    batch_loss : callable (module, *batch) -> Tensor
+    data : tuple of Tensor
+        Equally long; a batch holds the same rows of each.
+    judge : Judge
+    settings, generator, on_epoch
+        As in :func:`train`.
+    matrices : sequence of Parameter
+        Those between hidden layers, whose steps are Muon's.
+
+    Notes
+    -----
+    An interrupt ends the training, and nothing but the record's ``stop_reason`` tells of it.
+    """
+    record = TrainingRecord(best_gain=judge.baseline)
+    averaging = Averaging()
+    schedule = Schedule(settings)
+    selection = Selection(schedule, averaging, judge, record, settings)
+    net = net_for(settings, generator)(
+        module=module,
+        criterion=nn.Identity,
+        batch_loss=batch_loss,
+        optimizer=MuonAdamW,
+        optimizer__matrices=matrices,
+        optimizer__dtype=product_type(torch.device(settings.device).type),
+        optimizer__weight_decay=settings.weight_decay,
+        optimizer__fused=True,
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch_size,
+        iterator_train=RowBatches,
+        iterator_train__generator=generator,
+        iterator_train__min_batches=settings.min_batches,
+        train_split=None,
+        callbacks=[
+            ("schedule", schedule),
+            ("clipping", GradientNormClipping(settings.max_gradient)),
+            ("averaging", averaging),
+            ("selection", selection),
+            ("progress", Progress(selection, on_epoch)),
+        ],
+        verbose=0,
+        device=settings.device,
+    )
+    net.initialize()
+    net.notify("on_train_begin", X=data, y=None)
+    try:
+        net.fit_loop(data)
+    except Stop as stop:
+        record.stop_reason = stop.reason
+    except KeyboardInterrupt:
+        record.stop_reason = "interrupted"
+    if record.stop_reason in ("max_fit_time", "interrupted") and averaging.average is not None:
+        selection.measure()
+    net.notify("on_train_end", X=data, y=None)
+    return record
