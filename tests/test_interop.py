@@ -289,7 +289,7 @@ def test_an_interrupt_before_a_head_is_taught_leaves_the_ode(X, monkeypatch, whe
     if when == "in training":
         density.set_callbacks(Recorder(interrupt_after=2))
     late = when == "in the head's training"
-    place = "amortised.nn.functional.huber_loss" if late else "density._dsm.distil"
+    place = "_training.amortised.nn.functional.huber_loss" if late else "density._dsm.distil"
     monkeypatch.setattr(f"sklearn_dsm.{place}", interrupted)
     with pytest.warns(InterruptedFitWarning, match="Fit again"):
         density.fit(X)

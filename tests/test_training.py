@@ -394,7 +394,7 @@ def test_the_average_of_constant_weights_is_these_weights():
 
 
 def test_the_average_weighs_weights_by_the_products_of_the_decays(monkeypatch):
-    monkeypatch.setattr("sklearn_dsm.averaging.EMA_DECAY", 0.9)
+    monkeypatch.setattr("sklearn_dsm._core.averaging.EMA_DECAY", 0.9)
     module = torch.nn.Linear(1, 1, bias=False)
     average, expected = WeightAverage(module), module.weight.item()
     for n in range(1, 200):

@@ -18,9 +18,9 @@ from .._evaluation.builder import DensityBuilder
 from .._evaluation.latent_density import MAX_CALIBRATION_ROWS
 from .._random import seed_from
 from .._training import TrainingRecord, TrainingSettings, train, warn_if_interrupted
-from ..density._epoch_tasks import EpochTasks
 from .candidates import Candidate, Reference
 from .clock import Clock
+from .epoch_tasks import EpochTasks
 
 MIN_TRAIN_ROWS = 10
 # What follows training takes time as well.

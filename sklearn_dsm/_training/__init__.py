@@ -1,6 +1,6 @@
 """Training through skorch: nothing else of the package knows it."""
 
-from .acceleration import half_precision, product_type
+from .._core.precision import half_precision, product_type
 from .judges import ErrorJudge, Judge, State
 from .record import InterruptedFitWarning, NonFiniteLossError, TrainingRecord, TrainingSettings
 from .run import train, train_module, warn_if_interrupted

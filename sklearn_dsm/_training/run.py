@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from .._core.likelihood.bound import HeldOutBound
 from .._core.losses.loss import ScoreLoss
 from .._core.noise.level_sampling import LevelLaw
+from .._core.precision import half_precision, product_type
 from .._core.scores.corrected import CorrectedScore
-from .acceleration import compiled, half_precision, product_type
+from .acceleration import compiled
 from .callbacks import Averaging, Progress, Schedule, Selection, Stop
 from .judges import GainJudge, Judge
 from .net import BatchLoss, RowBatches, net_for

@@ -1,0 +1,1 @@
+"""Bijections of a table's columns and rows with their Jacobians, and how they are fitted."""

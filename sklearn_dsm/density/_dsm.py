@@ -24,6 +24,7 @@ from .._evaluation.builder import DensityBuilder
 from .._random import seed_from
 from .._search.candidate_search import MIN_TRAIN_ROWS, CandidateSearch, kept_if_interrupted
 from .._search.clock import Clock
+from .._search.epoch_tasks import EpochTasks
 from .._search.references import references
 from .._search.split import Split
 from .._training import TrainingSettings, warn_if_interrupted
@@ -31,7 +32,6 @@ from .._transforms.autoregressive import TriangularMap
 from .._transforms.latent import fit_latent_map
 from .._validation import evaluation_device, resolve_device
 from ._distillation import distil
-from ._epoch_tasks import EpochTasks
 
 MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
 BATCH_SIZES, BATCHES_PER_PASS = (512, 2048), 8

@@ -1,0 +1,1 @@
+"""Distributions whose score and log-density are known at every noise level."""

@@ -1,0 +1,1 @@
+"""From scores to log-densities and samples: integrator, probability flow, identity, bound."""

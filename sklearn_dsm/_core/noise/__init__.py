@@ -1,0 +1,1 @@
+"""How data turn into noise: one level, the processes, which levels are drawn, conversions."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..._training import half_precision
+from ..precision import half_precision
 from .network import ScoreNetwork
 
 # The log-SNRs at which the score network's layers are taken over.
