@@ -31,10 +31,11 @@ from sklearn_dsm._core.losses.loss import NoisedRows, ScoreLoss
 from sklearn_dsm._core.losses.registry import LOSSES
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm._core.noise.level_sampling import LevelLaw, LogisticLevels, SingleLevel
+from sklearn_dsm._core.precision import half_precision
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._core.scores.corrected import CorrectedScore
 from sklearn_dsm._core.scores.network import ScoreNetwork
-from sklearn_dsm._training import TrainingSettings, half_precision, train_module
+from sklearn_dsm._training import TrainingSettings, train_module
 from sklearn_dsm.datasets import GaussianMixtureLaw
 
 LEVELS = LogisticLevels(-12.0, 13.8)

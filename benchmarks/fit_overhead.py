@@ -12,10 +12,11 @@ from sklearn_dsm._core.averaging import WeightAverage
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
 from sklearn_dsm._core.losses.denoising import DSM
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.precision import half_precision, product_type
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._core.scores.corrected import CorrectedScore
 from sklearn_dsm._core.scores.network import ScoreNetwork
-from sklearn_dsm._training import TrainingSettings, half_precision, product_type, train
+from sklearn_dsm._training import TrainingSettings, train
 from sklearn_dsm._training.optimizer import MuonAdamW
 
 D, N_ROWS, BATCH, EPOCHS, N_PAIRS = 4, 51_200, 512, 4, 7

@@ -33,9 +33,9 @@ from sklearn_dsm._core.losses.loss import ScoreLoss
 from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm._core.noise.level_sampling import LevelLaw
+from sklearn_dsm._core.precision import half_precision
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._core.scores.corrected import CorrectedScore
-from sklearn_dsm._training import half_precision
 from sklearn_dsm._transforms.latent import LatentMap
 from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw
 

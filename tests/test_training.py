@@ -21,9 +21,10 @@ from sklearn_dsm._core.likelihood import bound as bounds
 from sklearn_dsm._core.likelihood.bound import HeldOutBound
 from sklearn_dsm._core.losses.registry import LOSSES
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
+from sklearn_dsm._core.precision import half_precision
 from sklearn_dsm._core.scores.corrected import CorrectedScore
 from sklearn_dsm._core.scores.network import ScoreNetwork
-from sklearn_dsm._training import TrainingSettings, half_precision, train
+from sklearn_dsm._training import TrainingSettings, train
 from sklearn_dsm._training.callbacks import MIN_LAST_EPOCHS, Schedule
 from sklearn_dsm._training.judges import GainJudge
 from sklearn_dsm._training.net import RecordedNet

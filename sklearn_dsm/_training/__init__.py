@@ -1,6 +1,5 @@
 """Training through skorch: nothing else of the package knows it."""
 
-from .._core.precision import half_precision, product_type
 from .judges import ErrorJudge, Judge, State
 from .record import InterruptedFitWarning, NonFiniteLossError, TrainingRecord, TrainingSettings
 from .run import train, train_module, warn_if_interrupted
@@ -13,8 +12,6 @@ __all__ = [
     "State",
     "TrainingRecord",
     "TrainingSettings",
-    "half_precision",
-    "product_type",
     "train",
     "train_module",
     "warn_if_interrupted",

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from .._core.arrays import state_of
 from .._core.scores.amortised import LogDensityHead
-from .._training import ErrorJudge, TrainingSettings, train_module
+from .judges import ErrorJudge
+from .record import TrainingSettings
+from .run import train_module
 
 # Errors beyond this many spreads of the targets count linearly, not squared.
 HUBER_DELTA = 2.0

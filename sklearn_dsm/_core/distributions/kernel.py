@@ -9,7 +9,7 @@ from ..constants import LOG_2PI
 from ..noise.level import NoiseLevel
 from ..random import standard_normal
 from ..scores.model import ExactScore
-from .mixture import _choose_components
+from .mixture import choose_components
 
 
 class KernelScore(ExactScore):
@@ -63,6 +63,6 @@ class KernelScore(ExactScore):
         return self._log_joint(x, level).logsumexp(-1)
 
     def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
-        chosen = self.centers[_choose_components(n, self.log_weights, generator)]
+        chosen = self.centers[choose_components(n, self.log_weights, generator)]
         noise = standard_normal(chosen.shape, chosen, generator)
         return level.a * chosen + self._variance(level).sqrt() * noise

@@ -11,7 +11,8 @@ from ..random import standard_normal
 from ..scores.model import ExactScore
 
 
-def _choose_components(n: int, log_weights: Tensor, generator: torch.Generator) -> Tensor:
+def choose_components(n: int, log_weights: Tensor, generator: torch.Generator) -> Tensor:
+    """n indices of components, each as likely as its weight."""
     return torch.multinomial(log_weights.exp(), n, replacement=True, generator=generator)
 
 
@@ -64,7 +65,7 @@ class GaussianMixtureScore(ExactScore):
         return self._components(x, level)[0].logsumexp(-1)
 
     def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
-        chosen = _choose_components(n, self.log_weights, generator)
+        chosen = choose_components(n, self.log_weights, generator)
         noise = standard_normal((n, self.rotated_means.shape[1]), self.rotated_means, generator)
         deviations = (level.a**2 * self.eigenvalues[chosen] + level.v).sqrt()
         rotated = level.a * self.rotated_means[chosen] + noise * deviations
