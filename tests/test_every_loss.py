@@ -12,7 +12,7 @@ from torch import nn
 
 from sklearn_dsm import BSM, DSM, FDSSM, ISM, LCSS, PBM, SSM, VE, VP, DSMDensityEstimator, SubVP
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
-from sklearn_dsm._core.losses import weighting as losses
+from sklearn_dsm._core.losses import finite_difference
 from sklearn_dsm._core.losses.loss import NoisedRows
 from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
 from sklearn_dsm._core.losses.weighting import MEASURES
@@ -137,7 +137,7 @@ def test_on_linear_scores_steps_of_any_length_are_exact(loss, generator):
 def test_a_direction_of_no_length_is_no_fault(monkeypatch):
     """As a normal number of single precision is now and then."""
     monkeypatch.setattr(
-        losses, "standard_normal", lambda shape, like, generator: like.new_zeros(shape)
+        finite_difference, "standard_normal", lambda shape, like, generator: like.new_zeros(shape)
     )
     rows = torch.ones(5, 1, dtype=torch.float64)
     loss = terms_of(FDSSM(), CorrectedScore(white(1), Linear(tensor([[0.5]]))), rows, 0.5)
