@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from sklearn_dsm import PBM, VP, DSMDensityEstimator
-from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm.datasets import GaussianMixtureLaw
 from sklearn_dsm.metrics import sliced_wasserstein_distance
 
@@ -31,8 +30,7 @@ random = np.random.default_rng(0)
 X = law.sample(8, random)
 
 log_snr = torch.linspace(6, -6, 400, dtype=torch.float64)
-level = NoiseLevel.from_log_snr(log_snr)
-a, v = level.a.numpy(), level.v.numpy()
+a, v = log_snr.sigmoid().sqrt().numpy(), (-log_snr).sigmoid().numpy()
 path = [a[0] * X + np.sqrt(v[0]) * random.standard_normal(X.shape)]
 for kept in a[1:] / a[:-1]:
     path.append(kept * path[-1] + np.sqrt(1 - kept**2) * random.standard_normal(X.shape))

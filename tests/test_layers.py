@@ -68,3 +68,12 @@ def test_imports_go_down(path):
 def test_every_file_is_in_a_room():
     top = {dotted(path).split(".")[0] for path in FILES} - {""}
     assert top == {room.split(".")[0] for room in HEIGHTS} - {""}
+
+
+def test_examples_use_public_names_only():
+    """What users read is what users may import."""
+    root = PACKAGE.parent
+    shown = [*root.glob("examples/*.py"), *root.glob("docs/*.rst"), root / "README.md"]
+    assert shown
+    private = [path.name for path in shown if "sklearn_dsm._" in path.read_text()]
+    assert private == []
