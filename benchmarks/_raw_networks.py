@@ -68,7 +68,7 @@ class RawNetwork(nn.Module):
             h = nn.functional.silu(layer(h))
         return self.output(h)
 
-    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
+    def forward(self, y: Tensor, log_snr: Tensor, context: Tensor | None = None) -> Tensor:
         """What the noise is more than standard normal rows would hold."""
         level = NoiseLevel.from_log_snr(log_snr)
         factor = level.a if self.pinned else torch.ones_like(level.a)

@@ -27,7 +27,7 @@ from _report import RESULTS, Report
 
 from sklearn_dsm import DSM, ISM, LCSS, SSM
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
-from sklearn_dsm._core.losses.loss import NoisedRows, ScoreLoss
+from sklearn_dsm._core.losses.loss import NoisedRows, ScoreLoss, TrainingRows
 from sklearn_dsm._core.losses.registry import LOSSES
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm._core.noise.level_sampling import LevelLaw, LogisticLevels, SingleLevel
@@ -100,7 +100,7 @@ def fitted(
     model, objective = fresh(X.shape[1], WIDTHS, seed), loss
 
     def batch_loss(model, rows, weight):
-        return objective(model, rows, weight, levels, generator)
+        return objective(model, TrainingRows(rows, weight), levels, generator)
 
     settings = TrainingSettings(n_epochs, BATCH, LEARNING_RATE, n_iter_no_change=n_epochs)
     data = rows, torch.ones(len(rows))
@@ -125,7 +125,7 @@ def integrands(loss: ScoreLoss, model: CorrectedScore, X: np.ndarray) -> torch.T
     log_snr = LEVELS.stratified(len(rows), generator, rows)[:, None]
     noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
     batch = NoisedRows(rows[:, None], noise[:, None], log_snr)
-    product, square = loss.terms(model, batch, generator)
+    product, square = loss.batch_terms(model, batch, generator)
     return ((square / 2 - product) * LEVELS.importance(log_snr)).squeeze(1)
 
 
@@ -184,7 +184,7 @@ def step_seconds(d: int, widths: Sequence[int], n_repeats: int) -> dict[str, flo
             loss = LOSSES[name]()
             started = time.perf_counter()
             with half_precision(rows.device, loss.half_precision):
-                value = loss(model, rows, weight, LEVELS, generator)
+                value = loss(model, TrainingRows(rows, weight), LEVELS, generator)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()

@@ -31,10 +31,10 @@ from scipy.stats import beta, norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from sklearn_dsm import GMMScoreEstimator
+from sklearn_dsm import ISM, GMMScoreEstimator
 from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
 from sklearn_dsm._evaluation.latent_density import chunks
-from sklearn_dsm.mixture._row_losses import DenoisingLosses, ImplicitLosses
+from sklearn_dsm.mixture._row_losses import DenoisingRowLosses, RowLosses
 
 SEPARATIONS = (1.0, 2.0, 3.0, 4.0)
 N_ROWS = 2000
@@ -97,13 +97,14 @@ class TwoModes:
         """The denoising loss of a row under a weight."""
         x = np.linspace(-self.m - 7, self.m + 7, N_TABLE_ROWS)
         rows = torch.from_numpy(x)[:, None] / np.sqrt(1 + self.m**2)
-        losses = DenoisingLosses(rows, LOW, HIGH, N_LEVELS, N_PAIRS, torch.Generator())
+        losses = DenoisingRowLosses(rows, LOW, HIGH, N_LEVELS, N_PAIRS, torch.Generator())
         table = [self.row_losses(w, losses).numpy() for w in WEIGHT_GRID]
         return RectBivariateSpline(WEIGHT_GRID, x, np.stack(table))
 
     def estimates(self, x: np.ndarray, table: RectBivariateSpline) -> dict[str, float]:
         """The weight by maximum likelihood, implicit and denoising score matching."""
-        implicit = ImplicitLosses(torch.from_numpy(x)[:, None] / np.sqrt(1 + self.m**2))
+        rows = torch.from_numpy(x)[:, None] / np.sqrt(1 + self.m**2)
+        implicit = RowLosses(ISM(), rows, torch.Generator())
         joint = np.stack([norm.logpdf(x, self.m), norm.logpdf(x, -self.m)], 1)
 
         def likelihood(w):

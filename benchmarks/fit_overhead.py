@@ -11,6 +11,7 @@ from _report import Report
 from sklearn_dsm._core.averaging import WeightAverage
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
 from sklearn_dsm._core.losses.denoising import DSM
+from sklearn_dsm._core.losses.loss import TrainingRows
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
 from sklearn_dsm._core.precision import half_precision, product_type
 from sklearn_dsm._core.random import torch_generator
@@ -46,7 +47,7 @@ def bare_loop(rows, weight, width):
             index = order[start : start + BATCH]
             optimizer.zero_grad()
             with half_precision(rows.device):
-                value = loss(model, rows[index], weight[index], LEVELS, generator)
+                value = loss(model, TrainingRows(rows[index], weight[index]), LEVELS, generator)
             value.backward()
             optimizer.step()
             average.update(model)
@@ -55,7 +56,7 @@ def bare_loop(rows, weight, width):
 def through_skorch(rows, weight, width):
     # A held-out set of one row: its evaluation is no part of the loop compared here.
     settings = TrainingSettings(EPOCHS, BATCH, 2e-3, n_iter_no_change=EPOCHS, held_out_draws=2)
-    table, held_out = (rows, weight), (rows[:1], weight[:1])
+    table, held_out = TrainingRows(rows, weight), TrainingRows(rows[:1], weight[:1])
     train(fresh_model(width), DSM(), LEVELS, table, held_out, settings, torch_generator(0))
 
 

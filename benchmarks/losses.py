@@ -29,7 +29,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_dsm import BSM, DSM, DSMDensityEstimator
 from sklearn_dsm._core.likelihood.bound import HeldOutBound
-from sklearn_dsm._core.losses.loss import ScoreLoss
+from sklearn_dsm._core.losses.loss import ScoreLoss, TrainingRows
 from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm._core.noise.level_sampling import LevelLaw
@@ -220,7 +220,7 @@ def gradient_moments(
     for _ in range(n + 1):
         started = time.perf_counter()
         with half_precision(rows.device, loss.half_precision):
-            value = objective(model, rows, weight, levels, generator)
+            value = objective(model, TrainingRows(rows, weight), levels, generator)
         parts = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
         seconds.append(time.perf_counter() - started)
         gradients.append(torch.cat([part.flatten() for part in parts]))

@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
 from sklearn_dsm._core.losses.denoising import DSM
-from sklearn_dsm._core.losses.loss import ROWS_PER_LEVEL
+from sklearn_dsm._core.losses.loss import ROWS_PER_LEVEL, TrainingRows
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._core.scores.corrected import CorrectedScore
@@ -108,7 +108,8 @@ class Training:
         reference = GaussianScore(torch.zeros(D), torch.eye(D))
         network = ScoreNetwork(D, WIDTHS, torch_generator(0))
         model = CorrectedScore(reference, network).to(self.device)
-        table, held_out = (self.rows, weight), (self.rows[:1], weight[:1])
+        table = TrainingRows(self.rows, weight)
+        held_out = TrainingRows(self.rows[:1], weight[:1])
         generator = torch_generator(0, self.device)
         wait_for(self.device)
         started = time.perf_counter()

@@ -13,7 +13,7 @@ from torch import nn
 from sklearn_dsm import BSM, DSM, FDSSM, ISM, LCSS, PBM, SSM, VE, VP, DSMDensityEstimator, SubVP
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
 from sklearn_dsm._core.losses import finite_difference
-from sklearn_dsm._core.losses.loss import NoisedRows
+from sklearn_dsm._core.losses.loss import NoisedRows, TrainingRows
 from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
 from sklearn_dsm._core.losses.weighting import MEASURES
 from sklearn_dsm._core.noise.level import NoiseLevel
@@ -49,10 +49,10 @@ class Linear(nn.Module):
         super().__init__()
         self.matrix = matrix
 
-    def forward(self, y, log_snr):
+    def forward(self, y, log_snr, context=None):
         return torch.sigmoid(-log_snr).sqrt() * (y @ self.matrix)
 
-    def forward_and_divergence(self, y, log_snr):
+    def forward_and_divergence(self, y, log_snr, context=None):
         trace = torch.sigmoid(-log_snr).sqrt().squeeze(-1) * self.matrix.trace()
         return self(y, log_snr), trace.expand(y.shape[:-1])
 
@@ -67,7 +67,7 @@ def terms_of(loss, model, clean, log_snr, seed=0, noise=None):
     if noise is None:
         noise = torch.randn(clean.shape, generator=random, dtype=clean.dtype)
     batch = NoisedRows(clean[None], noise[None], tensor([[log_snr]]))
-    product, square = loss.terms(model, batch, random)
+    product, square = loss.batch_terms(model, batch, random)
     return (square / 2 - product)[0]
 
 
@@ -241,9 +241,10 @@ def test_bootstrapping_starts_as_denoising(correction):
     model, rows = correction
     loss = BSM(n_plain_steps=1).started(model)
     weight = torch.ones(64, dtype=torch.float64)
-    plain = DSM()(model, rows[:64], weight, LEVELS, torch.Generator().manual_seed(3))
+    plain = DSM()(model, TrainingRows(rows[:64], weight), LEVELS, torch.Generator().manual_seed(3))
     values = [
-        loss(model, rows[:64], weight, LEVELS, torch.Generator().manual_seed(3)) for _ in range(2)
+        loss(model, TrainingRows(rows[:64], weight), LEVELS, torch.Generator().manual_seed(3))
+        for _ in range(2)
     ]
     assert values[0] == plain
     assert values[1] != plain
@@ -260,7 +261,7 @@ def test_bootstrapping_from_the_exact_score_has_the_gradient_of_denoising(mixtur
             super().__init__()
             self.factor = nn.Parameter(tensor(1.0))
 
-        def forward(self, y, log_snr):
+        def forward(self, y, log_snr, context=None):
             level = NoiseLevel.from_log_snr(log_snr)
             return -self.factor * level.v.sqrt() * problem.model.score(y, level)
 
@@ -270,7 +271,7 @@ def test_bootstrapping_from_the_exact_score_has_the_gradient_of_denoising(mixtur
     for name, loss in (("bsm", BSM(n_plain_steps=0).started(model)), ("dsm", DSM())):
         product, square = (
             term[0]
-            for term in loss.terms(
+            for term in loss.batch_terms(
                 model,
                 NoisedRows(
                     rows[None].repeat(1, 2, 1),
@@ -296,11 +297,11 @@ def test_the_frozen_network_follows_the_one_that_is_trained(correction):
     model, rows = correction
     run = BSM(n_plain_steps=0).started(model)
     weight = torch.ones(16, dtype=torch.float64)
-    run(model, rows[:16], weight, LEVELS, torch.Generator().manual_seed(0))
+    run(model, TrainingRows(rows[:16], weight), LEVELS, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for w in model.network.parameters():
             w += 1.0
-    run(model, rows[:16], weight, LEVELS, torch.Generator().manual_seed(0))
+    run(model, TrainingRows(rows[:16], weight), LEVELS, torch.Generator().manual_seed(0))
     moved = [
         float((w - a).detach().abs().max())
         for w, a in zip(model.network.parameters(), run.average.module.parameters(), strict=True)

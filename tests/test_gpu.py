@@ -15,6 +15,7 @@ import torch
 from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm._core.cuda_graphs import N_WARM_UP, Recorded
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
+from sklearn_dsm._core.losses.loss import TrainingRows
 from sklearn_dsm._core.losses.registry import LOSSES
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
 from sklearn_dsm._core.random import standard_normal, torch_generator
@@ -61,7 +62,8 @@ def steps(loss, dropout=0.0, **changes):
     rows = standard_normal((1000, 3), torch.zeros((), device="cuda"), generator) ** 3
     network = ScoreNetwork(3, (32, 32), torch_generator(0), dropout=dropout)
     model = CorrectedScore(GaussianScore(torch.zeros(3), torch.eye(3)), network).to("cuda")
-    tables = [(part, torch.ones(len(part), device="cuda")) for part in (rows[:900], rows[900:])]
+    parts = rows[:900], rows[900:]
+    tables = [TrainingRows(part, torch.ones(len(part), device="cuda")) for part in parts]
     settings = TrainingSettings(**(vars(SETTINGS) | changes))
     levels = LogisticLevels(-12.0, 12.0)
     record = train(model, loss, levels, *tables, settings, generator)

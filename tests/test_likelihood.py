@@ -49,10 +49,10 @@ class Perturbed(ScoreModel):
         super().__init__()
         self.exact = exact
 
-    def score_and_divergence(self, x, level):
-        score, divergence = self.exact.score_and_divergence(x, level)
+    def score_and_jacobian_diagonal(self, x, level, context=None):
+        score, diagonal = self.exact.score_and_jacobian_diagonal(x, level)
         bump = 0.3 * level.a * (2 * x).sin()
-        return score + bump, divergence + (0.6 * level.a * (2 * x).cos()).sum(-1)
+        return score + bump, diagonal + 0.6 * level.a * (2 * x).cos()
 
 
 @pytest.fixture
@@ -369,15 +369,15 @@ def test_a_score_too_rough_for_the_finest_steps_has_not_converged(bimodal):
     problem = bimodal(2.0)
 
     class Rough(ScoreModel):
-        def score_and_divergence(self, x, level):
-            score, divergence = problem.model.score_and_divergence(x, level)
+        def score_and_jacobian_diagonal(self, x, level, context=None):
+            score, diagonal = problem.model.score_and_jacobian_diagonal(x, level)
             rough = 300 * (1e5 * x).sin() * (x > 0.5)
-            return score + rough, divergence + (1e5 * rough).sum(-1)
+            return score + rough, diagonal + 1e5 * rough
 
     class Broken(ScoreModel):
-        def score_and_divergence(self, x, level):
-            score, divergence = problem.model.score_and_divergence(x, level)
-            return score / (x < 0.5), divergence
+        def score_and_jacobian_diagonal(self, x, level, context=None):
+            score, diagonal = problem.model.score_and_jacobian_diagonal(x, level)
+            return score / (x < 0.5), diagonal
 
     x = tensor([[-1.0], [1.0], [-0.5], [1.5]])
     for model in (Rough(), Broken()):

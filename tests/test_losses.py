@@ -12,6 +12,7 @@ from torch import nn
 from sklearn_dsm import DSM
 from sklearn_dsm._core.likelihood.bound import HeldOutBound
 from sklearn_dsm._core.likelihood.identity import hermite_nodes, identity_log_density, sobol_nodes
+from sklearn_dsm._core.losses.loss import TrainingRows
 from sklearn_dsm._core.losses.registry import LOSSES, resolve_loss
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels, SolverLevels
@@ -40,7 +41,7 @@ class ExactCorrection(nn.Module):
         super().__init__()
         self.reference, self.target = reference, target
 
-    def forward(self, y, log_snr):
+    def forward(self, y, log_snr, context=None):
         level = NoiseLevel.from_log_snr(log_snr)
         return level.v.sqrt() * (self.reference.score(y, level) - self.target.score(y, level))
 
@@ -53,11 +54,11 @@ class TanhScore(nn.Module):
         self.whole = whole
         self.theta = nn.Parameter(tensor([0.4, -0.7, 1.3]))
 
-    def forward(self, y, log_snr):
+    def forward(self, y, log_snr, context=None):
         slope, height, rate = self.theta
         return slope * y + height * (rate * y + 0.3).tanh()
 
-    def forward_and_divergence(self, y, log_snr):
+    def forward_and_divergence(self, y, log_snr, context=None):
         slope, height, rate = self.theta
         derivative = slope + height * rate * (1 - (rate * y + 0.3).tanh() ** 2)
         return self(y, log_snr), derivative.sum(-1)
@@ -238,7 +239,7 @@ def test_the_bound_is_largest_at_the_truth(mixture, generator):
     class Off(nn.Module):
         whole = False
 
-        def forward(self, y, log_snr):
+        def forward(self, y, log_snr, context=None):
             return exact(y, log_snr) + 0.3 * torch.sigmoid(log_snr) * y.sin()
 
     difference = best - bound.gain(CorrectedScore(problem.gaussian, Off()))
@@ -253,7 +254,11 @@ def test_the_loss_is_minus_the_bound_on_average(corrected, generator, antithetic
         for _ in range(600):
             order = torch.randperm(len(rows), generator=random)
             weight = torch.ones(len(rows), dtype=torch.float64)
-            losses.append(DSM(antithetic=antithetic)(model, rows[order], weight, VP_LEVELS, random))
+            losses.append(
+                DSM(antithetic=antithetic)(
+                    model, TrainingRows(rows[order], weight), VP_LEVELS, random
+                )
+            )
             gains.append(HeldOutBound.draw(rows, VP_LEVELS, 4, random).gain(model).mean())
     losses, gains = torch.stack(losses), torch.stack(gains)
     error = ((losses.var() + gains.var()) / len(losses)).sqrt()
@@ -268,7 +273,9 @@ def test_an_untrained_correction_has_no_loss_and_no_gain(mixture, generator, ant
     problem = mixture(3)
     rows, weight = problem.draw(9, seed=0), torch.ones(9, dtype=torch.float64)
     model = CorrectedScore(problem.gaussian, ScoreNetwork(3, (6, 6), generator(1)).double())
-    assert DSM(antithetic=antithetic)(model, rows, weight, VP_LEVELS, generator(2)) == 0
+    assert (
+        DSM(antithetic=antithetic)(model, TrainingRows(rows, weight), VP_LEVELS, generator(2)) == 0
+    )
     gain = HeldOutBound.draw(rows, VP_LEVELS, 3, generator(2)).gain(model)
     assert torch.equal(gain, torch.zeros(9, dtype=torch.float64))
 
@@ -279,7 +286,7 @@ def test_the_loss_is_linear_in_the_weights(corrected, generator, antithetic):
     loss, random = DSM(antithetic=antithetic), generator(0)
     first, second = torch.rand(2, len(rows), generator=random, dtype=torch.float64)
     values = [
-        loss(model, rows, weight, VP_LEVELS, generator(5))
+        loss(model, TrainingRows(rows, weight), VP_LEVELS, generator(5))
         for weight in (first, second, 2 * first + 3 * second)
     ]
     torch.testing.assert_close(2 * values[0] + 3 * values[1], values[2], rtol=1e-11, atol=1e-11)
@@ -293,7 +300,9 @@ def test_a_row_of_weight_zero_contributes_nothing(corrected, generator, antithet
     moved = rows.clone()
     moved[::3] = 1e3
     loss = DSM(antithetic=antithetic)
-    values = [loss(model, each, weight, VP_LEVELS, generator(5)) for each in (rows, moved)]
+    values = [
+        loss(model, TrainingRows(each, weight), VP_LEVELS, generator(5)) for each in (rows, moved)
+    ]
     torch.testing.assert_close(values[0], values[1], rtol=1e-13, atol=0)
 
 
@@ -306,11 +315,18 @@ def test_an_integer_weight_is_a_repetition_on_average(corrected, generator):
         for _ in range(1500):
             order = torch.randperm(4, generator=random)
             weighted_losses.append(
-                DSM()(model, rows[order], weight[order] / weight.mean(), VP_LEVELS, random)
+                DSM()(
+                    model,
+                    TrainingRows(rows[order], weight[order] / weight.mean()),
+                    VP_LEVELS,
+                    random,
+                )
             )
             order = torch.randperm(8, generator=random)
             ones = torch.ones(8, dtype=torch.float64)
-            repeated_losses.append(DSM()(model, repeated[order], ones, VP_LEVELS, random))
+            repeated_losses.append(
+                DSM()(model, TrainingRows(repeated[order], ones), VP_LEVELS, random)
+            )
     first, second = torch.stack(weighted_losses), torch.stack(repeated_losses)
     error = ((first.var() + second.var()) / len(first)).sqrt()
     assert abs(first.mean() - second.mean()) < 4 * error
@@ -325,7 +341,7 @@ def test_antithetic_noise_keeps_the_gradient_steady_towards_the_data(corrected, 
         gradients = []
         for seed in range(60):
             weight = torch.ones(len(rows), dtype=torch.float64)
-            value = loss(model, rows, weight, levels, generator(seed))
+            value = loss(model, TrainingRows(rows, weight), levels, generator(seed))
             parts = torch.autograd.grad(value, parameters)
             gradients.append(torch.cat([part.flatten() for part in parts]))
         return torch.stack(gradients).var(0).sum()
@@ -340,7 +356,7 @@ def test_the_loss_depends_on_the_generator_alone(corrected, generator, antitheti
     weight, state = torch.ones(len(rows), dtype=torch.float64), torch.get_rng_state()
     loss = DSM(antithetic=antithetic)
     first, again, other = (
-        loss(model, rows, weight, VP_LEVELS, generator(seed)) for seed in (3, 3, 4)
+        loss(model, TrainingRows(rows, weight), VP_LEVELS, generator(seed)) for seed in (3, 3, 4)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

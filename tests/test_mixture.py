@@ -7,12 +7,12 @@ from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
-from sklearn_dsm import GMMScoreEstimator
+from sklearn_dsm import ISM, LCSS, GMMScoreEstimator
 from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm.mixture._descent import Batch, Mixture, _stein_share, denoising_slopes, moved
 from sklearn_dsm.mixture._gmm import LEVELS
-from sklearn_dsm.mixture._row_losses import DenoisingLosses, ImplicitLosses, SmoothedLosses
+from sklearn_dsm.mixture._row_losses import DenoisingRowLosses, RowLosses
 
 KINDS = ["full", "tied", "diag", "spherical"]
 LOSSES = ["dsm", "ism", "ssm", "lcss"]
@@ -85,7 +85,7 @@ def test_the_denoising_loss_is_the_negative_log_likelihood(seed):
     """T2.1: log g - loss = log p for any mixture, in one column by quadrature."""
     network = random_network(1, seed)
     x = torch.linspace(-2, 2, 41, dtype=torch.float64)[:, None]
-    losses = DenoisingLosses(x, LEVELS.low, 12.0, 48, 32, torch.Generator())
+    losses = DenoisingRowLosses(x, LEVELS.low, 12.0, 48, 32, torch.Generator())
     with torch.no_grad():
         loss = losses.part(network, slice(None))
     base = torch.from_numpy(norm.logpdf(x[:, 0].numpy()))
@@ -99,10 +99,11 @@ def test_curvature_smoothing_tends_to_the_implicit_loss():
     network = random_network(2, 3)
     x = torch.randn(1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     many = x.expand(200_000, 2)
-    exact = float(ImplicitLosses(x).part(network, slice(None)).detach())
+    implicit = RowLosses(ISM(), x, torch.Generator())
+    exact = float(implicit.part(network, slice(None)).detach())
     gaps = []
     for sigma in (0.08, 0.04):
-        losses = SmoothedLosses(many, torch.Generator().manual_seed(1), sigma)
+        losses = RowLosses(LCSS(sigma=sigma), many, torch.Generator().manual_seed(1))
         gaps.append(float(losses.part(network, slice(None)).mean().detach()) - exact)
     assert gaps[0] / gaps[1] == pytest.approx(4, rel=0.35)
 

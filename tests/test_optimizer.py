@@ -8,7 +8,7 @@ from torch import nn
 
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
 from sklearn_dsm._core.losses.denoising import DSM
-from sklearn_dsm._core.losses.loss import ROWS_PER_LEVEL
+from sklearn_dsm._core.losses.loss import ROWS_PER_LEVEL, TrainingRows
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._core.scores.corrected import CorrectedScore
@@ -131,9 +131,10 @@ def first_steps(monkeypatch):
         before = [matrix.detach().clone() for matrix in network.hidden_matrices]
         model = CorrectedScore(GaussianScore(torch.zeros(3), torch.eye(3)), network)
         settings = TrainingSettings(1, n_rows, 0.01, n_iter_no_change=1, min_batches=1)
-        rows = torch.randn(n_rows, 3, generator=generator), torch.ones(n_rows)
+        rows = TrainingRows(torch.randn(n_rows, 3, generator=generator), torch.ones(n_rows))
         levels = LogisticLevels(-12.0, 11.0)
-        train(model, DSM(), levels, rows, (rows[0][:1], rows[1][:1]), settings, generator)
+        held_out = TrainingRows(rows.rows[:1], rows.weight[:1])
+        train(model, DSM(), levels, rows, held_out, settings, generator)
         pairs = zip(network.hidden_matrices, before, strict=True)
         return [matrix.detach() - start for matrix, start in pairs]
 

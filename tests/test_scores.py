@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -108,6 +109,35 @@ def test_divergence_is_the_trace_of_the_jacobian(build, name, level):
         for j in range(N_FEATURES)
     )
     torch.testing.assert_close(model.divergence(x, level), trace, rtol=1e-9, atol=1e-10)
+
+
+@every_model
+@at_every_level
+def test_jacobian_has_the_diagonal_and_the_trace(build, name, level):
+    model, x = build(name), rows(level)
+    score, diagonal = model.score_and_jacobian_diagonal(x, level)
+    close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-10)
+    close(score, model.score(x, level))
+    close(model.jacobian(x, level).diagonal(dim1=-2, dim2=-1), diagonal)
+    close(model.divergence(x, level), diagonal.sum(-1))
+
+
+@every_model
+@at_every_level
+def test_jacobian_is_symmetric_where_the_score_is_a_gradient(build, name, level):
+    jacobian = build(name).jacobian(rows(level), level)
+    if name in EXACT:
+        torch.testing.assert_close(jacobian, jacobian.mT, rtol=1e-9, atol=1e-10)
+    else:
+        assert not torch.allclose(jacobian, jacobian.mT)
+
+
+@every_model
+def test_a_density_that_is_not_conditional_is_the_same_in_any_context(build, name):
+    model, level = build(name), LEVELS["vp-late"]
+    x = rows(level)
+    context = torch.randn(len(x), 2, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model.score(x, level, context), model.score(x, level))
 
 
 @every_model

@@ -61,16 +61,15 @@ def test_every_target_has_the_score_as_its_mean(mixture, level, scale):
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=str)
-def test_the_novel_target_is_a_share_of_each_of_the_others(mixture, generator, level):
+def test_the_novel_target_is_the_closed_form(mixture, generator, level):
     problem, scale = mixture(3), 1.3
     clean = problem.draw(20, seed=2)
     noise = torch.randn(clean.shape, generator=generator(0), dtype=clean.dtype)
     x = level.a * clean + level.v.sqrt() * noise
     clean_score = problem.model.score(clean, clean_level())
-    share = (level.a * scale) ** 2 / ((level.a * scale) ** 2 + level.v)
-    expected = share * target_score_target(clean_score, level) + (1 - share) * conditional_target(
-        clean, x, level
-    )
+    variance = (level.a * scale) ** 2 + level.v
+    pull = level.a * scale**2 / variance * (clean_score + clean / scale**2)
+    expected = pull - x / variance
     novel = novel_target(clean, clean_score, x, level, scale)
     torch.testing.assert_close(novel, expected, rtol=1e-9, atol=1e-9)
 

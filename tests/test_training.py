@@ -7,6 +7,7 @@ import math
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from sklearn_dsm import DSM, VP, InterruptedFitWarning, NonFiniteLossError
 from sklearn_dsm._core.averaging import WeightAverage
 from sklearn_dsm._core.likelihood import bound as bounds
 from sklearn_dsm._core.likelihood.bound import HeldOutBound
+from sklearn_dsm._core.losses.loss import TrainingRows
 from sklearn_dsm._core.losses.registry import LOSSES
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
 from sklearn_dsm._core.precision import half_precision
@@ -39,9 +41,9 @@ class Recorded(DSM):
     def __init__(self):
         self.batches = []
 
-    def __call__(self, model, rows, weight, levels, generator):
-        self.batches.append((rows.clone(), weight.clone()))
-        return DSM()(model, rows, weight, levels, generator)
+    def __call__(self, model, examples, levels, generator):
+        self.batches.append((examples.rows.clone(), examples.weight.clone()))
+        return DSM()(model, examples, levels, generator)
 
 
 class Interrupting(DSM):
@@ -50,11 +52,11 @@ class Interrupting(DSM):
     def __init__(self, batch):
         self.batch, self.n_batches = batch, 0
 
-    def __call__(self, model, rows, weight, levels, generator):
+    def __call__(self, model, examples, levels, generator):
         self.n_batches += 1
         if self.n_batches == self.batch:
             raise KeyboardInterrupt
-        return DSM()(model, rows, weight, levels, generator)
+        return DSM()(model, examples, levels, generator)
 
 
 def settings(**changes):
@@ -83,7 +85,8 @@ def fresh(bimodal, generator):
 @pytest.fixture
 def table(bimodal):
     """(n, seed) -> rows of a bimodal density with weights of one."""
-    return lambda n, seed: (bimodal(3.0).draw(n, seed), torch.ones(n, dtype=torch.float64))
+    ones = partial(torch.ones, dtype=torch.float64)
+    return lambda n, seed: TrainingRows(bimodal(3.0).draw(n, seed), ones(n))
 
 
 @pytest.fixture
@@ -140,12 +143,18 @@ def test_the_best_gain_is_that_of_the_returned_weights(fit, fresh, table, genera
 
 
 def test_held_out_weights_weigh_the_gain(fresh, table, generator):
-    rows, _ = table(N_HELD_OUT, 2)
+    rows = table(N_HELD_OUT, 2).rows
     weight = 2 * torch.rand(N_HELD_OUT, generator=generator(5), dtype=torch.float64)
     weight = weight / weight.mean()
     model = fresh()
     record = train(
-        model, DSM(), LEVELS, table(N_TRAIN, 1), (rows, weight), settings(), generator(0)
+        model,
+        DSM(),
+        LEVELS,
+        table(N_TRAIN, 1),
+        TrainingRows(rows, weight),
+        settings(),
+        generator(0),
     )
     bound = HeldOutBound.draw(rows, LEVELS, HELD_OUT_DRAWS // (2 * N_HELD_OUT), generator(0))
     model.network.load_state_dict({k: torch.from_numpy(v) for k, v in record.weights.items()})
@@ -163,7 +172,7 @@ def test_no_epoch_loses_against_the_reference(
     problem, random = mixture(n_features, 2, seed).whitened(), generator(seed)
     network = ScoreNetwork(n_features, (16, 16), random).double()
     tables = [
-        (problem.draw(n, seed + shift), torch.ones(n, dtype=torch.float64))
+        TrainingRows(problem.draw(n, seed + shift), torch.ones(n, dtype=torch.float64))
         for n, shift in ((n_train, 0), (n_held_out, 1000))
     ]
     hasty = settings(
@@ -197,7 +206,7 @@ def test_the_gain_stays_below_the_truth_and_approaches_it(fit, table, bimodal, c
 
 
 def test_weights_that_ran_away_are_worth_nothing(fresh, table, generator):
-    model, (rows, weight) = fresh(), table(N_HELD_OUT, 2)
+    model, (rows, weight, *_) = fresh(), table(N_HELD_OUT, 2)
     judge = GainJudge(HeldOutBound.draw(rows, LEVELS, 4, generator(0)), weight, residual=True)
     assert judge.measure(model)[0] == 0
     with torch.no_grad():
@@ -334,10 +343,10 @@ def test_an_epoch_has_equal_batches_and_takes_every_row_evenly(
 
 
 def test_rows_keep_their_weights(fresh, table, generator):
-    rows, _ = table(50, 1)
+    rows = table(50, 1).rows
     loss = Recorded()
     rest = table(N_HELD_OUT, 2), settings(batch_size=20, max_epochs=1), generator(0)
-    train(fresh(), loss, LEVELS, (rows, rows[:, 0] ** 2), *rest)
+    train(fresh(), loss, LEVELS, TrainingRows(rows, rows[:, 0] ** 2), *rest)
     for batch, weight in loss.batches:
         assert torch.equal(weight, batch[:, 0] ** 2)
 
@@ -369,7 +378,10 @@ def test_the_global_random_states_are_left_alone(fit):
 
 def test_single_precision_trains_as_double_does(fresh, table, generator):
     """The estimator's own precision: rows and network in float32."""
-    single = [tuple(part.float() for part in table(n, s)) for n, s in ((N_TRAIN, 1), (256, 2))]
+    single = [
+        TrainingRows(*(part.float() for part in table(n, s)[:2]))
+        for n, s in ((N_TRAIN, 1), (256, 2))
+    ]
     model = fresh().float()
     record = train(model, DSM(), LEVELS, *single, settings(), generator(0))
     assert record.best_gain > 0
@@ -415,7 +427,7 @@ def test_half_precision_changes_the_loss_by_its_rounding(bimodal, generator):
     rows = bimodal(3.0).draw(400, 1).float()
 
     def loss():
-        return DSM()(model, rows, torch.ones(400), LEVELS, generator(5)).item()
+        return DSM()(model, TrainingRows(rows, torch.ones(400)), LEVELS, generator(5)).item()
 
     full = loss()
     with half_precision(torch.device("cpu")):

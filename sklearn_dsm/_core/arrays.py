@@ -1,6 +1,8 @@
-"""A module's weights as plain arrays, and back."""
+"""A module's weights as plain arrays and back, and rows split with what belongs to them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,3 +17,12 @@ def arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
 def state_of(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """What ``load_state_dict`` takes, from arrays."""
     return {name: torch.from_numpy(value) for name, value in arrays.items()}
+
+
+def split_alike(
+    rows: Tensor, context: Tensor | None, size: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Parts of so many rows, each with its context where there is one."""
+    parts = rows.split(size)
+    contexts = [None] * len(parts) if context is None else context.split(size)
+    return zip(parts, contexts, strict=True)

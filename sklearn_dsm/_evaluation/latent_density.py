@@ -44,6 +44,7 @@ MAX_SCORED_ROWS, STEPS_TO_SCORE = 500, 30
 MAX_CALIBRATION_ROWS, MIN_SECONDS = 96, 0.5
 STEPS_TO_CALIBRATE = CALIBRATION_TRUTH_STEPS + sum(CALIBRATION_STEPS)
 SAMPLE_STEPS = {"ode": 24, "sde": 200}
+ALL = slice(None)
 
 
 def chunks(n: int, size: int) -> Iterator[slice]:
@@ -89,7 +90,9 @@ class LatentDensity:
     nodes: IdentityNodes | None = None
     log_mass: float = 0.0
 
-    def calibrated(self, Z: np.ndarray, seconds: float) -> tuple[LatentDensity, int]:
+    def calibrated(
+        self, Z: np.ndarray, seconds: float, context: np.ndarray | None = None
+    ) -> tuple[LatentDensity, int]:
         """The same with a plan for the ODE that was measured on some of these rows.
 
         Also how many of the rows can be scored, when both are to take so many seconds, or at
@@ -98,7 +101,7 @@ class LatentDensity:
         """
         if not self._solves:
             return self, MAX_SCORED_ROWS
-        row_steps = max(seconds, MIN_SECONDS) * self._row_steps_per_second(Z)
+        row_steps = max(seconds, MIN_SECONDS) * self._row_steps_per_second(Z, context)
         n_scored = int(np.clip(row_steps / 2 / STEPS_TO_SCORE, ROW_BLOCK, MAX_SCORED_ROWS))
         n_measured = int(min(row_steps / 2 / STEPS_TO_CALIBRATE, MAX_CALIBRATION_ROWS))
         if n_measured < ROW_BLOCK:
@@ -110,67 +113,79 @@ class LatentDensity:
             self.levels,
             self.tolerance,
             self._chunk_size(CHUNK_NUMBERS),
+            self._given(context, slice(n_measured)),
         )
         return replace(self, plan=plan), n_scored
 
-    def _row_steps_per_second(self, Z: np.ndarray) -> float:
+    def _row_steps_per_second(self, Z: np.ndarray, context: np.ndarray | None) -> float:
         """How many steps of the ODE, times rows, are taken in a second."""
         rough = replace(self, plan=SolverPlan(2), tolerance=np.inf)
         # A GPU takes as long for a few.
         n = MAX_CALIBRATION_ROWS * CHUNK_FACTORS[self.device.type]
         started = time.perf_counter()
-        rough.log_density(np.resize(Z, (n, Z.shape[1])))
+        repeated = np.arange(n) % len(Z)
+        rough.log_density(Z[repeated], None if context is None else context[repeated])
         return 2 * n / (time.perf_counter() - started)
 
     @torch.no_grad()
-    def log_density(self, Z: np.ndarray) -> tuple[np.ndarray, int]:
+    def log_density(
+        self, Z: np.ndarray, context: np.ndarray | None = None
+    ) -> tuple[np.ndarray, int]:
         """Log-densities (n,), and how many of them missed the tolerance."""
         if self._solves:
-            value, n_missed = self._log_density(self._tensor(Z))
+            value, n_missed = self._log_density(self._tensor(Z), self._given(context))
             return value.cpu().numpy(), n_missed
         values = np.empty(len(Z))
         numbers = CHUNK_NUMBERS if self.head is None else HEAD_CHUNK_NUMBERS
         for part in chunks(len(Z), self._chunk_size(numbers)):
-            values[part] = self._log_density(self._tensor(Z[part]))[0].cpu().numpy()
+            value, _ = self._log_density(self._tensor(Z[part]), self._given(context, part))
+            values[part] = value.cpu().numpy()
         return values, 0
 
     @torch.no_grad()
-    def reference_log_density(self, Z: np.ndarray) -> np.ndarray:
+    def reference_log_density(self, Z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Log-densities (n,) of the reference alone, in closed form."""
-        return self.reference.log_density(self._tensor(Z), self._clean_level()).cpu().numpy()
+        level, given = self._clean_level(), self._given(context)
+        return self.reference.log_density(self._tensor(Z), level, given).cpu().numpy()
 
-    def gradient(self, Z: np.ndarray) -> np.ndarray:
+    def gradient(self, Z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Gradients (n, d) of :meth:`log_density`."""
         gradients = np.empty_like(Z)
         numbers = GRADIENT_CHUNK_NUMBERS // self.n_features
         size = self._chunk_size(numbers, GRADIENT_CHUNK_FACTORS)
         for part in chunks(len(Z), size):
             z = self._tensor(Z[part]).requires_grad_()
-            value, _ = self._log_density(z)
+            value, _ = self._log_density(z, self._given(context, part))
             gradients[part] = torch.autograd.grad(value.sum(), z)[0].cpu().numpy()
         return gradients
 
     @torch.no_grad()
-    def score(self, Z: np.ndarray, level: NoiseLevel) -> np.ndarray:
+    def score(
+        self, Z: np.ndarray, level: NoiseLevel, context: np.ndarray | None = None
+    ) -> np.ndarray:
         """The model's score (n, d) of rows at a noise level of any process."""
         scores = np.empty_like(Z)
         level = NoiseLevel(*(part.to(self.device) for part in level))
         for part in chunks(len(Z), self._chunk_size(CHUNK_NUMBERS)):
-            scores[part] = self.model.score(self._tensor(Z[part]), level).cpu().numpy()
+            z, given = self._tensor(Z[part]), self._given(context, part)
+            scores[part] = self.model.score(z, level, given).cpu().numpy()
         return scores
 
     @torch.no_grad()
-    def sample(self, n: int, method: str, seed: int) -> np.ndarray:
-        """n rows (n, d); the same for a seed on one kind of device."""
+    def sample(
+        self, n: int, method: str, seed: int, context: np.ndarray | None = None
+    ) -> np.ndarray:
+        """n rows (n, d), the same for a seed on one kind of device; a context has n rows."""
         generator = torch_generator(seed, self.device)
         rows = np.empty((n, self.n_features))
         low = torch.tensor(self.levels.low, dtype=torch.float64, device=self.device)
         for part in chunks(n, self._chunk_size(CHUNK_NUMBERS)):
-            size = min(part.stop, n) - part.start
+            size, given = min(part.stop, n) - part.start, self._given(context, part)
             if self.model is self.reference:
-                draws = self.reference.sample(size, self._clean_level(), generator)
+                draws = self.reference.sample(size, self._clean_level(), generator, given)
             else:
-                start = self.reference.sample(size, NoiseLevel.from_log_snr(low), generator)
+                noisiest = NoiseLevel.from_log_snr(low)
+                start = self.reference.sample(size, noisiest, generator, given)
                 draws = sample(
                     self.model,
                     start,
@@ -178,18 +193,19 @@ class LatentDensity:
                     SAMPLE_STEPS[method],
                     method=method,
                     generator=generator,
+                    context=given,
                 )
             rows[part] = draws.cpu().numpy()
         return rows
 
-    def _log_density(self, z: Tensor) -> tuple[Tensor, int]:
+    def _log_density(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, int]:
         if self.model is self.reference:
-            return self.reference.log_density(z, self._clean_level()), 0
+            return self.reference.log_density(z, self._clean_level(), context), 0
         if self.head is not None:
             learned = self.head(padded(z))[: len(z)]
-            return self.reference.log_density(z, self._clean_level()) + learned, 0
+            return self.reference.log_density(z, self._clean_level(), context) + learned, 0
         if not self._solves:
-            value = identity_log_density(self.model, self.reference, z, self._nodes)
+            value = identity_log_density(self.model, self.reference, z, self._nodes, context)
             return value - self.log_mass, 0
         result = ode_log_density(
             self.model,
@@ -199,6 +215,7 @@ class LatentDensity:
             self.tolerance,
             self.plan,
             self._chunk_size(CHUNK_NUMBERS),
+            context,
         )
         return result.value, int((~result.converged).sum())
 
@@ -226,6 +243,10 @@ class LatentDensity:
 
     def _tensor(self, Z: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(Z)).to(self.device)
+
+    def _given(self, context: np.ndarray | None, part: slice = ALL) -> Tensor | None:
+        """What rows of a part are conditional on."""
+        return None if context is None else self._tensor(context[part])
 
 
 def exact_density(

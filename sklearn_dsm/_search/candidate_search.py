@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .._core.likelihood.ode import SolverPlan
-from .._core.losses.loss import ScoreLoss
+from .._core.losses.loss import ScoreLoss, TrainingRows
 from .._core.noise.level_sampling import LevelLaw
 from .._core.random import torch_generator
 from .._evaluation.builder import DensityBuilder
@@ -131,8 +131,8 @@ class CandidateSearch:
         device, seed = torch.device(settings.device), seed_from(self.random)
         model = self.builder.score_model(reference.mixture, {}, seed).float().to(device)
         train_rows, held_out_rows = (
-            (torch.from_numpy(rows).float().to(device), torch.from_numpy(w).float().to(device))
-            for rows, w in (split.train, split.held_out)
+            TrainingRows(*(torch.from_numpy(part).float().to(device) for part in parts))
+            for parts in (split.train, split.held_out)
         )
         return train(
             model,

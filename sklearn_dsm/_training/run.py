@@ -11,7 +11,7 @@ from skorch.callbacks import GradientNormClipping
 from torch import Tensor, nn
 
 from .._core.likelihood.bound import HeldOutBound
-from .._core.losses.loss import ScoreLoss
+from .._core.losses.loss import ScoreLoss, TrainingRows
 from .._core.noise.level_sampling import LevelLaw
 from .._core.precision import half_precision, product_type
 from .._core.scores.corrected import CorrectedScore
@@ -30,8 +30,8 @@ def train(
     model: CorrectedScore,
     loss: ScoreLoss,
     levels: LevelLaw,
-    train_rows: tuple[Tensor, Tensor],
-    held_out_rows: tuple[Tensor, Tensor],
+    train_rows: TrainingRows,
+    held_out_rows: TrainingRows,
     settings: TrainingSettings,
     generator: torch.Generator,
     on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
@@ -44,8 +44,8 @@ def train(
         Its network is trained in place, on ``settings.device``.
     loss : ScoreLoss
     levels : LevelLaw
-    train_rows, held_out_rows : tuple of Tensor
-        Rows (n, d) and weights (n,) of mean one, on the device.
+    train_rows, held_out_rows : TrainingRows
+        On the device, with weights of mean one.
     settings : TrainingSettings
     generator : torch.Generator
         On the device; shuffles, and draws levels and noise.
@@ -59,25 +59,28 @@ def train(
     RuntimeError
         When the network is to be compiled and torch cannot.
     """
-    held_out, held_out_weight = held_out_rows
+    held_out = held_out_rows.rows
     n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
-    bound = HeldOutBound.draw(held_out, levels, n_draws, generator)
-    judge = GainJudge(bound, held_out_weight, model.residual)
+    bound = HeldOutBound.draw(held_out, levels, n_draws, generator, held_out_rows.context)
+    judge = GainJudge(bound, held_out_rows.weight, model.residual)
     model.network.generator = generator
     objective = loss.started(model)
     in_half = model.network.half_precision and loss.half_precision
 
-    def batch_loss(model: CorrectedScore, rows: Tensor, weight: Tensor) -> Tensor:
-        with half_precision(rows.device, in_half):
-            return objective(model, rows, weight, levels, generator)
+    names, data = zip(*train_rows.present.items(), strict=True)
+
+    def batch_loss(model: CorrectedScore, *parts: Tensor) -> Tensor:
+        batch = TrainingRows(**dict(zip(names, parts, strict=True)))
+        with half_precision(batch.rows.device, in_half):
+            return objective(model, batch, levels, generator)
 
     settings = replace(settings, record_steps=settings.record_steps and loss.repeats)
-    matrices = model.network.hidden_matrices if len(train_rows[0]) >= MIN_MUON_ROWS else ()
+    matrices = model.network.hidden_matrices if len(train_rows.rows) >= MIN_MUON_ROWS else ()
     with compiled(model.network, settings.compile):
         record = train_module(
             model,
             batch_loss,
-            train_rows,
+            data,
             judge,
             settings,
             generator,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._core.distributions.mixture_algebra import mixture_terms
 from .._core.distributions.mixture_network import MixtureNetwork
 from .._core.noise.level import NoiseLevel
 from .._core.noise.level_sampling import LogisticLevels
@@ -99,40 +100,33 @@ def denoising_slopes(mixture: Mixture, batch: Batch) -> Slopes:
     a, v = level.a, level.v
     stein = _stein_share(mixture, level)
     axes = mixture.axes.expand(k, d, d)
-    flat = axes.permute(1, 0, 2).reshape(d, k * d).to(rows)
-    centers = torch.einsum("kd,kde->ke", mixture.means, axes).flatten().to(rows)
-    variances = a**2 * mixture.eigenvalues.expand(k, d).flatten().to(rows) + v
-    precisions = variances.reciprocal()
-    log_det = variances.log().unflatten(-1, (k, d)).sum(-1)
-    trace = precisions.unflatten(-1, (k, d)).sum(-1)
+    centers = torch.einsum("kd,kde->ke", mixture.means, axes)
+    parameters = mixture.weights.log(), centers, mixture.eigenvalues, axes
 
     clean, noise = a * rows, v.sqrt() * batch.noise
     x = torch.cat([clean + noise, clean - noise], 1)
     share = torch.cat([batch.share, batch.share], 1) / 2 * v[:, :, 0] / 2
-    offsets = x @ flat - a * centers
-    pulls = offsets * precisions
-    squares = (offsets * pulls).unflatten(-1, (k, d)).sum(-1) + log_det
-    posterior = _softmax(mixture.weights.log().to(rows) - 0.5 * squares)
-    by_part = pulls.unflatten(-1, (k, d))
-    score = -(posterior[..., None] * by_part).flatten(-2) @ flat.T
-    curvature = stein * (by_part.square().sum(-1) - trace)
+    terms = mixture_terms(x, a, v, *(part.to(rows) for part in parameters))
+    pulls, precisions = terms.pulls, terms.precisions
+    posterior, score = terms.posterior_and_score()
+    curvature = stein * terms.curvatures()
     z = torch.cat([batch.noise, -batch.noise], 1) * ((1 - stein) / v.sqrt())
     against = (2 * stein - 1) * score - z
     integrand = 2 * (posterior * curvature).sum(-1) + ((z - against) * score).sum(-1)
     of_normal = (x * (x - 2 * z)).sum(-1) - 2 * d * stein[..., 0]
     loss = float((share * (integrand - of_normal)).sum())
 
-    rotated = against @ flat
-    gain = 2 * ((rotated * pulls).unflatten(-1, (k, d)).sum(-1) + curvature)
+    rotated = (against @ terms.axes.permute(1, 0, 2).reshape(d, k * d)).unflatten(-1, (k, d))
+    gain = 2 * ((rotated * pulls).sum(-1) + curvature)
     tilt = posterior * (gain - (posterior * gain).sum(-1, keepdim=True))
     tilt, held = tilt * share[..., None], posterior * share[..., None]
-    bent = ((rotated + 2 * stein * pulls) * precisions).unflatten(-1, (k, d))
-    lever = a[..., None] * (tilt[..., None] / 4 * by_part - held[..., None] * bent)
-    of_means = 2 * lever.sum((0, 1)) + torch.einsum("lnk,lnkd->kd", tilt * a / 2, by_part)
+    bent = (rotated + 2 * stein[..., None] * pulls) * precisions
+    lever = a[..., None] * (tilt[..., None] / 4 * pulls - held[..., None] * bent)
+    of_means = 2 * lever.sum((0, 1)) + torch.einsum("lnk,lnkd->kd", tilt * a / 2, pulls)
     outer = lever.reshape(-1, k, d).permute(1, 2, 0) @ (
-        (a[..., None] * by_part).reshape(-1, k, d).transpose(0, 1)
+        (a[..., None] * pulls).reshape(-1, k, d).transpose(0, 1)
     )
-    parts = precisions[:, 0].unflatten(-1, (k, d))
+    parts = precisions[:, 0]
     tilts, helds = ((a**2 * part).sum(1)[..., None] for part in (tilt, held))
     diagonal = (2 * stein * helds * parts**2 - tilts * parts / 2).sum(0)
     of_covariances = outer + outer.mT + torch.diag_embed(diagonal)
@@ -152,12 +146,6 @@ def _stein_share(mixture: Mixture, level: NoiseLevel) -> Tensor:
     clean = a**2 * mixture.eigenvalues.to(a)
     shares = (clean / (clean + v)).mean(-1).squeeze(1).expand(-1, len(mixture.weights))
     return (shares @ mixture.weights.to(a))[:, None, None]
-
-
-def _softmax(x: Tensor) -> Tensor:
-    """Over the last axis, which is short: there torch's own is several times slower."""
-    powers = (x - x.amax(-1, keepdim=True)).exp()
-    return powers / powers.sum(-1, keepdim=True)
 
 
 def moved(mixture: Mixture, slopes: Slopes, step: float, kind: str, floor: float) -> Mixture:

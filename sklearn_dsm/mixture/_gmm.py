@@ -20,6 +20,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.distributions.mixture_network import MixtureNetwork
+from .._core.losses.curvature import LCSS
+from .._core.losses.implicit import ISM
+from .._core.losses.sliced import SSM
 from .._core.noise.level_sampling import LogisticLevels
 from .._core.noise.processes import VP
 from .._core.random import torch_generator
@@ -31,7 +34,7 @@ from .._transforms.latent import LatentMap, linear_map
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from ._descent import Descent, Mixture
 from ._inference import sandwich
-from ._row_losses import DenoisingLosses, ImplicitLosses, RowLosses, SlicedLosses, SmoothedLosses
+from ._row_losses import DenoisingRowLosses, RowLosses
 
 # Log-SNRs between which the denoising loss is integrated: at the lower end rows of unit
 # variance are noise to a thousandth of a nat, at the upper one the noise is a hundredth of a
@@ -46,6 +49,8 @@ FRESH_LEVELS = LEVELS._replace(location=1.5, scale=1.7)
 START_PASSES, START_STEPS = 9, 60
 BEST_PASSES, BEST_STEPS = 8, 100
 MAX_COMPARED_BATCHES = 8
+# Those at the data's own level.
+CLEAN_LOSSES = {"ism": ISM(), "ssm": SSM(variance_reduced=True), "lcss": LCSS()}
 # Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
 MAX_PASS_NUMBERS = 5e6
 CHUNK_NUMBERS, INFERENCE_CHUNK_NUMBERS = 2**18, 2**22
@@ -399,10 +404,8 @@ class GMMScoreEstimator(BaseDensity):
             one_column = Z.shape[1] == 1
             n_levels = HERMITE_LEVELS if one_column else N_LEVELS
             n_noise = HERMITE_PAIRS if one_column else self.n_noise
-            return DenoisingLosses(Z, LEVELS.low, LEVELS.high, n_levels, n_noise, generator)
-        if self.loss == "ism":
-            return ImplicitLosses(Z)
-        return {"ssm": SlicedLosses, "lcss": SmoothedLosses}[self.loss](Z, generator)
+            return DenoisingRowLosses(Z, LEVELS.low, LEVELS.high, n_levels, n_noise, generator)
+        return RowLosses(CLEAN_LOSSES[self.loss], Z, generator)
 
     def _chunk(self, losses: RowLosses, numbers: int) -> int:
         """Rows whose losses put no more numbers than that into one array."""

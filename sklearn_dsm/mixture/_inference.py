@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .._core.constants import LOG_2PI
-from .._core.distributions.mixture_network import MixtureNetwork, MixtureScores, MixtureTerms
+from .._core.distributions.mixture_algebra import MixtureTerms
+from .._core.distributions.mixture_network import MixtureNetwork, MixtureScores
 from .._core.forward_mode import load_forward_mode
+from .._core.noise.level import NoiseLevel
 from .._evaluation.latent_density import chunks
 from ._row_losses import RowLosses
 
@@ -47,21 +49,19 @@ class EntriesMixture(MixtureScores):
         lower = self.entries.new_zeros(n, d, d).index_put((which, rows, columns), self.entries)
         return lower + lower.mT - torch.diag_embed(lower.diagonal(dim1=1, dim2=2))
 
-    def axes(self) -> Tensor:
-        return torch.eye(self.n_features).to(self.means)[None]
-
-    def terms(self, x: Tensor, a: Tensor, v: Tensor) -> MixtureTerms:
+    def terms(self, x: Tensor, level: NoiseLevel) -> MixtureTerms:
         k, d = self.means.shape
         # Components come before the rows, all of which share a level's matrices.
-        a, v = (part if part.dim() == 0 else part[..., None] for part in (a, v))
+        a, v = (part if part.dim() == 0 else part[..., None] for part in level)
         covariances = a**2 * self.covariances().expand(k, d, d) + v * torch.eye(d).to(x)
         inverses = torch.linalg.inv(covariances)
         offsets = x[..., None, :, :] - a * self.means[:, None]
         pulls = offsets @ inverses
         squares = (offsets * pulls).sum(-1) + (torch.logdet(covariances) + d * LOG_2PI)[..., None]
         log_joint = self.logits.log_softmax(0) - 0.5 * squares.mT
-        trace = inverses.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return MixtureTerms(log_joint, pulls.transpose(-2, -3), trace[..., None, :])
+        precisions = inverses.diagonal(dim1=-2, dim2=-1)[..., None, :, :]
+        axes = torch.eye(d).to(x).expand(k, d, d)
+        return MixtureTerms(log_joint, pulls.transpose(-2, -3), precisions, axes)
 
     def natural(self) -> Tensor:
         """Weights, means and covariances of the kind, one after the other, shape (q,)."""

@@ -35,16 +35,31 @@ class GaussianScore(ExactScore):
         variances = level.a**2 * self.eigenvalues + level.v
         return (x - level.a * self.mean) @ self.axes, variances
 
-    def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+    def score_and_jacobian_diagonal(
+        self, x: Tensor, level: NoiseLevel, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        y, variances = self._standardize(x, level)
+        diagonal = -variances.reciprocal() @ self.axes.square().T
+        return -(y / variances) @ self.axes.T, diagonal.expand(x.shape)
+
+    def score_and_divergence(
+        self, x: Tensor, level: NoiseLevel, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         y, variances = self._standardize(x, level)
         divergence = -variances.reciprocal().sum(-1).expand(x.shape[:-1])
         return -(y / variances) @ self.axes.T, divergence
 
-    def log_density(self, x: Tensor, level: NoiseLevel) -> Tensor:
+    def log_density(self, x: Tensor, level: NoiseLevel, context: Tensor | None = None) -> Tensor:
         y, variances = self._standardize(x, level)
         return -0.5 * (y**2 / variances + variances.log() + LOG_2PI).sum(-1)
 
-    def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        level: NoiseLevel,
+        generator: torch.Generator,
+        context: Tensor | None = None,
+    ) -> Tensor:
         noise = standard_normal((n, len(self.mean)), self.mean, generator)
         deviations = (level.a**2 * self.eigenvalues + level.v).sqrt()
         return level.a * self.mean + (noise * deviations) @ self.axes.T

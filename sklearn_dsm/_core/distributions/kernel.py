@@ -48,21 +48,28 @@ class KernelScore(ExactScore):
         )
         return self.log_weights - 0.5 * (squared / variance + d * (variance.log() + LOG_2PI))
 
-    def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+    def score_and_jacobian_diagonal(
+        self, x: Tensor, level: NoiseLevel, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         variance = self._variance(level)
         shift = self.centers.mean(0)
         centers = self.centers - shift
         posterior = self._log_joint(x, level).softmax(-1)
         mean = posterior @ centers
-        spread = (posterior @ centers.square().sum(-1)) - mean.square().sum(-1)
+        spread = posterior @ centers.square() - mean.square()
         pull = (x - level.a * (mean + shift)) / variance
-        trace = (level.a**2 * spread[..., None] / variance - x.shape[-1]) / variance
-        return -pull, trace.squeeze(-1)
+        return -pull, (level.a**2 * spread / variance - 1) / variance
 
-    def log_density(self, x: Tensor, level: NoiseLevel) -> Tensor:
+    def log_density(self, x: Tensor, level: NoiseLevel, context: Tensor | None = None) -> Tensor:
         return self._log_joint(x, level).logsumexp(-1)
 
-    def sample(self, n: int, level: NoiseLevel, generator: torch.Generator) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        level: NoiseLevel,
+        generator: torch.Generator,
+        context: Tensor | None = None,
+    ) -> Tensor:
         chosen = self.centers[choose_components(n, self.log_weights, generator)]
         noise = standard_normal(chosen.shape, chosen, generator)
         return level.a * chosen + self._variance(level).sqrt() * noise

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..constants import LOG_2PI
+from ..noise.level import NoiseLevel
 from ..scores.network import NoiseNetwork
 from .mixture import GaussianMixtureScore
-
-
-class MixtureTerms(NamedTuple):
-    """What scores and densities of a mixture are made of, for rows (..., n) and k components.
-
-    Attributes
-    ----------
-    log_joint : Tensor of shape (..., n, k)
-        Log of weight times density.
-    pulls : Tensor of shape (..., n, k, d)
-        C_k^-1 (x - m_k) in the axes of the component.
-    trace : Tensor of shape (..., k)
-        Trace of C_k^-1.
-    """
-
-    log_joint: Tensor
-    pulls: Tensor
-    trace: Tensor
+from .mixture_algebra import MixtureTerms, mixture_terms
 
 
 class MixtureScores(NoiseNetwork):
@@ -48,39 +30,26 @@ class MixtureScores(NoiseNetwork):
     means: nn.Parameter
 
     @abstractmethod
-    def axes(self) -> Tensor:
-        """The axes that pulls are given in, shape (k or 1, d, d), in columns."""
+    def terms(self, x: Tensor, level: NoiseLevel) -> MixtureTerms:
+        """The algebra of rows (..., n, d) at levels of shape () or (..., n or 1, 1)."""
 
-    @abstractmethod
-    def terms(self, x: Tensor, a: Tensor, v: Tensor) -> MixtureTerms:
-        """Of rows (..., n, d) at levels whose fields have shape () or (..., n or 1, 1)."""
+    def forward(self, y: Tensor, log_snr: Tensor, context: Tensor | None = None) -> Tensor:
+        level = NoiseLevel.from_log_snr(log_snr)
+        return -level.v.sqrt() * self.terms(y, level).score()
 
-    def score(self, x: Tensor, a: Tensor, v: Tensor) -> Tensor:
-        """The score (..., n, d) at levels as in :meth:`terms`; ``a = 1, v = 0`` is the data's."""
-        return self._score(self.terms(x, a, v))
+    def forward_and_jacobian_diagonal(
+        self, y: Tensor, log_snr: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        level = NoiseLevel.from_log_snr(log_snr)
+        score, diagonal = self.terms(y, level).score_and_jacobian_diagonal()
+        return -level.v.sqrt() * score, -level.v.sqrt() * diagonal
 
-    def score_and_divergence(self, x: Tensor, a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The score, and the trace of its Jacobian (..., n)."""
-        terms = self.terms(x, a, v)
-        score = self._score(terms)
-        curvature = terms.pulls.square().sum(-1) - terms.trace
-        posterior = terms.log_joint.softmax(-1)
-        return score, (posterior * curvature).sum(-1) - score.square().sum(-1)
-
-    def _score(self, terms: MixtureTerms) -> Tensor:
-        k, d = self.means.shape
-        weighted = (terms.log_joint.softmax(-1)[..., None] * terms.pulls).flatten(-2)
-        return -weighted @ self.axes().expand(k, d, d).mT.reshape(k * d, d)
-
-    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
-        a, v = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
-        return -v.sqrt() * self.score(y, a, v)
-
-    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
-        a, v = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
-        score, divergence = self.score_and_divergence(y, a, v)
-        return -v.sqrt() * score, -v.sqrt().squeeze(-1) * divergence
+    def forward_and_divergence(
+        self, y: Tensor, log_snr: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        level = NoiseLevel.from_log_snr(log_snr)
+        score, divergence = self.terms(y, level).score_and_divergence()
+        return -level.v.sqrt() * score, -level.v.sqrt().squeeze(-1) * divergence
 
 
 class MixtureNetwork(MixtureScores):
@@ -157,16 +126,9 @@ class MixtureNetwork(MixtureScores):
         parts = (self.logits.softmax(0), self.means, covariances)
         return GaussianMixtureScore(*(part.detach().double() for part in parts))
 
-    def terms(self, x: Tensor, a: Tensor, v: Tensor) -> MixtureTerms:
-        """Of rows (..., n, d) at levels whose fields have shape () or (..., n or 1, 1)."""
+    def terms(self, x: Tensor, level: NoiseLevel) -> MixtureTerms:
         k, d = self.means.shape
         axes = self.axes().expand(k, d, d)
-        a, v = a[..., None], v[..., None]
-        variances = a**2 * self.eigenvalues().expand(k, d) + v
-        flat = axes.permute(1, 0, 2).reshape(d, k * d)
-        rotated = (x @ flat).unflatten(-1, (k, d))
-        offsets = rotated - a * torch.einsum("kd,kde->ke", self.means, axes)
-        pulls = offsets / variances
-        squares = (offsets * pulls).sum(-1) + variances.log().sum(-1) + d * LOG_2PI
-        log_joint = self.logits.log_softmax(0) - 0.5 * squares
-        return MixtureTerms(log_joint, pulls, variances.reciprocal().sum(-1))
+        rotated_means = torch.einsum("kd,kde->ke", self.means, axes)
+        log_weights = self.logits.log_softmax(0)
+        return mixture_terms(x, *level, log_weights, rotated_means, self.eigenvalues(), axes)

@@ -32,11 +32,13 @@ class TwoRegimeKernelScore(ScoreModel):
         super().__init__()
         self.kernel, self.rows, self.switch = kernel, rows, switch
 
-    def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+    def score_and_jacobian_diagonal(
+        self, x: Tensor, level: NoiseLevel, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         noisy = level.log_snr < self.switch
         if noisy.dim() == 0:
-            return (self.rows if noisy else self.kernel).score_and_divergence(x, level)
-        low = self.rows.score_and_divergence(x, level)
-        high = self.kernel.score_and_divergence(x, level)
-        divergence = torch.where(noisy.squeeze(-1), low[1], high[1])
-        return torch.where(noisy, low[0], high[0]), divergence
+            return (self.rows if noisy else self.kernel).score_and_jacobian_diagonal(x, level)
+        low = self.rows.score_and_jacobian_diagonal(x, level)
+        high = self.kernel.score_and_jacobian_diagonal(x, level)
+        score, diagonal = (torch.where(noisy, *pair) for pair in zip(low, high, strict=True))
+        return score, diagonal

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..losses.loss import gain_terms
+from ..arrays import split_alike
+from ..losses.loss import NoisedRows, gain_terms
 from ..noise.level_sampling import LevelLaw
 from ..random import standard_normal
 from ..scores.corrected import CorrectedScore
@@ -22,6 +23,8 @@ MAX_ROWS = {"cpu": 2**13, "cuda": 2**17}
 class HeldOutBound(NamedTuple):
     """Rows (n, d) with fixed antithetic noise (m, n, d) and levels (m, n), m draws a row.
 
+    ``context`` (n, c) is what their density is conditional on.
+
     Every evaluation uses the same draws, so differences between models are exact in them
     and the noise of the estimate cancels.
     """
@@ -30,23 +33,30 @@ class HeldOutBound(NamedTuple):
     noise: Tensor
     log_snr: Tensor
     density: Tensor
+    context: Tensor | None = None
 
     @classmethod
     def draw(
-        cls, rows: Tensor, levels: LevelLaw, n_draws: int, generator: torch.Generator
+        cls,
+        rows: Tensor,
+        levels: LevelLaw,
+        n_draws: int,
+        generator: torch.Generator,
+        context: Tensor | None = None,
     ) -> HeldOutBound:
         """Draw the levels and the noise of ``n_draws`` pairs a row."""
         n, d = rows.shape
         order = torch.rand(n, generator=generator, device=rows.device).argsort()
         log_snr = levels.stratified(n * n_draws, generator, rows).reshape(n_draws, n)[:, order]
         noise = standard_normal((n_draws, n, d), rows, generator)
-        return cls(rows, noise, log_snr, levels.density(log_snr))
+        return cls(rows, noise, log_snr, levels.density(log_snr), context)
 
     @torch.no_grad()
     def terms(self, model: CorrectedScore) -> tuple[Tensor, Tensor]:
         """The integrands ``r . c`` and ``|c|^2`` of every draw (m, n), see :meth:`gain`."""
         size = MAX_ROWS[self.rows.device.type]
-        split = (self.rows.split(size), self.noise.split(size, 1), self.log_snr.split(size, 1))
+        rows, contexts = zip(*split_alike(self.rows, self.context, size), strict=True)
+        split = (rows, self.noise.split(size, 1), self.log_snr.split(size, 1), contexts)
         blocks = (self._terms_of(model, *block) for block in zip(*split, strict=True))
         parts = zip(*blocks, strict=True)
         products, squares = (torch.cat(part, 1) / self.density for part in parts)
@@ -54,13 +64,18 @@ class HeldOutBound(NamedTuple):
 
     @staticmethod
     def _terms_of(
-        model: CorrectedScore, rows: Tensor, noise: Tensor, log_snr: Tensor
+        model: CorrectedScore,
+        rows: Tensor,
+        noise: Tensor,
+        log_snr: Tensor,
+        context: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The integrands of some rows without the levels' density, some draws at a time."""
         at_once = max(1, ROWS_AT_ONCE[rows.device.type] // len(rows))
         draws = []
         for eps, level in zip(noise.split(at_once), log_snr.split(at_once), strict=True):
-            pair = gain_terms(model, rows, torch.stack([eps, -eps]), level)
+            batch = NoisedRows(rows, torch.stack([eps, -eps]), level, context)
+            pair = gain_terms(batch.field_of(model), batch.rows, batch.noise)
             draws.append([term.mean(0) for term in pair])
         products, squares = (torch.cat(part) for part in zip(*draws, strict=True))
         return products, squares

@@ -73,7 +73,11 @@ def sobol_nodes(
 
 
 def identity_log_density(
-    model: ScoreModel, reference: ExactScore, x: Tensor, nodes: IdentityNodes
+    model: ScoreModel,
+    reference: ExactScore,
+    x: Tensor,
+    nodes: IdentityNodes,
+    context: Tensor | None = None,
 ) -> Tensor:
     r"""Log-density by the likelihood identity, relative to an exact reference.
 
@@ -90,6 +94,8 @@ def identity_log_density(
     reference : ExactScore
     x : Tensor of shape (n, d)
     nodes : IdentityNodes
+    context : Tensor of shape (n, m), optional
+        What the density is conditional on.
 
     Returns
     -------
@@ -102,12 +108,13 @@ def identity_log_density(
     n, d = x.shape
     nodes = IdentityNodes(*(part.to(x) for part in nodes))
     n_noise = nodes.noise.shape[1]
-    log_density = reference.log_density(x, NoiseLevel(x.new_ones(()), x.new_zeros(())))
+    log_density = reference.log_density(x, NoiseLevel(x.new_ones(()), x.new_zeros(())), context)
+    given = None if context is None else context.repeat_interleave(n_noise, 0)
     for k, (log_snr, weight) in enumerate(zip(nodes.log_snr, nodes.log_snr_weights, strict=True)):
         noise = nodes.noise[k % len(nodes.noise)]
         level = NoiseLevel.from_log_snr(log_snr)
         noised = (level.a * x[:, None] + level.v.sqrt() * noise).reshape(n * n_noise, d)
-        score, base = model.score(noised, level), reference.score(noised, level)
+        score, base = (each.score(noised, level, given) for each in (model, reference))
         drawn = noise.expand(n, n_noise, d).reshape(n * n_noise, d)
         gap = level.v.sqrt() * (score - base)
         change = (gap * (level.v.sqrt() * (score + base) + 2 * drawn)).sum(1)

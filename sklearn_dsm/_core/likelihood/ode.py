@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arrays import split_alike
 from ..cuda_graphs import repeated
 from ..noise.level import NoiseLevel
 from ..noise.level_sampling import LogisticLevels, SolverLevels
@@ -63,6 +64,7 @@ def ode_log_density(
     tolerance: float = 1e-4,
     plan: SolverPlan | None = None,
     chunk_rows: int | None = None,
+    context: Tensor | None = None,
 ) -> LogDensity:
     r"""Log-density of the probability flow, with the exact divergence.
 
@@ -90,6 +92,8 @@ def ode_log_density(
         From :func:`calibrated_plan`, or one that suits exact scores.
     chunk_rows : int, optional
         Rows that are integrated together, which bounds memory; all of them where not given.
+    context : Tensor of shape (n, m), optional
+        What the density is conditional on.
 
     References
     ----------
@@ -97,18 +101,19 @@ def ode_log_density(
     """
     plan = plan or SolverPlan()
 
-    def solve(rows: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
-        value, error = _solve_in_chunks(model, prior, rows, levels, n_steps, chunk_rows)
+    def solve(which: Tensor | slice, n_steps: int) -> tuple[Tensor, Tensor]:
+        given = None if context is None else context[which]
+        value, error = _solve_in_chunks(model, prior, x[which], levels, n_steps, chunk_rows, given)
         return value, plan.error_growth * error
 
     n_steps = plan.n_steps
-    values, errors = solve(x, n_steps)
+    values, errors = solve(slice(None), n_steps)
     for _ in range(MAX_DOUBLINGS):
         coarse = torch.nonzero(~_converged(values, errors, tolerance)).squeeze(1)
         if len(coarse) == 0:
             break
         n_steps *= 2
-        value, error = solve(x[coarse], n_steps)
+        value, error = solve(coarse, n_steps)
         values = values.index_put((coarse,), value)
         errors = errors.index_put((coarse,), error)
     return LogDensity(values, errors, _converged(values, errors, tolerance))
@@ -121,11 +126,13 @@ def _solve_in_chunks(
     levels: LogisticLevels,
     n_steps: int,
     chunk_rows: int | None,
+    context: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Solve for chunks of rows."""
-    results = []
-    for part in x.split(chunk_rows or max(1, len(x))):
-        solved = _ode_pass(model, prior, padded(part), levels, n_steps)
+    results, size = [], chunk_rows or max(1, len(x))
+    for part, given in split_alike(x, context, size):
+        given = None if given is None else padded(given)
+        solved = _ode_pass(model, prior, padded(part), levels, n_steps, given)
         results.append([out[: len(part)] for out in solved])
     values, errors = zip(*results, strict=True)
     return torch.cat(values), torch.cat(errors)
@@ -144,6 +151,7 @@ def calibrated_plan(
     levels: LogisticLevels,
     tolerance: float,
     chunk_rows: int | None = None,
+    context: Tensor | None = None,
 ) -> SolverPlan:
     """The cheapest plan that is within a tolerance on some rows, measured against fine steps.
 
@@ -153,7 +161,7 @@ def calibrated_plan(
     """
 
     def solve(n_steps: int) -> tuple[Tensor, Tensor]:
-        return _solve_in_chunks(model, prior, x, levels, n_steps, chunk_rows)
+        return _solve_in_chunks(model, prior, x, levels, n_steps, chunk_rows, context)
 
     truth, _ = solve(CALIBRATION_TRUTH_STEPS)
     best, lowest_cost = SolverPlan(CALIBRATION_TRUTH_STEPS), math.inf
@@ -208,13 +216,18 @@ def _gregory(nodes: Tensor) -> Tensor:
 
 
 def _ode_pass(
-    model: ScoreModel, prior: ExactScore, x: Tensor, levels: LogisticLevels, n_steps: int
+    model: ScoreModel,
+    prior: ExactScore,
+    x: Tensor,
+    levels: LogisticLevels,
+    n_steps: int,
+    context: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-densities (n,), and a measure of the error of each (n,)."""
     d = x.shape[1]
 
     def excess(state: Tensor, log_snr: Tensor) -> Tensor:
-        return state + model.score(state, NoiseLevel.from_log_snr(log_snr))
+        return state + model.score(state, NoiseLevel.from_log_snr(log_snr), context)
 
     def pace(u: Tensor) -> tuple[Tensor, Tensor]:
         log_snr = path.at(u)
@@ -226,7 +239,8 @@ def _ode_pass(
 
     def trace_rate(state: Tensor, u: Tensor) -> Tensor:
         log_snr, rate = pace(u)
-        return rate * (d + model.divergence(state, NoiseLevel.from_log_snr(log_snr)))
+        level = NoiseLevel.from_log_snr(log_snr)
+        return rate * (d + model.divergence(state, level, context))
 
     def watch(step: Step) -> None:
         # An error e of the position changes the answer by score . e, whatever comes after.
@@ -240,5 +254,5 @@ def _ode_pass(
     trace = _Trace(trace_rate, start, grid[0])
     end = integrate(field, start, grid, watch=watch)
     integral, error = trace.integral_and_error()
-    base = prior.log_density(end, NoiseLevel.from_log_snr(x.new_tensor(levels.low)))
-    return base - integral - leg.time * (d + model.divergence(half, middle)), error
+    base = prior.log_density(end, NoiseLevel.from_log_snr(x.new_tensor(levels.low)), context)
+    return base - integral - leg.time * (d + model.divergence(half, middle, context)), error

@@ -184,6 +184,7 @@ def sample(
     *,
     method: str = "ode",
     generator: torch.Generator | None = None,
+    context: Tensor | None = None,
 ) -> Tensor:
     r"""Carry draws of the noise end of a process to the data.
 
@@ -198,6 +199,8 @@ def sample(
         The probability flow :math:`dY = (Y + s)\,dt`, or the reverse diffusion
         :math:`dY = (Y + 2 s)\,dt + \sqrt2\,dW` in Ornstein-Uhlenbeck time.
     generator : torch.Generator, needed by "sde"
+    context : Tensor of shape (n, m), optional
+        What the density is conditional on.
 
     Returns
     -------
@@ -206,7 +209,7 @@ def sample(
     stochastic = method == "sde"
 
     def excess(x: Tensor, log_snr: Tensor) -> Tensor:
-        return x + model.score(x, NoiseLevel.from_log_snr(log_snr))
+        return x + model.score(x, NoiseLevel.from_log_snr(log_snr), context)
 
     def flow(x: Tensor, log_snr: Tensor) -> Tensor:
         return (2 if stochastic else 1) * noise_rate(log_snr) * excess(x, log_snr)

@@ -9,11 +9,12 @@ from sklearn.utils._param_validation import Interval
 
 from ..averaging import WeightAverage
 from ..scores.corrected import CorrectedScore
-from .loss import ScoreLoss, gain_terms
+from .denoising import RegressionLoss
+from .loss import ScoreLoss
 from .targets import bootstrapped_noise, earlier_level
 
 
-class BSM(ScoreLoss):
+class BSM(RegressionLoss):
     r"""Bootstrapped score matching: the target comes from the model itself at an earlier level.
 
     With :math:`X_{t'}` and :math:`X_t = \alpha X_{t'} + \sigma_\Delta Z_\Delta` on one path, the
@@ -61,12 +62,12 @@ class BSM(ScoreLoss):
     def started(self, model):
         return _Bootstrapping(self, model)
 
-    def terms(self, model, batch, generator):
-        """Those of denoising, which bootstrapping starts as."""
-        return gain_terms(model, batch.clean, batch.noise, batch.log_snr)
+    def target(self, batch):
+        """That of denoising, which bootstrapping starts as."""
+        return batch.noise
 
 
-class _Bootstrapping(ScoreLoss):
+class _Bootstrapping(RegressionLoss):
     """A run of :class:`BSM`: its frozen average, and how many steps it has made."""
 
     def __init__(self, loss: BSM, model: CorrectedScore):
@@ -74,21 +75,23 @@ class _Bootstrapping(ScoreLoss):
         self.average = WeightAverage(model.network)
         self.n_steps = 0
 
-    def terms(self, model, batch, generator):
+    def target(self, batch):
+        return self.loss.target(batch)
+
+    def batch_terms(self, model, batch, generator):
         if self.n_steps > 0:
             self.average.update(model.network)
         self.n_steps += 1
         if self.n_steps <= self.loss.n_plain_steps:
-            return self.loss.terms(model, batch, generator)
+            return super().batch_terms(model, batch, generator)
         step = self._noise_like(batch.noise[:, : batch.noise.shape[1] // 2], generator)
         late, early = batch, batch._replace(log_snr=earlier_level(batch.log_snr, self.loss.ratio))
         with torch.no_grad():
             frozen = CorrectedScore(model.reference, self.average.module).eval()
-            expected = torch.add(*frozen.noise_and_correction(early.rows, early.level))
+            expected = torch.add(*early.field_of(frozen)(early.rows))
             target, noise = (
                 bootstrapped_noise(start, step, early.level, late.level)
                 for start in (expected, early.noise)
             )
         late = late._replace(noise=noise)
-        seen, correction = model.noise_and_correction(late.rows, late.level)
-        return (correction * (target - seen)).sum(-1), correction.square().sum(-1)
+        return self.terms(late.field_of(model), late.rows, target)

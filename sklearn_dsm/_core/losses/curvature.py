@@ -53,6 +53,7 @@ class LCSS(ScoreLoss):
         "two_sided": ["boolean"],
     }
     half_precision = False
+    n_evaluations = 3
     dropout = False
     repeats = True
 
@@ -71,18 +72,18 @@ class LCSS(ScoreLoss):
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def terms(self, model, batch, generator):
-        level, rows = batch.level, batch.rows
-        z = standard_normal(rows.shape, rows, generator)
+    def draw(self, rows, generator):
+        return standard_normal(rows.shape, rows, generator)
+
+    def terms(self, field, rows, drawn):
         signs = (1, -1) if self.two_sided else (1,)
-        sides = [
-            model.noise_and_correction(rows + sign * self.sigma * level.v.sqrt() * z, level)
-            for sign in signs
-        ]
-        steps = (sign * (z * moved).sum(-1) for sign, (_, moved) in zip(signs, sides, strict=True))
+        sides = [field(rows + sign * self.sigma * field.scale * drawn) for sign in signs]
+        steps = (
+            sign * (drawn * moved).sum(-1) for sign, (_, moved) in zip(signs, sides, strict=True)
+        )
         trace = sum(steps) / (len(signs) * self.sigma)
         if self.norm_at == "clean":
-            sides = [model.noise_and_correction(rows, level)]
+            sides = [field(rows)]
         seen, correction = (torch.stack(parts) for parts in zip(*sides, strict=True))
         cross = (seen * correction).sum(-1).mean(0)
         return trace - cross, correction.square().sum(-1).mean(0)

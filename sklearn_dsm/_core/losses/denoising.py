@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Self
 
-from .loss import ScoreLoss, gain_terms
+import torch
+from torch import Tensor
+
+from ..scores.corrected import CorrectedScore
+from .field import Field
+from .loss import NoisedRows, ScoreLoss, gain_terms
 
 
-class DSM(ScoreLoss):
+class RegressionLoss(ScoreLoss):
+    """A loss that regresses the noise in noised rows on what has it as mean."""
+
+    @abstractmethod
+    def target(self, batch: NoisedRows) -> Tensor:
+        """What to regress on, of the shape of the noise: the mean given the row is its noise."""
+
+    def terms(self, field: Field, rows: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        return gain_terms(field, rows, drawn)
+
+    def batch_terms(
+        self, model: CorrectedScore, batch: NoisedRows, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        return self.terms(batch.field_of(model), batch.rows, self.target(batch))
+
+
+class DSM(RegressionLoss):
     r"""Denoising score matching, over all noise levels weighted as the likelihood is.
 
     .. math:: L = \tfrac12 \int E\left[ |Z - \hat\epsilon(X_\lambda)|^2
@@ -59,5 +81,5 @@ class DSM(ScoreLoss):
             )
         return self
 
-    def terms(self, model, batch, generator):
-        return gain_terms(model, batch.clean, batch.noise, batch.log_snr)
+    def target(self, batch):
+        return batch.noise

@@ -43,6 +43,7 @@ class FDSSM(ScoreLoss):
         "step": [Interval(Real, 0, None, closed="neither")]
     }
     half_precision = False
+    n_evaluations = 2
     dropout = False
     repeats = True
 
@@ -51,15 +52,13 @@ class FDSSM(ScoreLoss):
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def terms(self, model, batch, generator):
-        level, rows = batch.level, batch.rows
-        w = standard_normal(rows.shape, rows, generator)
+    def draw(self, rows, generator):
         # In one column a draw can be zero, which has no direction and is left at zero.
-        w = nn.functional.normalize(w, dim=-1)
-        move = self.step * level.v.sqrt() * w
-        (seen, ahead), (seen_behind, behind) = (
-            model.noise_and_correction(rows + sign * move, level) for sign in (1, -1)
-        )
-        trace = rows.shape[-1] / (2 * self.step) * ((ahead - behind) * w).sum(-1)
+        return nn.functional.normalize(standard_normal(rows.shape, rows, generator), dim=-1)
+
+    def terms(self, field, rows, drawn):
+        move = self.step * field.scale * drawn
+        (seen, ahead), (seen_behind, behind) = (field(rows + sign * move) for sign in (1, -1))
+        trace = rows.shape[-1] / (2 * self.step) * ((ahead - behind) * drawn).sum(-1)
         correction, seen = (ahead + behind) / 2, (seen + seen_behind) / 2
         return trace - (seen * correction).sum(-1), correction.square().sum(-1)

@@ -32,14 +32,14 @@ class ISM(ScoreLoss):
     """
 
     differentiates = True
+    n_evaluations = 2
     repeats = True
 
     def __init__(self, *, weighting="likelihood", noise_level=None):
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def terms(self, model, batch, generator):
-        level = batch.level
-        seen, correction, divergence = model.noise_correction_and_divergence(batch.rows, level)
-        trace = level.v.sqrt().squeeze(-1) * divergence
+    def terms(self, field, rows, drawn):
+        seen, correction, divergence = field.with_divergence(rows)
+        trace = field.scale.squeeze(-1) * divergence
         return trace - (seen * correction).sum(-1), correction.square().sum(-1)

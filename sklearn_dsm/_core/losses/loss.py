@@ -17,9 +17,35 @@ from ..noise.processes import NoiseProcess
 from ..params import ParamsObject
 from ..random import standard_normal
 from ..scores.corrected import CorrectedScore
+from .field import Field, NoisedField
 from .weighting import MEASURES
 
 ROWS_PER_LEVEL = 8
+
+
+class TrainingRows(NamedTuple):
+    """Rows to train on, with what belongs to each.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (n, d)
+    weight : Tensor of shape (n,)
+        Of mean one over the table; importance weights where rows come from another density.
+    context : Tensor of shape (n, m), optional
+        What the density is conditional on.
+    clean_score : Tensor of shape (n, d), optional
+        Gradient of the rows' own log-density, where that is known.
+    """
+
+    rows: Tensor
+    weight: Tensor
+    context: Tensor | None = None
+    clean_score: Tensor | None = None
+
+    @property
+    def present(self) -> dict[str, Tensor]:
+        """Those that are given, by name."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
 
 
 class NoisedRows(NamedTuple):
@@ -30,11 +56,15 @@ class NoisedRows(NamedTuple):
     clean, noise : Tensor of shape (m, k, d)
     log_snr : Tensor of shape (m, 1)
         That of variance-preserving levels.
+    context : Tensor of shape (m, k, c), optional
+    clean_score : Tensor of shape (m, k, d), optional
     """
 
     clean: Tensor
     noise: Tensor
     log_snr: Tensor
+    context: Tensor | None = None
+    clean_score: Tensor | None = None
 
     @property
     def level(self) -> NoiseLevel:
@@ -46,18 +76,19 @@ class NoisedRows(NamedTuple):
         """The noised rows."""
         return self.level.a * self.clean + self.level.v.sqrt() * self.noise
 
+    def field_of(self, model: CorrectedScore) -> NoisedField:
+        """What the model makes of rows at these levels."""
+        return NoisedField(model, self.level, self.context)
 
-def gain_terms(
-    model: CorrectedScore, rows: Tensor, noise: Tensor, log_snr: Tensor
-) -> tuple[Tensor, Tensor]:
-    """``r . c`` and ``|c|^2`` of rows (..., n, d) noised by Z: shapes (..., n) as the noise.
 
-    c is what the model adds to the noise the reference sees, r the noise it misses. The
-    squared error of the noise changes by ``|c|^2 - 2 r . c``.
+def gain_terms(field: Field, rows: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """``(t - r) . c`` and ``|c|^2`` of noised rows (..., n, d): shapes (..., n).
+
+    c is what the model adds to the noise r that the reference sees, t the noise to regress on.
+    The squared error changes by ``|c|^2 - 2 (t - r) . c``.
     """
-    batch = NoisedRows(rows, noise, log_snr)
-    seen, correction = model.noise_and_correction(batch.rows, batch.level)
-    return (correction * (noise - seen)).sum(-1), correction.square().sum(-1)
+    seen, correction = field(rows)
+    return (correction * (target - seen)).sum(-1), correction.square().sum(-1)
 
 
 class ScoreLoss(ParamsObject, metaclass=ABCMeta):
@@ -85,33 +116,58 @@ class ScoreLoss(ParamsObject, metaclass=ABCMeta):
     # Whether every step does the same on the device and never waits for it, so that a GPU can
     # replay it.
     repeats = False
+    # How often a row's score is taken.
+    n_evaluations = 1
     antithetic = True
     weighting = "likelihood"
     noise_level: float | None = None
 
     @abstractmethod
-    def terms(
+    def terms(self, field: Field, rows: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Product and square of every row (..., n): the loss is square / 2 - product.
+
+        Parameters
+        ----------
+        field : Field
+        rows : Tensor of shape (..., n, d)
+        drawn : Tensor of shape (..., n, d)
+            From :meth:`draw`: the directions in which derivatives are taken, or the noise that
+            is regressed on.
+        """
+
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """What :meth:`terms` needs that is random, for rows (..., n, d)."""
+        return rows.new_empty(0)
+
+    def batch_terms(
         self, model: CorrectedScore, batch: NoisedRows, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Product and square of every noised row (m, k): the loss is square / 2 - product."""
+        """Product and square of every noised row (m, k), with new draws."""
+        rows = batch.rows
+        return self.terms(batch.field_of(model), rows, self.draw(rows, generator))
 
     def __call__(
         self,
         model: CorrectedScore,
-        rows: Tensor,
-        weight: Tensor,
+        examples: TrainingRows,
         levels: LevelLaw,
         generator: torch.Generator,
     ) -> Tensor:
-        """The loss of a batch of rows (n, d) with weights (n,) of mean one over the table."""
-        n, d = rows.shape
+        """The loss of a batch of training rows."""
+        n = len(examples.rows)
         shared = ROWS_PER_LEVEL if n % ROWS_PER_LEVEL == 0 else 1
-        rows, weight = rows.reshape(-1, shared, d), weight.reshape(-1, shared)
+        parts = {
+            name: part.reshape(-1, shared, *part.shape[1:])
+            for name, part in examples.present.items()
+        }
+        rows = parts["rows"]
         log_snr = levels.stratified(len(rows), generator, rows)[:, None]
         noise = self._noise_like(rows, generator)
         if self.antithetic:
-            rows, weight = rows.repeat(1, 2, 1), weight.repeat(1, 2)
-        product, square = self.terms(model, NoisedRows(rows, noise, log_snr), generator)
+            parts = {name: torch.cat([part, part], 1) for name, part in parts.items()}
+        clean, weight = parts.pop("rows"), parts.pop("weight")
+        batch = NoisedRows(clean, noise, log_snr, **parts)
+        product, square = self.batch_terms(model, batch, generator)
         return (weight * levels.importance(log_snr) * (square / 2 - product)).mean()
 
     def levels(self, process: NoiseProcess, law: LogisticLevels) -> LevelLaw:

@@ -46,6 +46,7 @@ class SSM(ScoreLoss):
         "direction": [StrOptions({"rademacher", "gaussian"})],
     }
     differentiates = True
+    n_evaluations = 2
     repeats = True
 
     def __init__(
@@ -61,20 +62,21 @@ class SSM(ScoreLoss):
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def terms(self, model, batch, generator):
-        load_forward_mode()
-        level, rows = batch.level, batch.rows
+    def draw(self, rows, generator):
         w = standard_normal(rows.shape, rows, generator)
-        w = w.sign() if self.direction == "rademacher" else w
+        return w.sign() if self.direction == "rademacher" else w
+
+    def terms(self, field, rows, drawn):
+        load_forward_mode()
 
         def correction_and_seen(x: Tensor) -> tuple[Tensor, Tensor]:
-            seen, correction = model.noise_and_correction(x, level)
+            seen, correction = field(x)
             return correction, seen
 
-        moved = torch.func.jvp(correction_and_seen, (rows,), (w,), has_aux=True)
+        moved = torch.func.jvp(correction_and_seen, (rows,), (drawn,), has_aux=True)
         correction, slope, seen = cast(tuple[Tensor, Tensor, Tensor], moved)
-        trace = level.v.sqrt().squeeze(-1) * (w * slope).sum(-1)
+        trace = field.scale.squeeze(-1) * (drawn * slope).sum(-1)
         if self.variance_reduced:
             return trace - (seen * correction).sum(-1), correction.square().sum(-1)
-        along, seen_along = ((w * part).sum(-1) for part in (correction, seen))
+        along, seen_along = ((drawn * part).sum(-1) for part in (correction, seen))
         return trace - seen_along * along, along.square()

@@ -79,9 +79,9 @@ def novel_target(
     ----------
     [Unified]_
     """
-    variance = level.a**2 * scale**2 + level.v
-    factor = level.a * scale**2 / variance
-    return -x / variance + factor * (clean_score + clean / scale**2)
+    share = level.a**2 * scale**2 / (level.a**2 * scale**2 + level.v)
+    conditional = conditional_target(clean, x, level)
+    return share * target_score_target(clean_score, level) + (1 - share) * conditional
 
 
 def earlier_level(log_snr: Tensor, ratio: float) -> Tensor:

@@ -132,12 +132,24 @@ class NoiseNetwork(nn.Module, metaclass=ABCMeta):
         return ()
 
     @abstractmethod
-    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
-        """The output (..., n, d) for rows (..., n, d) and a log-SNR of shape () or (n, 1)."""
+    def forward(self, y: Tensor, log_snr: Tensor, context: Tensor | None = None) -> Tensor:
+        """The output (..., n, d) for rows (..., n, d) and a log-SNR of shape () or (n, 1).
+
+        A network of a conditional density needs a context (..., n, m).
+        """
 
     @abstractmethod
-    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_jacobian_diagonal(
+        self, y: Tensor, log_snr: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The output and the diagonal of its Jacobian in y, both (..., n, d)."""
+
+    def forward_and_divergence(
+        self, y: Tensor, log_snr: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
+        output, diagonal = self.forward_and_jacobian_diagonal(y, log_snr, context)
+        return output, diagonal.sum(-1)
 
 
 class ScoreNetwork(NoiseNetwork):
@@ -152,7 +164,8 @@ class ScoreNetwork(NoiseNetwork):
     .. math:: \mathrm{tr} = g(\lambda)\, (g_2 \odot f_2'(u_2))^T
         \left[ W_2 \odot (W_1 W_3)^T \right] (g_1 \odot f_1'(u_1)).
 
-    Deeper networks carry all d tangents forward, some rows at a time.
+    Deeper networks carry all d tangents forward, some rows at a time, which gives the diagonal.
+    A context is appended to y, and what follows of it is one matrix more in the first layer.
 
     Parameters
     ----------
@@ -170,6 +183,8 @@ class ScoreNetwork(NoiseNetwork):
         Whether the output is all the noise in the rows rather than a correction. It then
         has a linear part, :math:`\sigma(\lambda) (1 + k(\lambda))\, y`, and a fresh network
         is the score of white Gaussian rows; a correction fades towards both ends instead.
+    n_context : int, default=0
+        Numbers in a row's context, none where the density is not conditional.
     """
 
     level_centers: Tensor
@@ -184,6 +199,7 @@ class ScoreNetwork(NoiseNetwork):
         sine_share: float = 0.5,
         dropout: float = 0.0,
         whole: bool = False,
+        n_context: int = 0,
         n_level_features: int = 32,
         level_width: int = 64,
     ):
@@ -211,6 +227,10 @@ class ScoreNetwork(NoiseNetwork):
         with torch.no_grad():
             self.level_output.bias[sizes[1] : sizes[1] + n_sine] = phases
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        self.context_weight: nn.Parameter | None = None
+        if n_context:
+            std = 1 / math.sqrt(n_features + n_context)
+            self.context_weight = _parameter(sizes[1], n_context, std=std, generator=generator)
 
     @property
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
@@ -238,35 +258,63 @@ class ScoreNetwork(NoiseNetwork):
         matrices = [gain[:, None] * w for gain, w in zip(gains, self.weights, strict=True)]
         return matrices, shifts, output_gain * self.output
 
-    def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
+    def forward(self, y: Tensor, log_snr: Tensor, context: Tensor | None = None) -> Tensor:
         kept = self._kept(y)
         gains, shifts, output_gain, linear = self._modulate(log_snr)
-        h = y
+        h, weights = self._with_context(y, context)
         for weight, gain, shift, f, factors in zip(
-            self.weights, gains, shifts, self.activations, kept, strict=True
+            weights, gains, shifts, self.activations, kept, strict=True
         ):
             h = f(_modulated(h, weight, gain, shift))
             h = h if factors is None else h * factors
         out = output_gain * (h @ self.output.T)
         return out if linear is None else out + linear * y
 
-    def forward_and_divergence(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_jacobian_diagonal(
+        self, y: Tensor, log_snr: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The output and the diagonal of its Jacobian in y, both (..., n, d)."""
+        out, slopes, output_gain, linear = self._forward_and_slopes(y, log_snr, context)
+        diagonal = output_gain * self._diagonal(slopes)
+        return out, diagonal if linear is None else diagonal + linear
+
+    def forward_and_divergence(
+        self, y: Tensor, log_snr: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
+        out, slopes, output_gain, linear = self._forward_and_slopes(y, log_snr, context)
+        trace = output_gain.squeeze(-1) * self._trace(slopes)
+        return out, trace if linear is None else trace + linear.squeeze(-1) * y.shape[-1]
+
+    def _forward_and_slopes(
+        self, y: Tensor, log_snr: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], Tensor, Tensor | None]:
+        """The output, the slopes of every layer's units, and what modulates the output."""
         kept = self._kept(y)
         gains, shifts, output_gain, linear = self._modulate(log_snr)
-        h, slopes = y, []
+        (h, weights), slopes = self._with_context(y, context), []
         for weight, gain, shift, f, factors in zip(
-            self.weights, gains, shifts, self.activations, kept, strict=True
+            weights, gains, shifts, self.activations, kept, strict=True
         ):
             h, slope = f.with_slope(_modulated(h, weight, gain, shift))
             if factors is not None:
                 h, slope = h * factors, slope * factors
             slopes.append(slope * gain)
         out = output_gain * (h @ self.output.T)
-        trace = output_gain.squeeze(-1) * self._trace(slopes)
-        if linear is None:
-            return out, trace
-        return out + linear * y, trace + linear.squeeze(-1) * y.shape[-1]
+        return out if linear is None else out + linear * y, slopes, output_gain, linear
+
+    def _with_context(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Sequence[Tensor]]:
+        """The inputs, and the hidden layers' matrices for them."""
+        if self.context_weight is None:
+            return y, tuple(self.weights)
+        if context is None:
+            raise ValueError(
+                f"This network is that of a conditional density: give a context of shape "
+                f"(..., n, {self.context_weight.shape[1]})."
+            )
+        first, *others = self.weights
+        inputs = torch.cat([y, context.to(y.dtype).expand(*y.shape[:-1], -1)], -1)
+        return inputs, [torch.cat([first, self.context_weight], 1), *others]
 
     def _kept(self, y: Tensor) -> Sequence[Tensor | None]:
         """By layer, factors of its units for rows y in a training step: 0 for those left out."""
@@ -281,20 +329,24 @@ class ScoreNetwork(NoiseNetwork):
 
     def _trace(self, slopes: list[Tensor]) -> Tensor:
         """Trace of output . D_L W_L ... D_1 W_1 for the diagonal slopes D_l of each layer."""
+        if len(slopes) != 2:
+            return self._diagonal(slopes).sum(-1)
+        coupling = self.weights[1] * (self.weights[0] @ self.output).T
+        return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
+
+    def _diagonal(self, slopes: list[Tensor]) -> Tensor:
+        """The diagonal (..., n, d) of the same."""
         first, last = self.weights[0], self.output
         if len(slopes) == 1:
-            return slopes[0] @ (first * last.T).sum(1)
-        if len(slopes) == 2:
-            coupling = self.weights[1] * (first @ last).T
-            return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
+            return slopes[0] @ (first * last.T)
         n_blocks = TANGENT_NUMBERS[first.device.type] // first.numel() // ROW_BLOCK
         rows = max(1, n_blocks) * ROW_BLOCK
         parts = zip(*(slope.split(rows, -2) for slope in slopes), strict=True)
-        return torch.cat([self._carry_tangents(part) for part in parts], -1)
+        return torch.cat([self._carry_tangents(part) for part in parts], -2)
 
     def _carry_tangents(self, slopes: tuple[Tensor, ...]) -> Tensor:
         tangents = slopes[0][..., None, :] * self.weights[0].T
         for weight, slope in zip(self.weights[1:-1], slopes[1:-1], strict=True):
             tangents = (tangents @ weight.T) * slope[..., None, :]
-        ends = ((tangents @ self.weights[-1].T) * self.output).sum(-2)
-        return (ends * slopes[-1]).sum(-1)
+        ends = (tangents @ self.weights[-1].T) * self.output
+        return (ends @ slopes[-1][..., None]).squeeze(-1)

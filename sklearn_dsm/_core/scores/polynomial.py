@@ -154,11 +154,13 @@ class PolynomialScore(ScoreModel):
         share = (ladder[k - 1] - log_snr) / (ladder[k - 1] - ladder[k])
         return (1 - share) * self.rung_noise(x, k - 1) + share * self.rung_noise(x, k)
 
-    def score(self, x: Tensor, level: NoiseLevel) -> Tensor:
+    def score(self, x: Tensor, level: NoiseLevel, context: Tensor | None = None) -> Tensor:
         noise = self.noise(x / level.scale, float(level.log_snr))
         return -noise / level.v.sqrt()
 
-    def score_and_divergence(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+    def score_and_jacobian_diagonal(
+        self, x: Tensor, level: NoiseLevel, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         differentiated = x.requires_grad and torch.is_grad_enabled()
         with torch.enable_grad():
             x = x if differentiated else x.detach().requires_grad_()
@@ -169,7 +171,7 @@ class PolynomialScore(ScoreModel):
                 )[0][:, j]
                 for j in range(x.shape[1])
             ]
-        return (score if differentiated else score.detach()), torch.stack(slopes).sum(0)
+        return (score if differentiated else score.detach()), torch.stack(slopes, -1)
 
 
 def ladder_times(shortest: float, longest: float, n_levels: int) -> list[float]:
