@@ -13,12 +13,12 @@ class EpochTasks:
         self.context = estimator._init_callback_context(max_subtasks=None)
         self.context.call_on_fit_task_begin(estimator=estimator, X=X, metadata=self.metadata)
 
-    def begin(self, reference, value):
-        """Let the epochs to come be those of a network that corrects this reference."""
+    def begin(self, base, value):
+        """Let the epochs to come be those of a network that corrects this base density."""
         self.offset = value
         self.space = {
-            "reference_": reference.mixture,
-            "latent_map_": reference.split.latent.to_arrays(),
+            "reference_": base.mixture,
+            "latent_map_": base.split.latent.to_arrays(),
         }
 
     def __call__(self, record):

@@ -13,8 +13,10 @@ from sklearn.mixture import GaussianMixture
 from .._evaluation.mixtures import joined, numbers_in, standard_gaussian
 from .._transforms.latent import LatentMap
 from .._validation import effective_number
-from .clock import Clock
+from .base_densities import Base, Family
+from .budget import Budget
 from .split import Split
+from .tuning import TUNING
 
 CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
 MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
@@ -22,8 +24,6 @@ REG_COVAR, MORE_ITERATIONS = 1e-5, 20
 # Shares in a joined mixture below which one is left out, and the most numbers in the covariances
 # of those that stay, which a row's score takes time with.
 MIN_SHARE, MAX_JOINED_NUMBERS, STACKING_ITERATIONS = 0.02, 2**17, 200
-# The most that a size is expected to gain, in gains of the one before.
-MAX_GAIN_RATIO = 0.7
 
 
 def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarra
     return shares
 
 
-class MixtureSearch:
+class MixtureSearch(Family):
     """Mixtures of growing size in the space of a split, until two in a row bring nothing.
 
     Where there are enough held-out rows, ``best`` is the mean of the densities so far with the
@@ -78,18 +78,17 @@ class MixtureSearch:
         # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
         self.parts: list[tuple[GaussianMixture, float]] = []
         self.best, self.n_worse = standard_gaussian(d), 0
-        self.gains: list[float] = []
         # What the last fit took: for each component, and for each of its updates by a row.
         self.seconds_per_component, self.seconds_per_update = 0.0, 0.0
         self.value, self.merit = self._value_and_merit(self.best)
 
-    def go_on(self, clock: Clock, share: float = 1.0) -> GaussianMixture:
+    def go_on(self, budget: Budget, share: float = 1.0) -> GaussianMixture:
         """Try more sizes while this share of the time lasts; the best mixture of all so far.
 
         One that is likely to take more than all the time is not begun.
         """
-        while self.sizes and self.n_worse < 2 and clock.left(share) > 0:
-            if self.sizes[0] * self.seconds_per_component > clock.left():
+        while self.sizes and self.n_worse < 2 and budget.left(share) > 0:
+            if self.sizes[0] * self.seconds_per_component > budget.left():
                 break
             mixture = self._fitted(self.sizes.pop(0))
             parts = self._stacked_with(mixture) if self.enough else [(mixture, 1.0)]
@@ -98,25 +97,24 @@ class MixtureSearch:
             better = merit > self.merit + self.least_gain
             self.n_worse = 0 if better else self.n_worse + 1
             if better:
-                self.gains.append(value - self.value)
                 self.best, self.parts, self.value, self.merit = mixture, parts, value, merit
         return self.best
 
-    def outlook(self, clock: Clock, share: float) -> float:
-        """The value to expect of going on, if gains go on to shrink as the last of them did."""
-        value, seconds = self.value, clock.left(share)
-        if not self.enough or self.n_worse or len(self.gains) < 2:
-            return value
-        gain, ratio = self.gains[-1], min(MAX_GAIN_RATIO, self.gains[-1] / self.gains[-2])
-        for size in self.sizes:
-            seconds -= size * self.seconds_per_component
-            if seconds < 0:
-                break
-            gain *= ratio
-            value += gain
-        return value
+    def grow(self, budget: Budget) -> None:
+        """Try more sizes, as long as leaves a network some time."""
+        self.go_on(budget, TUNING.grown_share)
 
-    def with_held_out_rows(self, clock: Clock) -> tuple[LatentMap, GaussianMixture]:
+    def base(self) -> Base:
+        """The best mixture, which takes the held-out rows as well where it stands alone."""
+        return Base(
+            self.split,
+            self.best,
+            self.value,
+            refit=self.with_held_out_rows,
+            gain_of_refit=self.gain_with_held_out_rows(),
+        )
+
+    def with_held_out_rows(self, budget: Budget) -> tuple[LatentMap, GaussianMixture]:
         """The map, and ``best``, each part of it after more iterations with all rows.
 
         A part keeps its share, and its parameters where the time is likely to be too short. Where
@@ -130,7 +128,7 @@ class MixtureSearch:
         seconds = MORE_ITERATIONS * len(rows) * self.seconds_per_update
 
         def continued(mixture: GaussianMixture) -> GaussianMixture:
-            enough = clock.left() > seconds * mixture.n_components
+            enough = budget.left() > seconds * mixture.n_components
             return self._continued(mixture, rows) if enough else mixture
 
         return latent, joined([continued(each) for each in mixtures], shares)

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .._transforms.autoregressive import TriangularMap
-from .._transforms.latent import LatentMap, are_few, mapped_rows, of_all_rows, with_radial_map
+from .._transforms.latent import (
+    LatentMap,
+    are_few,
+    fit_latent_map,
+    mapped_rows,
+    of_all_rows,
+    with_radial_map,
+)
 from .._validation import effective_number
+
+
+class Table(NamedTuple):
+    """Rows (n, d) in input units with weights (n,), and which of them are held out (a mask)."""
+
+    X: np.ndarray
+    weight: np.ndarray
+    held_out: np.ndarray
+
+    def split(self, marginals: str | None) -> Split:
+        """The rows behind a kind of marginal transforms and a whitening."""
+        return Split(fit_latent_map(*self, marginals), self)
 
 
 class Split:
@@ -16,9 +37,10 @@ class Split:
     table is sorted.
     """
 
-    def __init__(self, latent: LatentMap, X, weight, held_out):
+    def __init__(self, latent: LatentMap, table: Table):
+        X, weight, held_out = table
         Z, log_slope = latent.forward(X)
-        self.latent, self.table = latent, (X, weight, held_out)
+        self.latent, self.table = latent, table
         mixed = np.random.default_rng(0).permutation(np.flatnonzero(held_out))
         self.train, self.held_out = (
             (Z[part], weight[part] / weight[part].mean()) for part in (~held_out, mixed)
@@ -30,12 +52,16 @@ class Split:
         X, weight, held_out = self.table
         used = mapped_rows(X, held_out)
         latent = with_radial_map(self.latent, X[used], weight[used])
-        return None if latent is None else Split(latent, X, weight, held_out)
+        return None if latent is None else Split(latent, self.table)
+
+    @property
+    def n_features(self) -> int:
+        return self.train[0].shape[1]
 
     @property
     def is_of_few_rows(self) -> bool:
         """Whether its maps are better not fitted to the held-out rows."""
-        return are_few(self.table[0])
+        return are_few(self.table.X)
 
     def map_of_all_rows(self) -> LatentMap:
         """The map, fitted to the held-out rows as well where it left these out."""
@@ -46,11 +72,11 @@ class Split:
 
     def in_column_order(self) -> Split:
         """The same rows, white column j being a residual of those before."""
-        return Split(self.latent.in_column_order(), *self.table)
+        return Split(self.latent.in_column_order(), self.table)
 
     def behind(self, triangular: TriangularMap) -> Split:
         """The same rows behind a map of these white ones as well."""
-        return Split(self.latent._replace(last=triangular), *self.table)
+        return Split(self.latent._replace(last=triangular), self.table)
 
     def at_least(self, n: int) -> np.ndarray:
         """The held-out rows, and where they are fewer than n, others from all over the table."""

@@ -15,8 +15,6 @@ from .record import NonFiniteLossError, TrainingSettings
 WARM_UP_STEPS = 50
 # Epochs in which a fit ends where the held-out rows gain no more: at least, and as a share.
 MIN_LAST_EPOCHS, LAST_EPOCHS_SHARE = 8, 0.3
-# Of the epochs or the time, after which a run has to be past its hurdles.
-HURDLE_SHARE = 0.2
 # Of a run that its time ends, the share of its epochs that have to bring nothing before it ends.
 PATIENCE_SHARE = 0.2
 # Nats per row; less is no reason to go on.
@@ -109,7 +107,7 @@ class Selection(Callback):
         self.schedule, self.averaging, self.judge = schedule, averaging, judge
         self.record, self.settings = record, settings
         self.stop_reason: str | None = None
-        self.past_hurdle = False
+        self.may_be_pruned = True
 
     def measure(self) -> float:
         value, state = self.judge.measure(self.averaging.average.module.eval())
@@ -132,9 +130,8 @@ class Selection(Callback):
         self.record.n_epochs = len(self.record.loss_curve)
         self.record.gains.append(self.measure())
         epoch, last_epochs = self.record.n_epochs, self.schedule.first_last_epochs
-        was_past, self.past_hurdle = self.past_hurdle, self.schedule.progress(epoch) >= HURDLE_SHARE
-        if self.past_hurdle and not was_past and self._behind(epoch):
-            self.stop_reason = "behind"
+        if self._pruned(epoch):
+            self.stop_reason = "pruned"
         elif last_epochs is None:
             if epoch - self.best_epoch >= self.schedule.patience(epoch):
                 self.schedule.end_early(epoch)
@@ -142,12 +139,12 @@ class Selection(Callback):
         elif epoch >= last_epochs[1]:
             self.stop_reason = "no_change"
 
-    def _behind(self, epoch: int) -> bool:
-        best, settings = self.record.best_gain, self.settings
-        earlier = max([self.judge.baseline, *self.record.gains[: epoch // 2]])
-        doublings = -math.log2(self.schedule.progress(epoch))
-        outlook = best + doublings * (best - earlier)
-        return best < settings.hurdle or outlook < settings.final_hurdle
+    def _pruned(self, epoch: int) -> bool:
+        """Whether this is the epoch that decides, and the run is behind then."""
+        if not self.may_be_pruned or self.schedule.progress(epoch) < self.settings.prune_after:
+            return False
+        self.may_be_pruned = False
+        return self.record.best_gain < self.settings.prune_below
 
     def _return_to_best(self, net) -> None:
         """Go on from the best averaged weights: later ones may have memorised their rows."""

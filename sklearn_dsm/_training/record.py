@@ -40,9 +40,8 @@ class InterruptedFitWarning(ConvergenceWarning):
 class TrainingSettings:
     """How long, how fast and where to train; the estimator's parameters of the same names.
 
-    Training that has not gained ``hurdle`` after a fifth of its epochs or time ends, and so does
-    one that would not come to ``final_hurdle`` if it went on to gain as much whenever the epochs
-    double.
+    Training that has not gained ``prune_below`` after the share ``prune_after`` of its epochs or
+    time ends there: by then every network that wins in the end is ahead of what it has to beat.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
     unless ``record_steps`` is false. Longer gradients are shortened to ``max_gradient``.
@@ -57,8 +56,8 @@ class TrainingSettings:
     max_gradient: float | None = None
     min_batches: int = 32
     held_out_draws: int = 16384
-    hurdle: float = -math.inf
-    final_hurdle: float = -math.inf
+    prune_below: float = -math.inf
+    prune_after: float = 0.2
     device: str = "cpu"
     compile: bool = False
     record_steps: bool = True
@@ -81,8 +80,7 @@ class TrainingRecord:
     best_gain : float
         Gain of ``weights``.
     stop_reason : str
-        "max_epochs", "no_change", "max_fit_time", "behind" (of the hurdle), "interrupted" or
-        "callback".
+        "max_epochs", "no_change", "max_fit_time", "pruned", "interrupted" or "callback".
     """
 
     weights: dict[str, np.ndarray] | None = None

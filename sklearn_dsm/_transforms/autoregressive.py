@@ -263,7 +263,7 @@ def fit_triangular_map(
         weight_decay=min(MAX_WEIGHT_DECAY, learning.decayed_rows_per_column * d / n),
         max_gradient=learning.max_gradient,
         max_fit_time=seconds if math.isfinite(seconds) else None,
-        hurdle=(wanted + judge.baseline) / 2,
+        prune_below=(wanted + judge.baseline) / 2,
     )
 
     def batch_loss(network: TriangularNetwork, rows: Tensor, weight: Tensor) -> Tensor:

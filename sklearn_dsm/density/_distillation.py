@@ -12,7 +12,7 @@ from .._core.random import torch_generator
 from .._core.scores.amortised import LogDensityHead
 from .._core.scores.network import ScoreNetwork
 from .._evaluation.latent_density import LatentDensity, chunks
-from .._search.clock import Clock
+from .._search.budget import Budget
 from .._search.split import Split
 from .._training import TrainingSettings
 from .._training.amortised import fit_head
@@ -21,7 +21,7 @@ MAX_ROWS, MAX_HELD_OUT_ROWS = 12000, 2000
 # Of the rows to learn from, those of the table come first; then come draws of the model and
 # rows of the table moved by noise of these sizes, in latent units.
 TABLE_SHARE, MOVED_SHARE, MOVES = 0.5, 0.15, (0.1, 0.3, 1.0)
-# Rows solved between two looks at the clock, and the shares of the time that are over when
+# Rows solved between two looks at the budget, and the shares of the time that are over when
 # each part has to end.
 ROWS_AT_ONCE, TOLERANCE = {"cpu": 256, "cuda": 2**13}, 1e-2
 CALIBRATED_SHARE, HELD_OUT_SHARE, SOLVED_SHARE, TAUGHT_SHARE = 0.65, 0.69, 0.82, 0.97
@@ -32,18 +32,18 @@ def distil(
     density: LatentDensity,
     network: ScoreNetwork,
     split: Split,
-    clock: Clock,
+    budget: Budget,
     max_epochs: int,
     seed: int,
 ) -> tuple[dict[str, np.ndarray], float]:
     """A head's weights for the density of a network, and its error on held-out rows in nats."""
     held_out = split.held_out[0][:MAX_HELD_OUT_ROWS]
     solver, _ = replace(density, tolerance=TOLERANCE).calibrated(
-        held_out, clock.left(CALIBRATED_SHARE)
+        held_out, budget.left(CALIBRATED_SHARE)
     )
-    judged = _solved(solver, held_out, clock, HELD_OUT_SHARE)
-    learned = _solved(solver, rows_to_learn(solver, split.train[0], seed), clock, SOLVED_SHARE)
-    time_left = clock.left(TAUGHT_SHARE)
+    judged = _solved(solver, held_out, budget, HELD_OUT_SHARE)
+    learned = _solved(solver, rows_to_learn(solver, split.train[0], seed), budget, SOLVED_SHARE)
+    time_left = budget.left(TAUGHT_SHARE)
     n_epochs = min(max_epochs, MAX_EPOCHS)
     settings = TrainingSettings(
         max_epochs=n_epochs,
@@ -72,7 +72,7 @@ def rows_to_learn(density: LatentDensity, Z: np.ndarray, seed: int) -> np.ndarra
 
 
 def _solved(
-    density: LatentDensity, Z: np.ndarray, clock: Clock, share: float
+    density: LatentDensity, Z: np.ndarray, budget: Budget, share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As many of the rows as there is time for, and how their log-densities differ from the
     reference's, on the density's device in float32."""
@@ -81,7 +81,7 @@ def _solved(
         value, _ = density.log_density(Z[part])
         known.append(Z[part])
         differences.append(value - density.reference_log_density(Z[part]))
-        if clock.left(share) <= 0:
+        if budget.left(share) <= 0:
             break
     rows, target = (
         torch.from_numpy(np.concatenate(parts)).float().to(density.device)

@@ -22,14 +22,14 @@ from .._core.noise.processes import NoiseProcess, resolve_process
 from .._evaluation.base import BaseDensity
 from .._evaluation.builder import DensityBuilder
 from .._random import seed_from
-from .._search.candidate_search import MIN_TRAIN_ROWS, CandidateSearch, kept_if_interrupted
-from .._search.clock import Clock
+from .._search.budget import Budget
+from .._search.correction import Correction, kept_if_interrupted
 from .._search.epoch_tasks import EpochTasks
-from .._search.references import references
-from .._search.split import Split
+from .._search.selection import Options, select
+from .._search.split import Table
+from .._search.tuning import TUNING
 from .._training import TrainingSettings, warn_if_interrupted
 from .._transforms.autoregressive import TriangularMap
-from .._transforms.latent import fit_latent_map
 from .._validation import evaluation_device, resolve_device
 from ._distillation import distil
 
@@ -175,7 +175,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         The process time whose score was learned; None where all were.
     stop_reason_ : str
         "max_epochs", "no_change", "max_fit_time", "interrupted", "callback", "too_few_rows" or
-        "behind": of a mixture, which was corrected next.
+        "pruned": behind a base density, which was corrected next.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where the columns of X had names.
@@ -300,8 +300,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         RuntimeError
             Where ``compile`` is true and torch finds no compiler.
         """
-        whole_clock = Clock(self.max_fit_time)
-        clock = whole_clock.first(SCORE_SHARE[self.likelihood])
+        whole_budget = Budget(self.max_fit_time)
+        budget = whole_budget.first(SCORE_SHARE[self.likelihood])
         X, weight = self._rows_and_weight(X, sample_weight)
         weight = weight / weight.mean()
         loss, device = resolve_loss(self.loss), resolve_device(self.device)
@@ -309,38 +309,27 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self._check_combination(loss)
         self.learned_level_ = loss.noise_level
         random = np.random.RandomState(seed_from(self.random_state))
-        held_out = self._held_out(len(X), random)
-
-        def split_by(marginals, held_out=held_out):
-            return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
-
+        table = Table(X, weight, self._held_out(len(X), random))
+        options = Options(
+            self._reference_option(), self._resolved_marginals(), self._resolved_epochs()
+        )
         self.network_ = self._network_options(loss, *X.shape)
         self.solver_ = self._solver_state(SolverPlan())
         builder, epochs = self._builder(), EpochTasks(self, X, weight)
-        search = CandidateSearch(
+        correction = Correction(
             builder=builder,
             loss=loss,
             levels=loss.levels(self.process_, builder.levels),
-            settings=self._training_settings(int((~held_out).sum()), device),
+            settings=self._training_settings(int((~table.held_out).sum()), device),
             likelihood=self._likelihood_of_fit(),
-            clock=clock,
-            random=random,
+            budget=budget,
+            random_state=random,
             epochs=epochs,
         )
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            search.go_through(
-                references(
-                    self._reference_option(),
-                    self._resolved_marginals(),
-                    split_by,
-                    random,
-                    clock,
-                    self._resolved_epochs(),
-                    search.best_value,
-                )
-            )
-            self._keep(search.best(), whole_clock, random)
+            best = select(table, options, correction, budget, random)
+            self._keep(best, whole_budget, random)
         epochs.finish()
         return self
 
@@ -452,7 +441,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
 
     def _training_settings(self, n_train, device):
-        """How networks are trained; the time and the hurdles come with each reference."""
+        """How networks are trained; the time and what it has to reach come with each."""
         return TrainingSettings(
             max_epochs=self._resolved_epochs(),
             batch_size=self._resolved_batch_size(n_train),
@@ -468,27 +457,27 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         """What candidates are compared by; a head learns only the best one."""
         return "ode" if self.likelihood == "fast" else self.likelihood
 
-    def _keep(self, candidate, clock, random):
+    def _keep(self, candidate, budget, random):
         """Store the best candidate, and say so where it has no network."""
-        record, split = candidate.record, candidate.reference.split
+        record, base, split = candidate.record, candidate.base, candidate.base.split
         self.weights_: dict[str, np.ndarray] = candidate.weights
-        latent, self.reference_ = split.latent, candidate.reference.mixture
+        latent, self.reference_ = split.latent, base.mixture
         if not self.weights_:
             # Without the held-out rows they stay as they are.
             with kept_if_interrupted([candidate]):
-                latent, self.reference_ = candidate.reference.alone(clock)
+                latent, self.reference_ = base.alone(budget)
         self.latent_map_ = latent.to_arrays()
         self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
         self.loss_curve_ = record.loss_curve
-        self.validation_scores_ = [candidate.reference_value + gain for gain in record.gains]
+        self.validation_scores_ = [candidate.base_value + gain for gain in record.gains]
         self.head_: dict[str, np.ndarray] | None = {}
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
         if self.likelihood == "fast" and self.weights_:
-            self._teach_head(record, split, clock, seed_from(random))
+            self._teach_head(record, split, budget, seed_from(random))
         if not self.weights_ and not isinstance(split.latent.last, TriangularMap):
             reason = {
-                "too_few_rows": f"there are fewer than {MIN_TRAIN_ROWS} rows to train on",
+                "too_few_rows": f"there are fewer than {TUNING.min_train_rows} rows to train on",
                 "max_fit_time": "max_fit_time was too short for a gain",
                 "interrupted": "the fit was interrupted before a gain",
                 "callback": "a callback ended the fit before a gain",
@@ -500,7 +489,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 stacklevel=3,
             )
 
-    def _teach_head(self, record, split, clock, seed):
+    def _teach_head(self, record, split, budget, seed):
         """Have a head learn the density; after an interrupt the ODE stands in for one."""
         self.head_ = None
         if record.stop_reason == "interrupted":
@@ -508,7 +497,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         density = self._latent_density(likelihood="ode")
         network, epochs = density.model.network, self._resolved_epochs()
         try:
-            self.head_, self.fast_error_ = distil(density, network, split, clock, epochs, seed)
+            self.head_, self.fast_error_ = distil(density, network, split, budget, epochs, seed)
         except KeyboardInterrupt:
             self.stop_reason_ = record.stop_reason = "interrupted"
             warn_if_interrupted(record)

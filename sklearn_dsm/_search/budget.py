@@ -7,15 +7,15 @@ import time
 from copy import copy
 
 
-class Clock:
+class Budget:
     """The seconds a fit may take, and those it has left; infinite where there is no limit."""
 
     def __init__(self, max_fit_time: float | None):
         self.seconds = math.inf if max_fit_time is None else max_fit_time
         self.started = time.perf_counter()
 
-    def first(self, share: float) -> Clock:
-        """A clock for a first share of the seconds, started with this one."""
+    def first(self, share: float) -> Budget:
+        """A budget of a first share of the seconds, started with this one."""
         part = copy(self)
         part.seconds *= share
         return part

@@ -1,11 +1,12 @@
-"""Training a network for one reference after another, and which density held-out rows prefer."""
+"""Networks that correct base densities, and which density the validation rows prefer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +19,32 @@ from .._evaluation.builder import DensityBuilder
 from .._evaluation.latent_density import MAX_CALIBRATION_ROWS
 from .._random import seed_from
 from .._training import TrainingRecord, TrainingSettings, train, warn_if_interrupted
-from .candidates import Candidate, Reference
-from .clock import Clock
+from .base_densities import Base
+from .budget import Budget
 from .epoch_tasks import EpochTasks
+from .tuning import TUNING
 
-MIN_TRAIN_ROWS = 10
-# What follows training takes time as well.
-TRAINING_SHARE = 0.93
+
+class Candidate(NamedTuple):
+    """A base density, how training went there, and a density made of both.
+
+    Attributes
+    ----------
+    base : Base
+    record : TrainingRecord
+    base_value, value : float
+        Mean log-densities of the validation rows, of the base and of the density made of both.
+    weights : dict of str to ndarray
+        The network's; empty where the base stands alone.
+    plan : SolverPlan
+    """
+
+    base: Base
+    record: TrainingRecord
+    base_value: float
+    value: float
+    weights: dict[str, np.ndarray]
+    plan: SolverPlan = SolverPlan()
 
 
 @contextmanager
@@ -46,8 +66,8 @@ def _mark(candidates: list[Candidate], stop_reason: str) -> None:
 
 
 @dataclass
-class CandidateSearch:
-    """Trains networks for references and values what comes of each by held-out rows.
+class Correction:
+    """Trains networks that correct base densities, and values what comes of each.
 
     Attributes
     ----------
@@ -56,11 +76,11 @@ class CandidateSearch:
     levels : LevelLaw
         Those of the training.
     settings : TrainingSettings
-        All but the time and the hurdles, which are the reference's.
+        All but the time and what a training has to reach.
     likelihood : {"ode", "identity"}
         How densities are compared.
-    clock : Clock
-    random : RandomState
+    budget : Budget
+    random_state : RandomState
     epochs : EpochTasks
     candidates : list of Candidate
     """
@@ -70,8 +90,8 @@ class CandidateSearch:
     levels: LevelLaw
     settings: TrainingSettings
     likelihood: str
-    clock: Clock
-    random: np.random.RandomState
+    budget: Budget
+    random_state: np.random.RandomState
     epochs: EpochTasks
     candidates: list[Candidate] = field(default_factory=list)
 
@@ -79,57 +99,46 @@ class CandidateSearch:
         """The candidate of the greatest value, the first of equals."""
         return max(self.candidates, key=lambda candidate: candidate.value)
 
+    @property
     def best_value(self) -> float:
         """Its value; -inf before there is one."""
         return self.best().value if self.candidates else -math.inf
 
-    def go_through(self, references: Iterable[Reference]) -> None:
-        """Train for each reference that is not behind yet.
+    @property
+    def ended(self) -> bool:
+        """Whether an interrupt or a callback ended the fit."""
+        reasons = (candidate.record.stop_reason for candidate in self.candidates)
+        return any(reason in ("callback", "interrupted") for reason in reasons)
 
-        An interrupt ends the search, and so does a callback.
-        """
-        with kept_if_interrupted(self.candidates):
-            for reference in references:
-                value = self._value_of(reference)
-                if value <= self.best_value():
-                    continue
-                self.epochs.begin(reference, value)
-                record = self._train(reference, value)
-                # An interrupt from here on leaves what was learned, by its bound.
-                learned, gain = record.weights or {}, max(record.best_gain, 0.0)
-                self.candidates.append(Candidate(reference, record, value, value + gain, learned))
-                self.candidates[-1:] = self._with_and_without_network(self.candidates[-1])
-                if record.stop_reason in ("callback", "interrupted"):
-                    _mark(self.candidates, record.stop_reason)
-                    break
+    def of(self, base: Base, prune_below: float = -math.inf) -> None:
+        """Add the base, corrected where that pays; pruned where it is soon behind a value."""
+        # Where no log-densities are to be had, a correction is measured against no correction.
+        value = base.value if self._has_densities else 0.0
+        self.epochs.begin(base, value)
+        record = self._train(base, prune_below - value)
+        # An interrupt from here on leaves what was learned, by its bound.
+        learned, gain = record.weights or {}, max(record.best_gain, 0.0)
+        self.candidates.append(Candidate(base, record, value, value + gain, learned))
+        self.candidates[-1:] = self._with_and_without_network(self.candidates[-1])
+        if self.ended:
+            _mark(self.candidates, record.stop_reason)
 
     @property
     def _has_densities(self) -> bool:
         """Whether scores of all levels are learned, from which log-densities follow."""
         return self.loss.noise_level is None
 
-    def _value_of(self, reference: Reference) -> float:
-        """What a reference alone is worth: its held-out log-density, where that is the aim."""
-        if not self._has_densities:
-            return 0.0
-        return reference.split.score(reference.mixture.score_samples)
-
-    def _train(self, reference: Reference, value: float) -> TrainingRecord:
-        """Train a network for a reference; its record, with no weights if it lost."""
-        split = reference.split
-        if len(split.train[0]) < MIN_TRAIN_ROWS:
+    def _train(self, base: Base, prune_below: float) -> TrainingRecord:
+        """Train a network; its record, with no weights if it brought nothing."""
+        split = base.split
+        if len(split.train[0]) < TUNING.min_train_rows:
             return TrainingRecord(stop_reason="too_few_rows")
-        time_left = self.clock.left(TRAINING_SHARE)
+        time_left = self.budget.left(TUNING.training_share)
         if time_left <= 0:
             return TrainingRecord(stop_reason="max_fit_time")
-        settings = replace(
-            self.settings,
-            max_fit_time=time_left,
-            hurdle=reference.hurdle - value,
-            final_hurdle=reference.final_hurdle - value,
-        )
-        device, seed = torch.device(settings.device), seed_from(self.random)
-        model = self.builder.score_model(reference.mixture, {}, seed).float().to(device)
+        settings = replace(self.settings, max_fit_time=time_left, prune_below=prune_below)
+        device, seed = torch.device(settings.device), seed_from(self.random_state)
+        model = self.builder.score_model(base.mixture, {}, seed).float().to(device)
         train_rows, held_out_rows = (
             TrainingRows(*(torch.from_numpy(part).float().to(device) for part in parts))
             for parts in (split.train, split.held_out)
@@ -146,29 +155,28 @@ class CandidateSearch:
         )
 
     def _with_and_without_network(self, corrected: Candidate) -> list[Candidate]:
-        """The reference, and the network's density where it has one, scored alike."""
-        reference, record = corrected.reference, corrected.record
-        value = corrected.reference_value + reference.gain_alone
-        alone = corrected._replace(value=value, weights={})
-        if record.weights is None or record.stop_reason == "behind":
+        """The base, and the network's density where it has one, scored alike."""
+        base, record = corrected.base, corrected.record
+        alone = corrected._replace(value=corrected.base_value + base.gain_of_refit, weights={})
+        if record.weights is None or record.stop_reason == "pruned":
             return [alone]
-        # A reference alone has closed forms; a chance gain is not worth the way of the ODE.
+        # A base alone has closed forms; a chance gain is not worth the way of the ODE.
         chance = 0.0
         if self._has_densities:
             corrected, rows = self._scored(corrected)
-            chance = reference.split.chance_gain(rows)
+            chance = base.split.chance_gain(rows)
         if self.builder.network["whole"]:
             return [corrected]
         return [alone, corrected] if corrected.value > alone.value + chance else [alone]
 
     def _scored(self, candidate: Candidate) -> tuple[Candidate, slice]:
         """The candidate with the ODE's plan and the value of its density, and on which rows."""
-        split, mixture = candidate.reference.split, candidate.reference.mixture
+        split, mixture = candidate.base.split, candidate.base.mixture
         density = self.builder.density(mixture, candidate.weights, self.likelihood, SolverPlan())
         rows = split.at_least(MAX_CALIBRATION_ROWS)
-        density, n_scored = density.calibrated(rows, self.clock.left())
+        density, n_scored = density.calibrated(rows, self.budget.left())
         scored = slice(n_scored)
         gain = split.score(lambda Z: density.log_density(Z)[0], scored)
         gain -= split.score(mixture.score_samples, scored)
-        value = candidate.reference_value + gain
+        value = candidate.base_value + gain
         return candidate._replace(value=value, plan=density.plan), scored

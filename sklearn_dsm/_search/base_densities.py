@@ -1,0 +1,125 @@
+"""Base densities: what a table's rows are given without a network, and in which space."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.mixture import GaussianMixture
+from sklearn.utils.validation import check_is_fitted
+
+from .._evaluation.mixtures import standard_gaussian, transformed
+from .._transforms.latent import LatentMap
+from .budget import Budget
+from .split import Split, Table
+from .tuning import TUNING
+
+NOT_FITTED = (
+    "The reference is a %(name)s that is not fitted. Fit it first; within a search or a "
+    "cross-validation, whose clones forget their fit, give FrozenEstimator(mixture)."
+)
+
+
+class Base(NamedTuple):
+    """A Gaussian mixture in the space of a split, which a network may correct.
+
+    Attributes
+    ----------
+    split : Split
+    mixture : GaussianMixture
+    value : float
+        Mean log-density of the validation rows, in input units.
+    refit : callable (Budget) -> (LatentMap, GaussianMixture), optional
+        The same fitted to training and validation rows, where no network corrects it.
+    gain_of_refit : float
+        What that is expected to bring, in nats a row.
+    """
+
+    split: Split
+    mixture: GaussianMixture
+    value: float
+    refit: Callable[[Budget], tuple[LatentMap, GaussianMixture]] | None = None
+    gain_of_refit: float = 0.0
+
+    @classmethod
+    def of(cls, split: Split, mixture: GaussianMixture, **options) -> Base:
+        """A base with its value."""
+        return cls(split, mixture, split.score(mixture.score_samples), **options)
+
+    def alone(self, budget: Budget) -> tuple[LatentMap, GaussianMixture]:
+        """The map and the mixture that no network corrects."""
+        return (self.split.latent, self.mixture) if self.refit is None else self.refit(budget)
+
+
+class Family(metaclass=ABCMeta):
+    """Base densities of one kind, of which more time makes better ones.
+
+    Attributes
+    ----------
+    value : float
+        That of the best so far.
+    """
+
+    value: float
+
+    @abstractmethod
+    def grow(self, budget: Budget) -> None:
+        """Take what time is left for something better."""
+
+    @abstractmethod
+    def base(self) -> Base:
+        """The best so far."""
+
+
+def gaussian(split: Split) -> Base:
+    """N(0, I) in a space."""
+    normal = standard_gaussian(split.n_features)
+    return Base.of(split, normal, refit=lambda budget: (split.map_of_all_rows(), normal))
+
+
+def in_latent_space(mixture: GaussianMixture, split: Split) -> Base:
+    """A mixture that was fitted in input units, behind linear transforms."""
+    check_is_fitted(mixture, msg=NOT_FITTED)
+    if mixture.means_.shape[1] != split.n_features:
+        raise ValueError(
+            f"The reference has {mixture.means_.shape[1]} columns, X has {split.n_features}; fit "
+            "the GaussianMixture on the same columns."
+        )
+    return Base.of(split, transformed(mixture, *split.latent.as_affine()))
+
+
+def spaces(table: Table, marginals: str | None) -> list[list[Split]]:
+    """Spaces by marginal transform, each without radial Gaussianization and with it.
+
+    Where "auto" bends columns, lines are considered as well: columns with several modes may hide
+    clusters that are plain in the rows themselves. Of few rows cross-validation takes one.
+    """
+    split = table.split(marginals)
+    if marginals != "auto":
+        return [[split]]
+    splits = [split]
+    if len(split.latent.columns.curved) > 0:
+        splits.append(table.split("standardize"))
+        if split.is_of_few_rows:
+            splits = [splits[int(np.argmax(_cross_validated(table)))]]
+    twins = [(each, each.with_radial_map()) for each in splits]
+    return [[twin for twin in pair if twin is not None] for pair in twins]
+
+
+def best_gaussian(candidates: Iterable[Split]) -> Base:
+    """The Gaussian of the best of these spaces."""
+    return max(map(gaussian, candidates), key=attrgetter("value"))
+
+
+def _cross_validated(table: Table) -> list[float]:
+    """What the rows of every fold say of a Gaussian of the others, bent columns first."""
+    n_folds = TUNING.n_folds
+    fold = np.random.default_rng(0).permutation(len(table.X)) % n_folds
+    tables = [table._replace(held_out=fold == k) for k in range(n_folds)]
+    return [
+        float(np.mean([gaussian(each.split(marginals)).value for each in tables]))
+        for marginals in ("auto", "standardize")
+    ]

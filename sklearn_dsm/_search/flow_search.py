@@ -1,0 +1,92 @@
+"""Autoregressive flows as base densities: short trainings first, longer ones where they lead."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._random import seed_from
+from .._transforms.autoregressive import fit_triangular_map
+from .base_densities import Base, Family, gaussian
+from .budget import Budget
+from .split import Split
+from .tuning import TUNING
+
+
+class _Flow(NamedTuple):
+    """A flow of so many layers and a kind, and the Gaussian behind it."""
+
+    base: Base
+    n_layers: int
+    shift_last: bool
+
+
+class FlowSearch(Family):
+    """Flows of standardised features, in their own order, and the Gaussian behind them.
+
+    Parameters
+    ----------
+    straight : Split
+        Rows behind lines and a whitening.
+    random_state : RandomState
+    max_epochs : int
+    """
+
+    def __init__(self, straight: Split, random_state: np.random.RandomState, max_epochs: int):
+        self.rows = straight.in_column_order()
+        self.random_state, self.max_epochs = random_state, max_epochs
+        self.found: list[_Flow] = []
+        self.value = -np.inf
+
+    @staticmethod
+    def suits(split: Split) -> bool:
+        """Whether there are features to order, and rows enough for the flow's weights."""
+        n, d = split.train[0].shape
+        return d > 1 and n >= TUNING.flow_rows_per_feature * d
+
+    @property
+    def _best(self) -> _Flow:
+        return max(self.found, key=lambda flow: flow.base.value)
+
+    def base(self) -> Base:
+        return self._best.base
+
+    def start(self, budget: Budget, best_value: float) -> None:
+        """Train for a short time with either number of layers, up to one that is the best base."""
+        n_epochs = self.max_epochs
+        if np.isinf(budget.seconds):
+            n_epochs = min(n_epochs, TUNING.flow_epochs)
+        for n_layers in TUNING.flow_layers:
+            if self.value <= best_value:
+                seconds = TUNING.flow_share * budget.seconds
+                self._train(n_layers, False, min(seconds, budget.left()), n_epochs, best_value)
+
+    def grow(self, budget: Budget) -> None:
+        """Train longer with the better number of layers, with the shift before and after."""
+        n_layers = self._best.n_layers
+        for shift_last in (False, True):
+            seconds = min(TUNING.grown_flow_share * budget.seconds, budget.left())
+            self._train(n_layers, shift_last, seconds, self.max_epochs, self.value)
+
+    def _train(
+        self, n_layers: int, shift_last: bool, seconds: float, n_epochs: int, wanted: float
+    ) -> None:
+        """Train one flow; it is pruned where it is not half of the way to what is wanted."""
+        if seconds <= 0:
+            return
+        rows = self.rows
+        found = fit_triangular_map(
+            rows.train,
+            rows.held_out,
+            n_layers,
+            shift_last,
+            wanted - rows.mean_log_slope,
+            seconds,
+            n_epochs,
+            seed_from(self.random_state),
+        )
+        if found is not None:
+            flow, _ = found
+            self.found.append(_Flow(gaussian(rows.behind(flow)), n_layers, shift_last))
+            self.value = self._best.base.value

@@ -1,0 +1,97 @@
+"""Model selection in two phases: base densities without a network, then networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
+
+import numpy as np
+from sklearn.mixture import GaussianMixture
+
+from .base_densities import Base, Family, best_gaussian, in_latent_space, spaces
+from .budget import Budget
+from .correction import Candidate, Correction, kept_if_interrupted
+from .flow_search import FlowSearch
+from .mixture_search import MixtureSearch
+from .split import Split, Table
+from .tuning import TUNING
+
+_by_value = attrgetter("value")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a fit was asked to choose between.
+
+    Attributes
+    ----------
+    reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None
+    marginals : {"auto", "gaussianize", "standardize"} or None
+    max_epochs : int
+    """
+
+    reference: str | GaussianMixture | None
+    marginals: str | None
+    max_epochs: int
+
+
+def select(
+    table: Table,
+    options: Options,
+    correction: Correction,
+    budget: Budget,
+    random_state: np.random.RandomState,
+) -> Candidate:
+    """The density that the validation rows prefer.
+
+    First every base density is fitted within a share of the budget. Then a network corrects the
+    Gaussian, and is pruned where it is soon behind the best base density; this one then grows in
+    the time that is left, and is corrected too.
+    """
+    with kept_if_interrupted(correction.candidates):
+        start, families = fit_bases(table, options, budget, random_state)
+        best = max(families, key=_by_value, default=None)
+        correction.of(start, -np.inf if best is None else best.value)
+        if best is not None and best.value > correction.best_value and not correction.ended:
+            best.grow(budget)
+            correction.of(best.base())
+    return correction.best()
+
+
+def fit_bases(
+    table: Table, options: Options, budget: Budget, random_state: np.random.RandomState
+) -> tuple[Base, list[Family]]:
+    """What a network corrects first, and the base densities that it has to beat."""
+    found = spaces(table, options.marginals)
+    if isinstance(options.reference, GaussianMixture):
+        return in_latent_space(options.reference, found[0][0]), []
+    if options.reference == "gmm":
+        search = MixtureSearch(best_gaussian(chain(*found)).split, random_state)
+        search.go_on(budget, TUNING.asked_for_share)
+        return search.base(), []
+    if options.reference != "auto":
+        return best_gaussian(chain(*found)), []
+    mixtures = fit_mixtures(found, budget, random_state)
+    families: list[Family] = list(chain(*mixtures))
+    straight = found[-1][0]
+    if options.marginals == "auto" and FlowSearch.suits(straight):
+        flows = FlowSearch(straight, random_state, options.max_epochs)
+        flows.start(budget, max(map(_by_value, families)))
+        families.append(flows)
+    # A mixture tells whether radial Gaussianization tears clusters; the Gaussian tells how far
+    # from normal the marginal transform leaves the features.
+    preferred = (max(each, key=_by_value).split for each in mixtures)
+    return best_gaussian(preferred), families
+
+
+def fit_mixtures(
+    found: list[list[Split]], budget: Budget, random_state: np.random.RandomState
+) -> list[list[MixtureSearch]]:
+    """Mixtures in every space for equal times, and in the leading one for longer."""
+    mixtures = [[MixtureSearch(space, random_state) for space in family] for family in found]
+    every = list(chain(*mixtures))
+    for k, search in enumerate(every, 1):
+        search.go_on(budget, TUNING.mixture_share * k / len(every))
+    max(every, key=_by_value).go_on(budget, TUNING.leading_share)
+    return mixtures
