@@ -12,7 +12,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsm import PBM, VE, VP, DSMDensityEstimator, SubVP
-from sklearn_dsm._search.candidate_search import CandidateSearch
+from sklearn_dsm._search.correction import Correction
 from sklearn_dsm._training.callbacks import LAST_EPOCHS_SHARE, MIN_LAST_EPOCHS
 from sklearn_dsm.datasets import load_sachs
 
@@ -112,10 +112,10 @@ def test_a_network_has_to_gain_more_than_chance(chances, kept, monkeypatch):
     n_held_out = round(quick().validation_fraction * len(X))
 
     def scored(self, candidate):
-        value = candidate.reference_value + chances / n_held_out
+        value = candidate.base_value + chances / n_held_out
         return candidate._replace(value=value), slice(None)
 
-    monkeypatch.setattr(CandidateSearch, "_scored", scored)
+    monkeypatch.setattr(Correction, "_scored", scored)
     assert bool(quick().fit(X).weights_) is kept
 
 

@@ -6,18 +6,16 @@ from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
 from sklearn_dsm._evaluation.mixtures import joined, standard_gaussian
-from sklearn_dsm._search.clock import Clock
+from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.mixture_search import (
     CANDIDATE_SIZES,
     MAX_ROWS,
     MixtureSearch,
     stacking_weights,
 )
-from sklearn_dsm._search.references import FIRST_SEARCH_SHARE, references
-from sklearn_dsm._search.split import Split
-from sklearn_dsm._transforms.latent import fit_latent_map
+from sklearn_dsm._search.split import Table
 
-FOREVER = Clock(None)
+FOREVER = Budget(None)
 
 
 @pytest.fixture
@@ -34,15 +32,9 @@ def clusters(n, seed=0):
     return 3 * ring + 0.3 * random.standard_normal((n, 2))
 
 
-def splitting(X, held_out):
-    """The rows behind a kind of column maps."""
-    weight = np.ones(len(X))
-    return lambda kind: Split(fit_latent_map(X, weight, held_out, kind), X, weight, held_out)
-
-
 def searched(X, n_held_out, max_size=np.inf):
-    split = splitting(X, np.arange(len(X)) < n_held_out)("standardize")
-    search = MixtureSearch(split, np.random.RandomState(0))
+    table = Table(X, np.ones(len(X)), np.arange(len(X)) < n_held_out)
+    search = MixtureSearch(table.split("standardize"), np.random.RandomState(0))
     search.sizes = [size for size in search.sizes if size <= max_size]
     search.go_on(FOREVER)
     return search
@@ -96,27 +88,11 @@ def test_a_joined_mixture_is_better_than_each_on_fresh_rows():
     assert np.mean(gains) > 0
 
 
-def test_the_best_mixture_counts_where_no_time_is_left_to_correct_it():
-    clock, split_by = Clock(1e6), splitting(clusters(600), np.arange(600) < 60)
-
-    def value(reference):
-        return reference.split.score(reference.mixture.score_samples)
-
-    known = [-np.inf]
-    options = split_by, np.random.RandomState(0), clock, 1, lambda: max(known)
-    stages = references("auto", "standardize", *options)
-    known.append(value(next(stages)))
-    clock.seconds = 0.0
-    for stage in stages:
-        known.append(value(stage))
-    assert len(known) == 3 and known[2] > known[1] + 0.1
-
-
 def test_rows_that_weigh_nothing_allow_no_more_components():
     X, held_out = clusters(1000), np.arange(1000) < 100
     weight = np.where(np.arange(1000) % 30 == 0, 1.0, 1e-6)
-    latent = fit_latent_map(X, weight, held_out, "standardize")
-    search = MixtureSearch(Split(latent, X, weight, held_out), np.random.RandomState(0))
+    split = Table(X, weight, held_out).split("standardize")
+    search = MixtureSearch(split, np.random.RandomState(0))
     assert search.n == pytest.approx(30, rel=0.01)
     assert max(search.sizes) == 10
 
@@ -187,63 +163,13 @@ def test_a_component_has_more_rows_than_columns():
 
 @pytest.mark.parametrize("n_rows", [600, MAX_ROWS + 3000])
 def test_a_fit_that_would_take_too_long_is_not_begun(n_rows):
-    search, clock = searched(clusters(n_rows), n_rows // 10, max_size=3), Clock(1e6)
+    search, budget = searched(clusters(n_rows), n_rows // 10, max_size=3), Budget(1e6)
     assert 0 < search.seconds_per_update < search.seconds_per_component < 60
     fitted = search.parts
     search.sizes, search.n_worse = [4], 0
     search.seconds_per_component = search.seconds_per_update = 1e6
-    search.go_on(clock)
+    search.go_on(budget)
     assert search.sizes == [4] and search.parts is fitted
-    latent, mixture = search.with_held_out_rows(clock)
+    latent, mixture = search.with_held_out_rows(budget)
     np.testing.assert_array_equal(mixture.means_, search.best.means_)
     assert latent is search.split.latent
-
-
-def test_a_search_that_was_cut_off_expects_its_gains_to_go_on_shrinking():
-    """As they did last, for the sizes that there is time for; never as fast as they grew."""
-    search, clock = searched(clusters(3000), 600, max_size=3), Clock(100)
-    search.sizes, search.seconds_per_component = [4, 6, 8], 1e-9
-    search.n_worse, search.gains = 0, [2.0, 0.8, 0.4]
-    assert search.outlook(clock, 0.9) == pytest.approx(search.value + 0.2 + 0.1 + 0.05)
-    search.seconds_per_component = 7
-    assert search.outlook(clock, 0.9) == pytest.approx(search.value + 0.2 + 0.1)
-    assert search.outlook(clock, 0.2) == search.value
-    search.seconds_per_component, search.gains = 1e-9, [0.1, 0.4]
-    assert search.outlook(clock, 0.9) < search.value + 3 * 0.4
-
-
-def test_a_search_that_came_to_its_end_expects_nothing():
-    search = searched(clusters(3000), 600)
-    assert max(search.gains) > 0.3 and min(search.gains) > 0
-    assert search.outlook(FOREVER, 0.9) == search.value
-
-
-class Hurried(Clock):
-    """Time for so many of the first sizes, and plenty later on."""
-
-    def __init__(self, n_sizes):
-        super().__init__(1e6)
-        self.n_sizes = n_sizes
-
-    def left(self, share=1.0):
-        if share > FIRST_SEARCH_SHARE:
-            return super().left(share)
-        self.n_sizes -= 1
-        return self.n_sizes + 1
-
-
-def test_a_network_gives_way_to_mixtures_by_what_they_promise():
-    """More than they have where they were cut off; in the end, what held-out rows bring them."""
-    split_by = splitting(clusters(3000), np.arange(3000) % 10 == 0)
-
-    options = "auto", "standardize", split_by
-    stages = references(*options, np.random.RandomState(0), Hurried(4), 1, lambda: -np.inf)
-    search = MixtureSearch(split_by("standardize"), np.random.RandomState(0))
-    search.go_on(Hurried(4), FIRST_SEARCH_SHARE)
-    known, expected = search.value, search.outlook(FOREVER, 1.0)
-    first, second = stages
-    found = second.split.score(second.mixture.score_samples)
-    assert first.final_hurdle == pytest.approx(expected)
-    assert expected > known + 0.1 and found > known + 0.1
-    assert second.final_hurdle == pytest.approx(found + second.gain_alone)
-    assert second.gain_alone > 0

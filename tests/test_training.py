@@ -498,18 +498,15 @@ def test_patience_follows_the_time_of_a_run_that_ends_by_it(max_epochs, max_fit_
     assert schedule.patience(10) == pytest.approx(patience, rel=1e-2)
 
 
-def test_what_is_behind_or_will_be_ends_after_a_fifth(fit):
-    """A gain to come counts for the second hurdle, not for the first."""
+def test_what_is_behind_after_a_fifth_is_pruned(fit):
     whole = fit(max_epochs=40, learning_rate=5e-4)
-    half, early = max(whole.gains[:4]), max(whole.gains[:8])
-    later = early + math.log2(40 / 8) * (early - half)
-    between = (early + later) / 2
-    assert later > early + 0.01
-    for passed in ({"hurdle": early - 1e-3}, {"final_hurdle": between}):
-        assert fit(max_epochs=40, learning_rate=5e-4, **passed).gains == whole.gains
-    for missed in ({"hurdle": between}, {"final_hurdle": later + 0.01}):
-        record = fit(max_epochs=40, learning_rate=5e-4, **missed)
-        assert record.stop_reason == "behind" and record.gains == whole.gains[:8]
+    early = max(whole.gains[:8])
+    passed = fit(max_epochs=40, learning_rate=5e-4, prune_below=early - 1e-3)
+    assert passed.gains == whole.gains
+    pruned = fit(max_epochs=40, learning_rate=5e-4, prune_below=early + 1e-3)
+    assert pruned.stop_reason == "pruned" and pruned.gains == whole.gains[:8]
+    later = fit(max_epochs=40, learning_rate=5e-4, prune_below=early - 1e-3, prune_after=0.1)
+    assert later.stop_reason == "pruned" and later.gains == whole.gains[:4]
 
 
 def test_an_early_end_goes_back_to_the_best_weights(fit):

@@ -1,4 +1,4 @@
-"""From a mixture and a network's weights to a score model and a density."""
+"""From a reference and a network's weights to a score model and a density."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 
 from .._core.arrays import state_of
 from .._core.likelihood.ode import SolverPlan
@@ -17,13 +16,14 @@ from .._core.scores.amortised import LogDensityHead
 from .._core.scores.corrected import CorrectedScore
 from .._core.scores.network import ScoreNetwork
 from .latent_density import LatentDensity
-from .mixtures import as_score
+from .references import Reference, latent_density_of
 
 # Below this tolerance the network is evaluated in float64, as one is that gives the whole
 # score: rounding grows with the distance of a row, a correction's is bounded.
 FLOAT32_TOLERANCE = 1e-4
 
 Weights = dict[str, np.ndarray]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -49,42 +49,46 @@ class DensityBuilder:
     tolerance: float
     device: torch.device
 
-    def score_model(
-        self, mixture: GaussianMixture, weights: Weights, seed: int = 0
-    ) -> CorrectedScore:
-        """The mixture with a network of these weights, or fresh ones where there are none."""
+    def score_model(self, reference: Reference, weights: Weights, seed: int = 0) -> CorrectedScore:
+        """The reference with a network of these weights, or fresh ones where there are none."""
+        return self._corrected(latent_density_of(reference, CPU), weights, seed)
+
+    def _corrected(self, base: LatentDensity, weights: Weights, seed: int = 0) -> CorrectedScore:
         network = ScoreNetwork(self.n_features, generator=torch_generator(seed), **self.network)
         if weights:
             network.load_state_dict(state_of(weights))
-        return CorrectedScore(as_score(mixture), network)
+        return CorrectedScore(base.model, network)
 
     def density(
         self,
-        mixture: GaussianMixture,
+        reference: Reference,
         weights: Weights,
         likelihood: str,
         plan: SolverPlan,
         head: Weights | None = None,
     ) -> LatentDensity:
-        """The density of the mixture, corrected where there are weights.
+        """The density of the reference, corrected where there are weights.
 
         ``head`` holds the weights of what "fast" evaluates.
         """
-        model = self.score_model(mixture, weights).double().to(self.device).eval()
+        base = latent_density_of(reference, self.device)
+        if not weights:
+            return base
+        model = self._corrected(base, weights).double().to(self.device).eval()
         if model.residual and self._single_precision:
             model.network.float()
-        needs_head = bool(weights) and likelihood == "fast"
+        network = cast(ScoreNetwork, model.network)
         return LatentDensity(
-            model=model if weights else model.reference,
-            reference=model.reference,
+            model=model,
+            reference=base.reference,
             levels=self.levels,
             n_features=self.n_features,
-            numbers_per_row=max(*self.network["hidden_layer_sizes"], mixture.means_.size),
+            numbers_per_row=max(*self.network["hidden_layer_sizes"], base.numbers_per_row),
             likelihood=likelihood,
             tolerance=self.tolerance,
             device=self.device,
             plan=plan,
-            head=self._head(cast(ScoreNetwork, model.network), head) if needs_head else None,
+            head=self._head(network, head) if likelihood == "fast" else None,
         )
 
     def _head(self, network: ScoreNetwork, weights: Weights | None) -> LogDensityHead:

@@ -12,6 +12,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from .._evaluation.mixtures import standard_gaussian, transformed
+from .._evaluation.references import Reference
 from .._transforms.latent import LatentMap
 from .budget import Budget
 from .split import Split, Table
@@ -24,12 +25,12 @@ NOT_FITTED = (
 
 
 class Base(NamedTuple):
-    """A Gaussian mixture in the space of a split, which a network may correct.
+    """A fitted density in the space of a split, which a network may correct.
 
     Attributes
     ----------
     split : Split
-    mixture : GaussianMixture
+    reference : GaussianMixture in the latent space, or BaseDensity with this latent space
     value : float
         Mean log-density of the validation rows, in input units.
     refit : callable (Budget) -> (LatentMap, GaussianMixture), optional
@@ -39,19 +40,26 @@ class Base(NamedTuple):
     """
 
     split: Split
-    mixture: GaussianMixture
+    reference: Reference
     value: float
     refit: Callable[[Budget], tuple[LatentMap, GaussianMixture]] | None = None
     gain_of_refit: float = 0.0
 
     @classmethod
-    def of(cls, split: Split, mixture: GaussianMixture, **options) -> Base:
+    def of(cls, split: Split, reference: Reference, **options) -> Base:
         """A base with its value."""
-        return cls(split, mixture, split.score(mixture.score_samples), **options)
+        base = cls(split, reference, np.nan, **options)
+        return base._replace(value=split.score(base.log_density))
 
-    def alone(self, budget: Budget) -> tuple[LatentMap, GaussianMixture]:
-        """The map and the mixture that no network corrects."""
-        return (self.split.latent, self.mixture) if self.refit is None else self.refit(budget)
+    def log_density(self, Z: np.ndarray) -> np.ndarray:
+        """Log-densities (n,) of latent rows."""
+        if isinstance(self.reference, GaussianMixture):
+            return self.reference.score_samples(Z)
+        return self.reference._latent_density().log_density(Z)[0]
+
+    def alone(self, budget: Budget) -> tuple[LatentMap, Reference]:
+        """The map and the density that no network corrects."""
+        return (self.split.latent, self.reference) if self.refit is None else self.refit(budget)
 
 
 class Family(metaclass=ABCMeta):
@@ -80,15 +88,20 @@ def gaussian(split: Split) -> Base:
     return Base.of(split, normal, refit=lambda budget: (split.map_of_all_rows(), normal))
 
 
-def in_latent_space(mixture: GaussianMixture, split: Split) -> Base:
-    """A mixture that was fitted in input units, behind linear transforms."""
-    check_is_fitted(mixture, msg=NOT_FITTED)
-    if mixture.means_.shape[1] != split.n_features:
+def given(reference: Reference, table: Table, marginals: str | None) -> Base:
+    """A fitted density: behind its own transforms, or a mixture behind linear ones."""
+    check_is_fitted(reference, msg=NOT_FITTED)
+    n_features = table.X.shape[1]
+    if reference.n_features_in_ != n_features:
         raise ValueError(
-            f"The reference has {mixture.means_.shape[1]} columns, X has {split.n_features}; fit "
-            "the GaussianMixture on the same columns."
+            f"The reference has {reference.n_features_in_} columns, X has {n_features}; fit the "
+            f"{type(reference).__name__} on the same columns."
         )
-    return Base.of(split, transformed(mixture, *split.latent.as_affine()))
+    if isinstance(reference, GaussianMixture):
+        split = table.split(marginals)
+        return Base.of(split, transformed(reference, *split.latent.as_affine()))
+    reference._require_level("references")
+    return Base.of(Split(LatentMap.from_arrays(reference.latent_map_), table), reference)
 
 
 def spaces(table: Table, marginals: str | None) -> list[list[Split]]:

@@ -138,7 +138,7 @@ class Correction:
             return TrainingRecord(stop_reason="max_fit_time")
         settings = replace(self.settings, max_fit_time=time_left, prune_below=prune_below)
         device, seed = torch.device(settings.device), seed_from(self.random_state)
-        model = self.builder.score_model(base.mixture, {}, seed).float().to(device)
+        model = self.builder.score_model(base.reference, {}, seed).float().to(device)
         train_rows, held_out_rows = (
             TrainingRows(*(torch.from_numpy(part).float().to(device) for part in parts))
             for parts in (split.train, split.held_out)
@@ -171,12 +171,13 @@ class Correction:
 
     def _scored(self, candidate: Candidate) -> tuple[Candidate, slice]:
         """The candidate with the ODE's plan and the value of its density, and on which rows."""
-        split, mixture = candidate.base.split, candidate.base.mixture
-        density = self.builder.density(mixture, candidate.weights, self.likelihood, SolverPlan())
+        base, weights = candidate.base, candidate.weights
+        density = self.builder.density(base.reference, weights, self.likelihood, SolverPlan())
+        split = base.split
         rows = split.at_least(MAX_CALIBRATION_ROWS)
         density, n_scored = density.calibrated(rows, self.budget.left())
         scored = slice(n_scored)
         gain = split.score(lambda Z: density.log_density(Z)[0], scored)
-        gain -= split.score(mixture.score_samples, scored)
+        gain -= split.score(base.log_density, scored)
         value = candidate.base_value + gain
         return candidate._replace(value=value, plan=density.plan), scored

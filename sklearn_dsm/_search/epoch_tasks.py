@@ -17,7 +17,7 @@ class EpochTasks:
         """Let the epochs to come be those of a network that corrects this base density."""
         self.offset = value
         self.space = {
-            "reference_": base.mixture,
+            "reference_": base.reference,
             "latent_map_": base.split.latent.to_arrays(),
         }
 

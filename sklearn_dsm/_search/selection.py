@@ -7,9 +7,9 @@ from itertools import chain
 from operator import attrgetter
 
 import numpy as np
-from sklearn.mixture import GaussianMixture
 
-from .base_densities import Base, Family, best_gaussian, in_latent_space, spaces
+from .._evaluation.references import Reference
+from .base_densities import Base, Family, best_gaussian, given, spaces
 from .budget import Budget
 from .correction import Candidate, Correction, kept_if_interrupted
 from .flow_search import FlowSearch
@@ -26,12 +26,12 @@ class Options:
 
     Attributes
     ----------
-    reference : {"auto", "gaussian", "gmm"}, GaussianMixture or None
+    reference : {"auto", "gaussian", "gmm"}, a fitted density or None
     marginals : {"auto", "gaussianize", "standardize"} or None
     max_epochs : int
     """
 
-    reference: str | GaussianMixture | None
+    reference: str | Reference | None
     marginals: str | None
     max_epochs: int
 
@@ -63,9 +63,9 @@ def fit_bases(
     table: Table, options: Options, budget: Budget, random_state: np.random.RandomState
 ) -> tuple[Base, list[Family]]:
     """What a network corrects first, and the base densities that it has to beat."""
+    if isinstance(options.reference, Reference):
+        return given(options.reference, table, options.marginals), []
     found = spaces(table, options.marginals)
-    if isinstance(options.reference, GaussianMixture):
-        return in_latent_space(options.reference, found[0][0]), []
     if options.reference == "gmm":
         search = MixtureSearch(best_gaussian(chain(*found)).split, random_state)
         search.go_on(budget, TUNING.asked_for_share)

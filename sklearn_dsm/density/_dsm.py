@@ -21,6 +21,7 @@ from .._core.noise.level_sampling import LogisticLevels
 from .._core.noise.processes import NoiseProcess, resolve_process
 from .._evaluation.base import BaseDensity
 from .._evaluation.builder import DensityBuilder
+from .._evaluation.references import Reference
 from .._random import seed_from
 from .._search.budget import Budget
 from .._search.correction import Correction, kept_if_interrupted
@@ -84,7 +85,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         triangular map, by which columns set each other's mean and scale; it takes
         ``reference="auto"`` too, two columns or more, and 150 rows a column. None: no map.
         Whatever it is, its Jacobian enters the log-density exactly.
-    reference : {"auto", "gaussian", "gmm"}, estimator or None, default="auto"
+    reference : {"auto", "gaussian", "gmm"}, fitted density or None, default="auto"
         What the network corrects. "gmm": mixtures of several sizes, joined with the weights
         that held-out rows prefer, or the one that BIC prefers where these are few. "auto":
         the Gaussian, and the mixture where the network does not beat it, also with lines for
@@ -92,7 +93,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         the end has the held-out rows as well. A fitted mixture is in input units and
         needs ``marginals`` "standardize", None or "auto", which then means "standardize"; within
         a search or a cross-validation, whose clones forget their fit, put a
-        :class:`~sklearn.frozen.FrozenEstimator` around it. None:
+        :class:`~sklearn.frozen.FrozenEstimator` around it. A fitted density estimator of
+        this package is corrected behind its own transforms, and needs ``marginals`` "auto". None:
         the network gives the whole score, and a Gaussian takes its place only where it
         could not be trained at all.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
@@ -149,8 +151,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     ----------
     weights_ : dict of str to ndarray
         The network; empty where the reference alone is the model.
-    reference_ : GaussianMixture
-        What the network corrects, in the latent space.
+    reference_ : GaussianMixture or density estimator
+        What the network corrects; a mixture is in the latent space.
     latent_map_ : dict of str to ndarray
         The column maps, the whitening and, where there is one, the radial or triangular map.
     process_ : NoiseProcess
@@ -214,6 +216,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         "reference": [
             StrOptions({"auto", "gaussian", "gmm"}),
             GaussianMixture,
+            BaseDensity,
             FrozenEstimator,
             None,
         ],
@@ -378,16 +381,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         return "gaussian" if alone else self._given_reference()
 
     def _given_reference(self):
-        """The parameter, a mixture out of its frozen wrapper."""
+        """The parameter, a fitted density out of its frozen wrapper."""
         if not isinstance(self.reference, FrozenEstimator):
             return self.reference
-        mixture = self.reference.estimator
-        if not isinstance(mixture, GaussianMixture):
+        density = self.reference.estimator
+        if not isinstance(density, Reference):
             raise ValueError(
-                f"A frozen reference must be a GaussianMixture, got {mixture!r}: its score at "
-                "every noise level has to be known."
+                "A frozen reference must be a GaussianMixture or a density estimator of "
+                f"sklearn_dsm, got {density!r}: its score at every noise level has to be known."
             )
-        return mixture
+        return density
 
     def _warn_of_missed(self, n_missed, n):
         warnings.warn(
@@ -406,7 +409,14 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         return held_out
 
     def _resolved_marginals(self):
-        if not isinstance(self._given_reference(), GaussianMixture):
+        reference = self._given_reference()
+        if isinstance(reference, BaseDensity) and self.marginals != "auto":
+            raise ValueError(
+                f"marginals={self.marginals!r} has no effect with a fitted "
+                f"{type(reference).__name__} as reference, which brings its own transforms; use "
+                "marginals='auto'."
+            )
+        if not isinstance(reference, GaussianMixture):
             return self.marginals
         if self.marginals == "gaussianize":
             raise ValueError(
@@ -461,7 +471,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         """Store the best candidate, and say so where it has no network."""
         record, base, split = candidate.record, candidate.base, candidate.base.split
         self.weights_: dict[str, np.ndarray] = candidate.weights
-        latent, self.reference_ = split.latent, base.mixture
+        latent, self.reference_ = split.latent, base.reference
         if not self.weights_:
             # Without the held-out rows they stay as they are.
             with kept_if_interrupted([candidate]):
@@ -483,11 +493,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 "callback": "a callback ended the fit before a gain",
             }.get(record.stop_reason, "no network was better on the held-out rows")
             warnings.warn(
-                f"The fitted density is its reference alone, a Gaussian mixture of "
-                f"{len(self.reference_.weights_)} behind the column maps: {reason}.",
+                f"The fitted density is its reference alone, a {self._name_of_reference()}: "
+                f"{reason}.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+    def _name_of_reference(self):
+        if not isinstance(self.reference_, GaussianMixture):
+            return type(self.reference_).__name__
+        return f"Gaussian mixture of {len(self.reference_.weights_)} behind the column maps"
 
     def _teach_head(self, record, split, budget, seed):
         """Have a head learn the density; after an interrupt the ODE stands in for one."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..noise.level import NoiseLevel
-from .model import ExactScore, ScoreModel
+from .model import ScoreModel
 from .network import NoiseNetwork
 
 
 class CorrectedScore(ScoreModel):
-    r"""A reference score plus a learned correction.
+    r"""The score of a reference plus a learned correction.
 
     The network works on the *noise* a row holds, :math:`\epsilon = -\sqrt v\,s`: with y the
     row divided by the level's scale, the score is
@@ -19,14 +19,14 @@ class CorrectedScore(ScoreModel):
 
     Parameters
     ----------
-    reference : ExactScore
-        What is corrected, and in any case what likelihoods are measured against.
+    reference : ScoreModel
+        What is corrected, and in any case what the loss is measured against.
     network : NoiseNetwork
         Maps rows (..., n, d) and a log-SNR of shape () or (n, 1) to an output (..., n, d).
         One built with ``whole=True`` gives the whole score. Both are given the context.
     """
 
-    def __init__(self, reference: ExactScore, network: NoiseNetwork):
+    def __init__(self, reference: ScoreModel, network: NoiseNetwork):
         super().__init__()
         self.reference = reference
         self.network = network

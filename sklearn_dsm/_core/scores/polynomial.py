@@ -138,24 +138,35 @@ class PolynomialScore(ScoreModel):
         norm = torch.linalg.vector_norm(clean, dim=1, keepdim=True)
         return clean * (self.radius / norm).clamp(max=1)
 
-    def noise(self, x: Tensor, log_snr: float) -> Tensor:
-        """The noise (n, d) in rows at a variance-preserving level."""
+    def noise(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """The noise (n, d) in rows at variance-preserving levels of their own, (n,)."""
         ladder = [rung.log_snr for rung in self.rungs]
-        sigma = math.sqrt(1 / (1 + math.exp(log_snr)))
-        if log_snr >= ladder[0]:
+        # A level that a rung is meant for may differ from it by rounding.
+        above = sum((log_snr > each + SAME_LEVEL).long() for each in ladder)
+        noise = torch.zeros_like(x)
+        for k in above.unique().tolist():
+            own = above == k
+            noise[own] = self._noise_between(x[own], log_snr[own, None], len(ladder) - k)
+        return noise
+
+    def _noise_between(self, x: Tensor, log_snr: Tensor, k: int) -> Tensor:
+        """The same where rung k is the first of no more noise than the levels (n, 1)."""
+        ladder, sigma = [rung.log_snr for rung in self.rungs], torch.sigmoid(-log_snr).sqrt()
+        if k == 0:
             return self.rung_noise(x, 0) * (sigma / self.rungs[0].sigma)
-        if log_snr <= ladder[-1]:
-            share = min(1.0, ladder[-1] - log_snr)
-            return (1 - share) * self.rung_noise(x, len(ladder) - 1) + share * sigma * x
-        k = next(j for j, value in enumerate(ladder) if value <= log_snr)
-        for j in (k - 1, k):
-            if abs(ladder[j] - log_snr) < SAME_LEVEL:
-                return self.rung_noise(x, j)
-        share = (ladder[k - 1] - log_snr) / (ladder[k - 1] - ladder[k])
-        return (1 - share) * self.rung_noise(x, k - 1) + share * self.rung_noise(x, k)
+        lower = self.rung_noise(x, k - 1)
+        if k == len(ladder):
+            share = (ladder[-1] - log_snr).clamp(0, 1)
+            return (1 - share) * lower + share * sigma * x
+        share = ((ladder[k - 1] - log_snr) / (ladder[k - 1] - ladder[k])).clamp(0, 1)
+        at_the_rung = bool((share < SAME_LEVEL).all())
+        return lower if at_the_rung else (1 - share) * lower + share * self.rung_noise(x, k)
 
     def score(self, x: Tensor, level: NoiseLevel, context: Tensor | None = None) -> Tensor:
-        noise = self.noise(x / level.scale, float(level.log_snr))
+        dtype, d = self.rungs[0].centers.dtype, x.shape[-1]
+        log_snr = level.log_snr.to(dtype).expand(*x.shape[:-1], 1)
+        rows = (x / level.scale).to(dtype).reshape(-1, d)
+        noise = self.noise(rows, log_snr.reshape(-1)).reshape(x.shape).to(x.dtype)
         return -noise / level.v.sqrt()
 
     def score_and_jacobian_diagonal(

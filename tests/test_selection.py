@@ -1,0 +1,152 @@
+"""Model selection: base densities first, then networks that correct the best of them."""
+
+import numpy as np
+import pytest
+
+from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm._search import selection
+from sklearn_dsm._search.base_densities import Family, gaussian, spaces
+from sklearn_dsm._search.budget import Budget
+from sklearn_dsm._search.correction import Correction
+from sklearn_dsm._search.flow_search import FlowSearch
+from sklearn_dsm._search.mixture_search import MixtureSearch
+from sklearn_dsm._search.selection import Options, fit_bases, select
+from sklearn_dsm._search.split import Table
+
+AUTO = Options("auto", "auto", 3)
+
+
+def ring(n, seed=0):
+    random = np.random.RandomState(seed)
+    angle = 2 * np.pi * random.rand(n)
+    return 3 * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.3 * random.standard_normal((n, 2))
+
+
+def tabled(X):
+    return Table(X, np.ones(len(X)), np.arange(len(X)) % 10 == 0)
+
+
+class Recorded:
+    """In the place of the networks: what they are given, and a value that they come to."""
+
+    def __init__(self, gain=0.0, stop_reason="no_change"):
+        self.asked, self.candidates = [], []
+        self.gain, self.ended = gain, stop_reason == "callback"
+        self.best_value = -np.inf
+
+    def of(self, base, prune_below=-np.inf):
+        self.asked.append((base, prune_below))
+        self.candidates.append(base)
+        self.best_value = max(self.best_value, base.value + self.gain)
+
+    def best(self):
+        return max(self.candidates, key=lambda base: base.value)
+
+
+@pytest.fixture
+def chosen():
+    """(table, gain, options, budget) -> what the networks were asked for."""
+
+    def run(table, gain=0.0, options=AUTO, budget=None, **outcome):
+        networks = Recorded(gain, **outcome)
+        random = np.random.RandomState(0)
+        select(table, options, networks, budget or Budget(None), random)
+        return networks.asked
+
+    return run
+
+
+def test_a_network_corrects_the_gaussian_and_then_the_base_density_that_it_did_not_beat(chosen):
+    (start, prune_below), (best, never) = chosen(tabled(ring(1000)))
+    assert len(start.mixture.weights_) == 1 and len(best.mixture.weights_) > 3
+    assert start.value < prune_below == pytest.approx(best.value) and never == -np.inf
+
+
+def test_a_network_that_beats_the_base_densities_is_the_only_one(chosen):
+    assert len(chosen(tabled(ring(1000)), gain=10.0)) == 1
+
+
+def test_a_callback_ends_the_selection(chosen):
+    assert len(chosen(tabled(ring(1000)), stop_reason="callback")) == 1
+
+
+@pytest.mark.parametrize("reference", ["gaussian", "gmm", None])
+def test_what_was_asked_for_is_corrected_alone_and_never_pruned(chosen, reference):
+    ((base, prune_below),) = chosen(tabled(ring(1000)), options=Options(reference, "auto", 3))
+    assert prune_below == -np.inf
+    assert (len(base.mixture.weights_) > 1) == (reference == "gmm")
+
+
+def test_base_densities_know_their_value(chosen):
+    for base, _ in chosen(tabled(ring(1000))):
+        assert base.value == pytest.approx(base.split.score(base.mixture.score_samples))
+
+
+class Hurried(Budget):
+    """Time for so many sizes of mixtures until one leads, and plenty later on."""
+
+    def __init__(self, n_sizes):
+        super().__init__(1e6)
+        self.n_sizes = n_sizes
+
+    def left(self, share=1.0):
+        if share > selection.TUNING.leading_share:
+            return super().left(share)
+        self.n_sizes -= 1
+        return self.n_sizes + 1
+
+
+def test_the_best_base_density_grows_in_the_time_that_is_left(chosen, monkeypatch):
+    monkeypatch.setattr(FlowSearch, "suits", lambda split: False)
+    (_, prune_below), (grown, _) = chosen(tabled(ring(3000)), budget=Hurried(4))
+    assert grown.value > prune_below + 0.1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_best_base_density_counts_where_no_time_is_left_to_correct_it(monkeypatch):
+    table, budget = ring(2000), Budget(1e6)
+    fitted = selection.fit_bases
+
+    def late(*options):
+        found = fitted(*options)
+        options[2].seconds = 0.0
+        return found
+
+    monkeypatch.setattr(selection, "fit_bases", late)
+    monkeypatch.setattr("sklearn_dsm.density._dsm.Budget", lambda seconds: budget)
+    density = DSMDensityEstimator(max_epochs=1, random_state=0).fit(table)
+    assert not density.weights_ and density.stop_reason_ == "max_fit_time"
+    assert len(density.reference_.weights_) > 3
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_network_is_pruned_where_it_is_behind(monkeypatch):
+    """It has a fifth of its epochs for that, and its density is not considered."""
+    records, plain = [], Correction._train
+
+    def trained(correction, base, prune_below):
+        records.append(plain(correction, base, prune_below))
+        return records[-1]
+
+    monkeypatch.setattr(Correction, "_train", trained)
+    options = {"max_epochs": 10, "learning_rate": 1e-6, "random_state": 0}
+    density = DSMDensityEstimator(**options).fit(ring(1000))
+    assert records[0].stop_reason == "pruned" and records[0].n_epochs == 2
+    assert len(density.reference_.weights_) > 3 and len(records) == 2
+
+
+def test_a_flow_is_among_the_base_densities_where_there_are_features_and_rows_for_it():
+    random = np.random.RandomState(0)
+    for X, suits in ((ring(600), True), (ring(600)[:, :1], False), (ring(300), False)):
+        _, families = fit_bases(tabled(X), AUTO, Budget(None), random)
+        assert any(isinstance(family, FlowSearch) for family in families) is suits
+        assert all(isinstance(family, Family) for family in families)
+        assert sum(isinstance(family, MixtureSearch) for family in families) >= 1
+
+
+def test_the_gaussian_to_correct_is_that_of_a_space_which_mixtures_prefer():
+    table = tabled(np.exp(ring(1000)))
+    start, families = fit_bases(table, AUTO, Budget(None), np.random.RandomState(0))
+    values = [gaussian(split).value for family in spaces(table, "auto") for split in family]
+    assert start.value in values and start.value <= max(values)
+    assert max(family.value for family in families) >= start.value
