@@ -91,9 +91,10 @@ class Chain(Transform):
         """
         _check_version(arrays.get("version"))
         parts: dict[tuple[int, str], dict[str, np.ndarray]] = {}
-        for key in arrays.keys() - {"version"}:
-            place, kind, name = key.split(".", 2)
-            parts.setdefault((int(place), kind), {})[name] = arrays[key]
+        for key, value in arrays.items():
+            if key != "version":
+                place, kind, name = key.split(".", 2)
+                parts.setdefault((int(place), kind), {})[name] = value
         return cls(KINDS[kind].from_arrays(parts[place, kind]) for place, kind in sorted(parts))
 
 

@@ -18,7 +18,7 @@ def expectation_maximization(
     n_iterations: int,
     tolerance: float,
 ) -> tuple[Parameters, LogLikelihood]:
-    r"""Alternate posteriors and parameters until the log-likelihood hardly grows.
+    r"""Alternate between posterior probabilities and the parameters that they ask for.
 
     .. math:: r_{ki} = \frac{w_k p_k(x_i)}{\sum_l w_l p_l(x_i)}, \qquad
         \theta \leftarrow \arg\max_\theta \sum_{ki} r_{ki} \log (w_k p_k(x_i))
@@ -28,25 +28,25 @@ def expectation_maximization(
     parameters
         Where the iterations start.
     expect : callable
-        Posterior probabilities of the components, and the log-likelihood, of parameters.
+        From parameters to posterior probabilities of the components and the log-likelihood.
     maximize : callable
-        The parameters that posterior probabilities ask for.
+        From posterior probabilities to parameters.
     n_iterations : int
+        At least one.
     tolerance : float
-        The least growth of the log-likelihood, or of any one where there are several, to go on
-        for; minus infinity for all of the iterations.
+        The iterations end where no log-likelihood grows by this much; minus infinity for all of
+        them.
 
     Returns
     -------
     parameters
     log_likelihood : float or ndarray
-        Of the last parameters but one where the iterations ran out.
+        Of these parameters, or of those before the last step where the iterations ran out.
     """
-    log_likelihood: LogLikelihood | float = -np.inf
-    for _ in range(n_iterations):
-        posterior, found = expect(parameters)
-        growth, log_likelihood = found - log_likelihood, found
-        if np.all(growth < tolerance):
-            break
-        parameters = maximize(posterior)
-    return parameters, found
+    posterior, log_likelihood = expect(parameters)
+    for _ in range(n_iterations - 1):
+        previous, parameters = log_likelihood, maximize(posterior)
+        posterior, log_likelihood = expect(parameters)
+        if np.all(log_likelihood - previous < tolerance):
+            return parameters, log_likelihood
+    return maximize(posterior), log_likelihood

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -47,11 +47,12 @@ class Transform(metaclass=ABCMeta):
         """The transform that :meth:`to_arrays` wrote."""
 
 
+@dataclass(frozen=True, eq=False)
 class ArrayTransform(Transform):
-    """A dataclass whose fields are arrays, under whose names they are written."""
+    """A transform whose fields are arrays, which are written under their names."""
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:

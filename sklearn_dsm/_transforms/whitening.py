@@ -38,11 +38,6 @@ class Whitening(ArrayTransform):
     coloring: np.ndarray
     log_determinant: np.ndarray
 
-    @classmethod
-    def identity(cls, n_features: int) -> Whitening:
-        eye = np.eye(n_features)
-        return cls(np.zeros(n_features), eye, eye, np.asarray(0.0))
-
     def forward(self, X, context=None):
         # By torch, whose threads then stay the only ones.
         Z = (torch.from_numpy(X - self.mean) @ torch.from_numpy(self.matrix)).numpy()
