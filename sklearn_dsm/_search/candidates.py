@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 from .._core.likelihood.ode import SolverPlan
 from .._training import TrainingRecord
-from .._transforms.latent import LatentMap
+from .._transforms.chain import Chain
 from .clock import Clock
 from .split import Split
 
@@ -29,10 +29,10 @@ class Reference(NamedTuple):
     mixture: GaussianMixture
     hurdle: float = -math.inf
     final_hurdle: float = -math.inf
-    with_held_out_rows: Callable[[Clock], tuple[LatentMap, GaussianMixture]] | None = None
+    with_held_out_rows: Callable[[Clock], tuple[Chain, GaussianMixture]] | None = None
     gain_alone: float = 0.0
 
-    def alone(self, clock: Clock) -> tuple[LatentMap, GaussianMixture]:
+    def alone(self, clock: Clock) -> tuple[Chain, GaussianMixture]:
         """The map and the mixture that no network corrects."""
         if self.with_held_out_rows is None:
             return self.split.latent, self.mixture

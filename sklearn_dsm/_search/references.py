@@ -14,7 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._evaluation.mixtures import standard_gaussian, transformed
 from .._random import seed_from
-from .._transforms.autoregressive import TriangularMap, fit_triangular_map
+from .._transforms.autoregressive import AutoregressiveTransform, fit_autoregressive
+from .._transforms.fitting import as_affine
+from .._transforms.marginal import MarginalTransform
 from .candidates import Reference
 from .clock import Clock
 from .mixture_search import MixtureSearch
@@ -23,10 +25,10 @@ from .split import Split
 # Shares of max_fit_time after which mixtures are no longer sought: in every space, where they
 # lead, and after the first training.
 EQUAL_SEARCH_SHARE, FIRST_SEARCH_SHARE, SEARCH_SHARE = 0.05, 0.1, 0.85
-# A triangular map needs rows for its many numbers. A trial of either number of layers may take
-# the first share of max_fit_time, the maps the second, and they are sought last where the third
-# is left.
-TRIAL_SHARE, TRIANGULAR_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.07, 0.35, 0.3, 150
+# An autoregressive flow needs rows for its many numbers. A trial of either number of layers may
+# take the first share of max_fit_time, the flows the second, and they are sought last where the
+# third is left.
+TRIAL_SHARE, AUTOREGRESSIVE_SHARE, LEFT_SHARE, ROWS_PER_COLUMN = 0.07, 0.35, 0.3, 150
 # Of max_fit_time, what mixtures that were asked for may take.
 ASKED_FOR_SHARE = 0.5
 MAX_MAPS = 3
@@ -55,9 +57,9 @@ def references(
     ``split_by`` gives the rows behind a kind of column maps. Where "auto" bends columns, lines are
     considered as well, and either with and without a radial map. Where a network is behind
     another mixture alone and not on its way to more, the rest of the time is for that mixture.
-    A triangular map, which has to beat ``best_value``, what held-out rows say of the best so far,
-    without any network, follows at the end where time is left; at once where a trial of it is
-    ahead of the network after part of its training.
+    An autoregressive flow, which has to beat ``best_value``, what held-out rows say of the best so
+    far, without any network, follows at the end where time is left; at once where a trial of it
+    is ahead of the network after part of its training.
     """
     split = split_by(marginals)
     d = split.train[0].shape[1]
@@ -69,11 +71,11 @@ def references(
                 f"The reference has {option.means_.shape[1]} columns, X has {d}; fit the "
                 "GaussianMixture on the same columns."
             )
-        yield Reference(split, transformed(option, *split.latent.as_affine()))
+        yield Reference(split, transformed(option, *as_affine(split.latent)))
     elif option == "auto":
-        search = _TriangularSearch(families[-1][0], random_state, clock, max_epochs)
-        triangular = search if marginals == "auto" and d > 1 and search.has_rows else None
-        yield from _rivals(families, random_state, clock, best_value, triangular)
+        search = _AutoregressiveSearch(families[-1][0], random_state, clock, max_epochs)
+        autoregressive = search if marginals == "auto" and d > 1 and search.has_rows else None
+        yield from _rivals(families, random_state, clock, best_value, autoregressive)
     else:
         best = max(chain(*families), key=_gaussian_value)
         if option == "gmm":
@@ -89,7 +91,7 @@ def _families(split: Split, split_by: Callable[..., Split]) -> list[list[Split]]
     """
     splits = [split]
     # Columns with several modes may hide clusters that are plain in the rows themselves.
-    if len(split.latent.columns.curved) > 0:
+    if len(split.latent.part(MarginalTransform).curved) > 0:
         splits.append(split_by("standardize"))
         if split.is_of_few_rows:
             splits = [splits[int(np.argmax(_cross_validated(split, split_by)))]]
@@ -117,8 +119,8 @@ def _gaussian_value(split: Split) -> float:
     return split.score(_gaussian(split).mixture.score_samples)
 
 
-def _rivals(families, random_state, clock, best_value, triangular):
-    """The Gaussian of one space, then the mixtures of all, the best first, and triangular maps.
+def _rivals(families, random_state, clock, best_value, autoregressive):
+    """The Gaussian of one space, then the mixtures of all, the best first, and the flows.
 
     Of a family's spaces a mixture decides, which tells whether a radial map tears clusters; of
     the families the Gaussian, which tells how far the columns are from normal.
@@ -132,18 +134,18 @@ def _rivals(families, random_state, clock, best_value, triangular):
     chosen = [max(family, key=_by_value).split for family in searches]
     first = max(chosen, key=_gaussian_value)
     hurdle = max(search.value for search in every)
-    trial = triangular.value_of_trial(hurdle) if triangular else -np.inf
+    trial = autoregressive.value_of_trial(hurdle) if autoregressive else -np.inf
     # A map on trial will gain too, by how much is not known.
     yield _gaussian(first, trial, max(hurdle, leading.outlook(clock, SEARCH_SHARE)))
     ahead = trial > max(hurdle, best_value())
     if ahead:
-        yield from triangular.references(best_value())
+        yield from autoregressive.references(best_value())
     for search in sorted(every, key=_by_value, reverse=True):
         # Without time to correct it, the best of all still is one.
         if clock.left() > 0 or search.value > best_value():
             yield _found(search, clock, SEARCH_SHARE)
-    if triangular and not ahead and clock.left(1 - LEFT_SHARE) > 0:
-        yield from triangular.references(best_value())
+    if autoregressive and not ahead and clock.left(1 - LEFT_SHARE) > 0:
+        yield from autoregressive.references(best_value())
 
 
 def _found(search: MixtureSearch, clock: Clock, share: float) -> Reference:
@@ -160,22 +162,22 @@ def _found(search: MixtureSearch, clock: Clock, share: float) -> Reference:
     )
 
 
-class _TriangularSearch:
-    """Triangular maps of straight columns, and the Gaussian behind them."""
+class _AutoregressiveSearch:
+    """Autoregressive flows of straight columns, and the Gaussian behind them."""
 
     def __init__(self, straight, random_state, clock, max_epochs):
         self.straight, self.random_state = straight, random_state
         self.clock, self.max_epochs = clock, max_epochs
         n, d = straight.train[0].shape
         self.has_rows = n >= ROWS_PER_COLUMN * d
-        self.fits: list[_TriangularFit] = []
+        self.fits: list[_AutoregressiveFit] = []
 
     @cached_property
     def rows(self) -> Split:
         return self.straight.in_column_order()
 
     @property
-    def best(self) -> _TriangularFit | None:
+    def best(self) -> _AutoregressiveFit | None:
         """The map that held-out rows prefer so far."""
         return max(self.fits, key=_by_value, default=None)
 
@@ -191,7 +193,7 @@ class _TriangularSearch:
         The second has the shift after the scale. Where time is limited and they take a small part
         of it, one more of the better kind follows.
         """
-        stage = Clock(TRIANGULAR_SHARE * self.clock.seconds)
+        stage = Clock(AUTOREGRESSIVE_SHARE * self.clock.seconds)
         self._go_on(wanted, stage.left())
         for k in range(1, MAX_MAPS):
             unlimited = k == 1 and np.isinf(stage.seconds)
@@ -199,7 +201,7 @@ class _TriangularSearch:
                 break
             self._go_on(wanted, stage.left(), k == 1 or self.best.shift_last)
         if self.best is not None and self.best.value > wanted:
-            yield _gaussian(self.rows.behind(self.best.triangular))
+            yield _gaussian(self.rows.behind(self.best.autoregressive))
 
     def _go_on(self, wanted: float, most_seconds: float, shift_last: bool = False) -> None:
         """Fit the maps in question, so many seconds each, up to one that is wanted.
@@ -211,7 +213,7 @@ class _TriangularSearch:
             seconds = min(most_seconds, self.clock.left())
             if seconds <= 0:
                 return
-            found = fit_triangular_map(
+            found = fit_autoregressive(
                 rows.train,
                 rows.held_out,
                 n_layers,
@@ -222,17 +224,17 @@ class _TriangularSearch:
                 seed_from(self.random_state),
             )
             if found is not None:
-                triangular, value = found
+                autoregressive, value = found
                 value += rows.mean_log_slope
-                self.fits.append(_TriangularFit(value, n_layers, shift_last, triangular))
+                self.fits.append(_AutoregressiveFit(value, n_layers, shift_last, autoregressive))
                 if value > wanted:
                     return
 
 
-class _TriangularFit(NamedTuple):
+class _AutoregressiveFit(NamedTuple):
     """A map of so many layers and a kind, and what held-out rows say of it, in input units."""
 
     value: float
     n_layers: int
     shift_last: bool
-    triangular: TriangularMap
+    autoregressive: AutoregressiveTransform
