@@ -7,7 +7,9 @@ from sklearn_dsm._evaluation.mixtures import standard_gaussian
 from sklearn_dsm._search.clock import Clock
 from sklearn_dsm._search.references import references
 from sklearn_dsm._search.split import Split
-from sklearn_dsm._transforms.latent import fit_latent_map
+from sklearn_dsm._transforms.fitting import fit_latent_map
+from sklearn_dsm._transforms.marginal import MarginalTransform
+from sklearn_dsm._transforms.whitening import Whitening
 
 
 def chain(n, d, random):
@@ -34,10 +36,11 @@ def test_maps_of_few_rows_know_nothing_of_the_held_out_ones(n_rows, few):
     d, random = 20, np.random.RandomState(0)
     X, held_out = chain(n_rows, d, random), np.arange(n_rows) < 10
     moved = X + 3 * held_out[:, None]
-    columns = [
-        fit_latent_map(x, np.ones(n_rows), held_out, "standardize").columns for x in (X, moved)
+    locations = [
+        fit_latent_map(x, np.ones(n_rows), held_out, "standardize").part(MarginalTransform).location
+        for x in (X, moved)
     ]
-    assert np.array_equal(columns[0].location, columns[1].location) is few
+    assert np.array_equal(*locations) is few
 
 
 def test_a_column_that_varies_in_held_out_rows_only_is_mapped_by_all():
@@ -98,6 +101,12 @@ def test_held_out_rows_come_first_among_others_from_all_over_the_table(n, n_foun
     assert len(others) == 0 or (others.min() < -1 and others.max() > 1)
 
 
+def deviations(latent):
+    """Of the columns, in the units of the input."""
+    coloring = latent.part(Whitening).coloring
+    return np.sqrt((coloring**2).sum(0)) * latent.part(MarginalTransform).scale
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 5.0])
 def test_deviations_of_few_rows_are_drawn_together_and_none_the_worse(spread):
     """The theorem of James and Stein; of columns in one unit hardly any error is left."""
@@ -107,7 +116,7 @@ def test_deviations_of_few_rows_are_drawn_together_and_none_the_worse(spread):
         logs = spread * random.standard_normal(d)
         X = random.standard_normal((n, d)) * np.exp(logs)
         latent = fit_latent_map(X, np.ones(n), np.zeros(n, dtype=bool), "standardize")
-        found = 0.5 * np.log((latent.coloring**2).sum(0)) + np.log(latent.columns.scale)
+        found = np.log(deviations(latent))
         errors.append([((log - logs) ** 2).mean() for log in (found, np.log(X.std(0)))])
     drawn, plain = np.mean(errors, axis=0)
     assert drawn < (0.2 if spread == 0 else 1.001) * plain
@@ -116,8 +125,11 @@ def test_deviations_of_few_rows_are_drawn_together_and_none_the_worse(spread):
 def test_deviations_of_many_rows_stay_as_they_are():
     X = np.random.RandomState(0).standard_normal((400, 20)) * np.arange(1, 21)
     latent = fit_latent_map(X, np.ones(400), np.zeros(400, dtype=bool), "standardize")
-    found = np.sqrt((latent.coloring**2).sum(0)) * latent.columns.scale
-    np.testing.assert_allclose(found, X.std(0), rtol=1e-9)
+    np.testing.assert_allclose(deviations(latent), X.std(0), rtol=1e-9)
+
+
+def is_bent(split):
+    return len(split.latent.part(MarginalTransform).curved) > 0
 
 
 @pytest.mark.parametrize(("shape", "bent"), [(1.0, True), (8.0, False)])
@@ -131,8 +143,8 @@ def test_columns_of_few_rows_are_bent_where_all_of_the_rows_prefer_it(shape, ben
         def split_by(kind, held_out=held_out, X=X):
             return Split(fit_latent_map(X, np.ones(n), held_out, kind), X, np.ones(n), held_out)
 
-        assert len(split_by("auto").latent.columns.curved) > 0
+        assert is_bent(split_by("auto"))
         options = random, Clock(None), 1, lambda: -np.inf
         stages = references("auto", "auto", split_by, *options)
-        kept += [len(stage.split.latent.columns.curved) > 0 for stage in stages]
+        kept += [is_bent(stage.split) for stage in stages]
     assert set(kept) == {bent}

@@ -15,7 +15,7 @@ from sklearn_dsm._search.mixture_search import (
 )
 from sklearn_dsm._search.references import FIRST_SEARCH_SHARE, references
 from sklearn_dsm._search.split import Split
-from sklearn_dsm._transforms.latent import fit_latent_map
+from sklearn_dsm._transforms.fitting import fit_latent_map
 
 FOREVER = Clock(None)
 
