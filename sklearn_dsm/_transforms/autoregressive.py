@@ -221,7 +221,7 @@ def fit_autoregressive(
     max_epochs: int,
     seed: int,
 ) -> tuple[AutoregressiveTransform, float] | None:
-    """The map with the best held-out log-density, and that.
+    """Train on some rows; the transform with the best held-out log-density, and that.
 
     None where training brought no gain or diverged.
 

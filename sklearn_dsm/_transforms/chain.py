@@ -35,7 +35,7 @@ class Chain(Transform):
 
     def __init__(self, parts: Iterable[Transform]):
         nested = (part.parts if isinstance(part, Chain) else (part,) for part in parts)
-        self.parts = tuple(part for each in nested for part in each)
+        self.parts: tuple[Transform, ...] = tuple(part for each in nested for part in each)
 
     def forward(self, X, context=None):
         total = np.zeros(len(X))

@@ -273,7 +273,7 @@ def _fit_block(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.nda
         variances = (posterior * (values - means[:, :, None]) ** 2).sum(2) / mass
         return np.log(mass / mass.sum(0)), means, np.sqrt(np.maximum(variances, MIN_SCALE**2))
 
-    start = (np.full((size, d), -np.log(size)), means, scales)
+    start: tuple[np.ndarray, ...] = (np.full((size, d), -np.log(size)), means, scales)
     mixtures, log_likelihood = expectation_maximization(
         start, expect, maximize, N_ITERATIONS, TOLERANCE
     )
