@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import brentq
 
-from sklearn_dsm._transforms.marginal import fit_column_maps
+from sklearn_dsm._transforms.marginal import fit_marginal
 
 # Neural splines are the identity outside [-5, 5].
 SPLINE_BOUND = 5.0
@@ -58,13 +58,13 @@ class Gaussianized:
     """The one-dimensional mixtures by which ``DSMDensityEstimator`` makes columns normal."""
 
     def __init__(self, X: np.ndarray):
-        self.maps = fit_column_maps(X, np.ones(len(X)), "gaussianize")
+        self.marginal = fit_marginal(X, np.ones(len(X)), "gaussianize")
 
     def forward(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = np.array_split(X, -(-len(X) // CHUNK_ROWS))
-        mapped = [self.maps.forward(part) for part in parts]
-        Z, log_slopes = (np.concatenate(each) for each in zip(*mapped, strict=True))
-        return Z, log_slopes.sum(1)
+        mapped = [self.marginal.forward(part) for part in parts]
+        Z, log_jacobian = (np.concatenate(each) for each in zip(*mapped, strict=True))
+        return Z, log_jacobian
 
 
 class Behind:

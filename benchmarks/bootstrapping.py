@@ -28,7 +28,8 @@ from _report import RESULTS, Report
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_dsm import BSM, VP, DSMDensityEstimator
-from sklearn_dsm._transforms.latent import LatentMap
+from sklearn_dsm._transforms.chain import Chain
+from sklearn_dsm._transforms.fitting import as_affine
 from sklearn_dsm.datasets import GaussianMixtureLaw
 
 TIMES = (0.4, 0.8, 1.6)
@@ -130,7 +131,7 @@ class Errors(NamedTuple):
 
 def network_errors(density: DSMDensityEstimator, law: GaussianMixtureLaw, seed: int) -> Errors:
     """At rows noised in the fit's own white space, in the units of the input."""
-    shift, matrix = LatentMap.from_arrays(density.latent_map_).as_affine()
+    shift, matrix = as_affine(Chain.from_arrays(density.latent_map_))
     covariances = matrix.T @ law.covariances @ matrix
     white = GaussianMixtureLaw((law.means - shift) @ matrix, covariances)
     random, found = np.random.default_rng(seed), Errors([], [], [])

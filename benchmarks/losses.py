@@ -36,7 +36,7 @@ from sklearn_dsm._core.noise.level_sampling import LevelLaw
 from sklearn_dsm._core.precision import half_precision
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._core.scores.corrected import CorrectedScore
-from sklearn_dsm._transforms.latent import LatentMap
+from sklearn_dsm._transforms.chain import Chain
 from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw
 
 METHODS: dict[str, str | ScoreLoss] = {name: name for name in LOSSES} | {
@@ -155,7 +155,7 @@ def quality(fit: DSMDensityEstimator, problem: Problem, seed: int) -> dict:
 
 def bound(fit: DSMDensityEstimator, rows: np.ndarray, seed: int) -> float:
     """The likelihood bound of rows, with the same draws for every fit of one seed."""
-    Z, log_slope = LatentMap.from_arrays(fit.latent_map_).forward(rows)
+    Z, log_slope = Chain.from_arrays(fit.latent_map_).forward(rows)
     value = float(np.mean(fit.reference_.score_samples(Z) + log_slope))
     if not fit.weights_:
         return value
@@ -171,7 +171,7 @@ def errors(fit: DSMDensityEstimator, problem: Problem, seed: int) -> list[float]
     """Errors of the predicted noise by level; None where the law is unknown."""
     if problem.law is None:
         return None
-    latent, density = LatentMap.from_arrays(fit.latent_map_), fit._latent_density()
+    latent, density = Chain.from_arrays(fit.latent_map_), fit._latent_density()
     truth: NoisedLaw = image(problem.law, *latent.as_affine())
 
     def score(Z: np.ndarray, a: float, v: float) -> np.ndarray:
@@ -186,7 +186,7 @@ def add_gradients(
 ) -> None:
     """Variance of each loss's gradient at the weights of one fit, into the last records."""
     batch = fit._resolved_batch_size(round((1 - fit.validation_fraction) * len(problem.train)))
-    Z = LatentMap.from_arrays(fit.latent_map_).forward(problem.train[:batch])[0]
+    Z = Chain.from_arrays(fit.latent_map_).forward(problem.train[:batch])[0]
     rows, builder = torch.from_numpy(Z).float(), fit._builder()
     model = builder.score_model(fit.reference_, fit.weights_).float()
     means = {}

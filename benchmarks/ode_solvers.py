@@ -22,7 +22,7 @@ from sklearn_dsm._core.likelihood.ode import ode_log_density
 from sklearn_dsm._core.likelihood.solvers import CleanLeg
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm._core.noise.level_sampling import LogisticLevels
-from sklearn_dsm._transforms.latent import LatentMap
+from sklearn_dsm._transforms.chain import Chain
 
 LEVELS = LogisticLevels(-12.0, 13.8)
 N_ROWS, N_REPEATS = 2000, 3
@@ -39,7 +39,7 @@ def learned_case():
     # A low tolerance keeps the network in float64.
     fit = DSMDensityEstimator(max_epochs=30, tolerance=1e-6, random_state=0).fit(X)
     density = fit._latent_density()
-    Z = LatentMap.from_arrays(fit.latent_map_).forward(X)[0]
+    Z = Chain.from_arrays(fit.latent_map_).forward(X)[0]
     return density.model, density.reference, torch.from_numpy(Z)
 
 

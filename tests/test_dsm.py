@@ -345,7 +345,7 @@ def test_noised_score_of_a_gaussian(process, level):
     X = gaussian()
     mixture = GaussianMixture(1).fit(X)
     density = quick(process=process, reference=mixture, marginals=None, max_fit_time=1e-9).fit(X)
-    mean, matrix = density.latent_map_["mean"], density.latent_map_["whitening"]
+    mean, matrix = (density.latent_map_[f"1.whitening.{name}"] for name in ("mean", "matrix"))
     rate = 0.1 * level + 19.9 * level**2 / 2
     a, v = {
         "VP": (np.exp(-rate / 2), 1 - np.exp(-rate)),

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from sklearn_dsm._evaluation.mixtures import standard_gaussian
-from sklearn_dsm._search.clock import Clock
-from sklearn_dsm._search.references import references
-from sklearn_dsm._search.split import Split
-from sklearn_dsm._transforms.latent import fit_latent_map
+from sklearn_dsm._search.base_densities import spaces
+from sklearn_dsm._search.split import Split, Table
+from sklearn_dsm._transforms.fitting import fit_latent_map
+from sklearn_dsm._transforms.marginal import MarginalTransform
+from sklearn_dsm._transforms.whitening import Whitening
 
 
 def chain(n, d, random):
@@ -24,7 +25,7 @@ def test_held_out_rows_say_of_the_gaussian_what_fresh_rows_say(n_rows):
         latent = fit_latent_map(X, np.ones(n_rows), held_out, "standardize")
         gaussian = standard_gaussian(d).score_samples
         Z, log_slope = latent.forward(fresh)
-        value = Split(latent, X, np.ones(n_rows), held_out).score(gaussian)
+        value = Split(latent, Table(X, np.ones(n_rows), held_out)).score(gaussian)
         gaps.append(value - (gaussian(Z) + log_slope).mean())
     assert abs(np.mean(gaps)) < 0.05 * d
 
@@ -34,10 +35,11 @@ def test_maps_of_few_rows_know_nothing_of_the_held_out_ones(n_rows, few):
     d, random = 20, np.random.RandomState(0)
     X, held_out = chain(n_rows, d, random), np.arange(n_rows) < 10
     moved = X + 3 * held_out[:, None]
-    columns = [
-        fit_latent_map(x, np.ones(n_rows), held_out, "standardize").columns for x in (X, moved)
+    locations = [
+        fit_latent_map(x, np.ones(n_rows), held_out, "standardize").part(MarginalTransform).location
+        for x in (X, moved)
     ]
-    assert np.array_equal(columns[0].location, columns[1].location) is few
+    assert np.array_equal(*locations) is few
 
 
 def test_a_column_that_varies_in_held_out_rows_only_is_mapped_by_all():
@@ -52,7 +54,7 @@ def test_the_map_of_all_rows_is_the_one_with_nothing_held_out(n_rows, few):
     """Where the map left out the held-out rows; else it has them already."""
     X, held_out = chain(n_rows, 20, np.random.RandomState(0)), np.arange(n_rows) < 10
     weight = np.ones(n_rows)
-    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    split = Table(X, weight, held_out).split("standardize")
     found = split.map_of_all_rows()
     assert (found is split.latent) is not few
     if few:
@@ -65,7 +67,7 @@ def test_some_of_the_held_out_rows_are_a_sample_of_them_all():
     """Of a table in the order of a column and of the weights too; the rows stay together."""
     X = np.sort(np.random.RandomState(0).standard_normal((4000, 1)), axis=0)
     weight, held_out = 1 + np.exp(X[:, 0]), np.arange(4000) % 4 == 0
-    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
+    split = Table(X, weight, held_out).split("standardize")
     Z, w = split.held_out
     assert abs(Z[:200].mean() - Z.mean()) < 4 * Z.std() / np.sqrt(200)
     order = Z[:, 0].argsort()
@@ -89,13 +91,18 @@ def test_a_far_row_that_weighs_next_to_nothing_leaves_correlations_alone():
 def test_held_out_rows_come_first_among_others_from_all_over_the_table(n, n_found):
     X = np.sort(np.random.RandomState(0).standard_normal((200, 1)), axis=0)
     held_out = np.arange(200) % 10 == 0
-    latent = fit_latent_map(X, np.ones(200), held_out, "standardize")
-    split = Split(latent, X, np.ones(200), held_out)
+    split = Table(X, np.ones(200), held_out).split("standardize")
     rows = split.at_least(n)
     assert len(rows) == n_found
     np.testing.assert_array_equal(rows[:20], split.held_out[0])
     others = rows[20:]
     assert len(others) == 0 or (others.min() < -1 and others.max() > 1)
+
+
+def deviations(latent):
+    """Of the columns, in the units of the input."""
+    coloring = latent.part(Whitening).coloring
+    return np.sqrt((coloring**2).sum(0)) * latent.part(MarginalTransform).scale
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 5.0])
@@ -107,7 +114,7 @@ def test_deviations_of_few_rows_are_drawn_together_and_none_the_worse(spread):
         logs = spread * random.standard_normal(d)
         X = random.standard_normal((n, d)) * np.exp(logs)
         latent = fit_latent_map(X, np.ones(n), np.zeros(n, dtype=bool), "standardize")
-        found = 0.5 * np.log((latent.coloring**2).sum(0)) + np.log(latent.columns.scale)
+        found = np.log(deviations(latent))
         errors.append([((log - logs) ** 2).mean() for log in (found, np.log(X.std(0)))])
     drawn, plain = np.mean(errors, axis=0)
     assert drawn < (0.2 if spread == 0 else 1.001) * plain
@@ -116,8 +123,11 @@ def test_deviations_of_few_rows_are_drawn_together_and_none_the_worse(spread):
 def test_deviations_of_many_rows_stay_as_they_are():
     X = np.random.RandomState(0).standard_normal((400, 20)) * np.arange(1, 21)
     latent = fit_latent_map(X, np.ones(400), np.zeros(400, dtype=bool), "standardize")
-    found = np.sqrt((latent.coloring**2).sum(0)) * latent.columns.scale
-    np.testing.assert_allclose(found, X.std(0), rtol=1e-9)
+    np.testing.assert_allclose(deviations(latent), X.std(0), rtol=1e-9)
+
+
+def is_bent(split):
+    return len(split.latent.part(MarginalTransform).curved) > 0
 
 
 @pytest.mark.parametrize(("shape", "bent"), [(1.0, True), (8.0, False)])
@@ -128,11 +138,7 @@ def test_columns_of_few_rows_are_bent_where_all_of_the_rows_prefer_it(shape, ben
         random = np.random.RandomState(seed)
         X, held_out = random.gamma(shape, size=(n, d)), random.permutation(n) < 8
 
-        def split_by(kind, held_out=held_out, X=X):
-            return Split(fit_latent_map(X, np.ones(n), held_out, kind), X, np.ones(n), held_out)
-
-        assert len(split_by("auto").latent.columns.curved) > 0
-        options = random, Clock(None), 1, lambda: -np.inf
-        stages = references("auto", "auto", split_by, *options)
-        kept += [len(stage.split.latent.columns.curved) > 0 for stage in stages]
+        table = Table(X, np.ones(n), held_out)
+        assert is_bent(table.split("auto"))
+        kept += [is_bent(split) for family in spaces(table, "auto") for split in family]
     assert set(kept) == {bent}

@@ -58,7 +58,7 @@ def chosen():
 
 def test_a_network_corrects_the_gaussian_and_then_the_base_density_that_it_did_not_beat(chosen):
     (start, prune_below), (best, never) = chosen(tabled(ring(1000)))
-    assert len(start.mixture.weights_) == 1 and len(best.mixture.weights_) > 3
+    assert len(start.reference.weights_) == 1 and len(best.reference.weights_) > 3
     assert start.value < prune_below == pytest.approx(best.value) and never == -np.inf
 
 
@@ -74,12 +74,12 @@ def test_a_callback_ends_the_selection(chosen):
 def test_what_was_asked_for_is_corrected_alone_and_never_pruned(chosen, reference):
     ((base, prune_below),) = chosen(tabled(ring(1000)), options=Options(reference, "auto", 3))
     assert prune_below == -np.inf
-    assert (len(base.mixture.weights_) > 1) == (reference == "gmm")
+    assert (len(base.reference.weights_) > 1) == (reference == "gmm")
 
 
 def test_base_densities_know_their_value(chosen):
     for base, _ in chosen(tabled(ring(1000))):
-        assert base.value == pytest.approx(base.split.score(base.mixture.score_samples))
+        assert base.value == pytest.approx(base.split.score(base.reference.score_samples))
 
 
 class Hurried(Budget):

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._core.noise.level import NoiseLevel
 from .._core.noise.processes import NoiseProcess
 from .._random import seed_from
-from .._transforms.latent import LatentMap
+from .._transforms.chain import Chain
 from .._validation import check_rows, check_weight
 from .latent_density import LatentDensity, chunks
 
@@ -67,7 +67,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         X = self._check_rows(X)
         self._require_level("log-densities")
-        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
+        latent, density = Chain.from_arrays(self.latent_map_), self._latent_density()
         values, n_missed = np.empty(len(X)), 0
         for part in chunks(len(X), MAP_CHUNK_ROWS):
             Z, log_slope = latent.forward(X[part])
@@ -103,7 +103,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         self._require_level("samples")
         density = self._latent_density()
         rows = density.sample(int(n_samples), self._sampler(), seed_from(random_state))
-        latent = LatentMap.from_arrays(self.latent_map_)
+        latent = Chain.from_arrays(self.latent_map_)
         for part in chunks(len(rows), MAP_CHUNK_ROWS):
             rows[part] = latent.inverse(rows[part])
         return self._in_support(rows)
@@ -131,7 +131,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         if not isinstance(noise_level, Real) or not 0 <= float(noise_level) <= 1:
             raise ValueError(f"noise_level={noise_level!r} must be a number between 0 and 1.")
         self._require_level(f"the score at noise_level={noise_level:g}", float(noise_level))
-        latent, density = LatentMap.from_arrays(self.latent_map_), self._latent_density()
+        latent, density = Chain.from_arrays(self.latent_map_), self._latent_density()
         level = self._noise_at(float(noise_level))
         gradients = np.empty_like(X)
         for part in chunks(len(X), MAP_CHUNK_ROWS):

@@ -13,7 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._evaluation.mixtures import standard_gaussian, transformed
 from .._evaluation.references import Reference
-from .._transforms.latent import LatentMap
+from .._transforms.chain import Chain
+from .._transforms.fitting import as_affine
+from .._transforms.marginal import MarginalTransform
 from .budget import Budget
 from .split import Split, Table
 from .tuning import TUNING
@@ -33,7 +35,7 @@ class Base(NamedTuple):
     reference : GaussianMixture in the latent space, or BaseDensity with this latent space
     value : float
         Mean log-density of the validation rows, in input units.
-    refit : callable (Budget) -> (LatentMap, GaussianMixture), optional
+    refit : callable (Budget) -> (Chain, GaussianMixture), optional
         The same fitted to training and validation rows, where no network corrects it.
     gain_of_refit : float
         What that is expected to bring, in nats a row.
@@ -42,7 +44,7 @@ class Base(NamedTuple):
     split: Split
     reference: Reference
     value: float
-    refit: Callable[[Budget], tuple[LatentMap, GaussianMixture]] | None = None
+    refit: Callable[[Budget], tuple[Chain, GaussianMixture]] | None = None
     gain_of_refit: float = 0.0
 
     @classmethod
@@ -57,7 +59,7 @@ class Base(NamedTuple):
             return self.reference.score_samples(Z)
         return self.reference._latent_density().log_density(Z)[0]
 
-    def alone(self, budget: Budget) -> tuple[LatentMap, Reference]:
+    def alone(self, budget: Budget) -> tuple[Chain, Reference]:
         """The map and the density that no network corrects."""
         return (self.split.latent, self.reference) if self.refit is None else self.refit(budget)
 
@@ -99,9 +101,9 @@ def given(reference: Reference, table: Table, marginals: str | None) -> Base:
         )
     if isinstance(reference, GaussianMixture):
         split = table.split(marginals)
-        return Base.of(split, transformed(reference, *split.latent.as_affine()))
+        return Base.of(split, transformed(reference, *as_affine(split.latent)))
     reference._require_level("references")
-    return Base.of(Split(LatentMap.from_arrays(reference.latent_map_), table), reference)
+    return Base.of(Split(Chain.from_arrays(reference.latent_map_), table), reference)
 
 
 def spaces(table: Table, marginals: str | None) -> list[list[Split]]:
@@ -114,7 +116,7 @@ def spaces(table: Table, marginals: str | None) -> list[list[Split]]:
     if marginals != "auto":
         return [[split]]
     splits = [split]
-    if len(split.latent.columns.curved) > 0:
+    if len(split.latent.part(MarginalTransform).curved) > 0:
         splits.append(table.split("standardize"))
         if split.is_of_few_rows:
             splits = [splits[int(np.argmax(_cross_validated(table)))]]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._random import seed_from
-from .._transforms.autoregressive import fit_triangular_map
+from .._transforms.autoregressive import fit_autoregressive
 from .base_densities import Base, Family, gaussian
 from .budget import Budget
 from .split import Split
@@ -76,7 +76,7 @@ class FlowSearch(Family):
         if seconds <= 0:
             return
         rows = self.rows
-        found = fit_triangular_map(
+        found = fit_autoregressive(
             rows.train,
             rows.held_out,
             n_layers,

@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from .._evaluation.mixtures import joined, numbers_in, standard_gaussian
-from .._transforms.latent import LatentMap
+from .._transforms.chain import Chain
+from .._transforms.em import expectation_maximization
 from .._validation import effective_number
 from .base_densities import Base, Family
 from .budget import Budget
@@ -43,11 +44,19 @@ def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarra
     ----------
     [StackedDensity]_
     """
-    shares = np.full(len(log_densities), 1 / len(log_densities))
-    densities = np.exp(log_densities - log_densities.max(0))
-    for _ in range(STACKING_ITERATIONS):
+    top = log_densities.max(0)
+    densities = np.exp(log_densities - top)
+
+    def expect(shares: np.ndarray) -> tuple[np.ndarray, float]:
         joint = shares[:, None] * densities
-        shares = np.average(joint / joint.sum(0), axis=1, weights=weight)
+        total = joint.sum(0)
+        return joint / total, float(np.average(np.log(total) + top, weights=weight))
+
+    def maximize(posterior: np.ndarray) -> np.ndarray:
+        return np.average(posterior, axis=1, weights=weight)
+
+    start = np.full(len(log_densities), 1 / len(log_densities))
+    shares, _ = expectation_maximization(start, expect, maximize, STACKING_ITERATIONS, -np.inf)
     return shares
 
 
@@ -114,7 +123,7 @@ class MixtureSearch(Family):
             gain_of_refit=self.gain_with_held_out_rows(),
         )
 
-    def with_held_out_rows(self, budget: Budget) -> tuple[LatentMap, GaussianMixture]:
+    def with_held_out_rows(self, budget: Budget) -> tuple[Chain, GaussianMixture]:
         """The map, and ``best``, each part of it after more iterations with all rows.
 
         A part keeps its share, and its parameters where the time is likely to be too short. Where

@@ -6,15 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._transforms.autoregressive import TriangularMap
-from .._transforms.latent import (
-    LatentMap,
+from .._transforms.chain import Chain
+from .._transforms.fitting import (
     are_few,
     fit_latent_map,
+    in_column_order,
     mapped_rows,
     of_all_rows,
     with_radial_map,
 )
+from .._transforms.transform import Transform
 from .._validation import effective_number
 
 
@@ -37,7 +38,7 @@ class Split:
     table is sorted.
     """
 
-    def __init__(self, latent: LatentMap, table: Table):
+    def __init__(self, latent: Chain, table: Table):
         X, weight, held_out = table
         Z, log_slope = latent.forward(X)
         self.latent, self.table = latent, table
@@ -63,7 +64,7 @@ class Split:
         """Whether its maps are better not fitted to the held-out rows."""
         return are_few(self.table.X)
 
-    def map_of_all_rows(self) -> LatentMap:
+    def map_of_all_rows(self) -> Chain:
         """The map, fitted to the held-out rows as well where it left these out."""
         X, weight, held_out = self.table
         if isinstance(mapped_rows(X, held_out), slice):
@@ -72,11 +73,11 @@ class Split:
 
     def in_column_order(self) -> Split:
         """The same rows, white column j being a residual of those before."""
-        return Split(self.latent.in_column_order(), self.table)
+        return Split(in_column_order(self.latent), self.table)
 
-    def behind(self, triangular: TriangularMap) -> Split:
-        """The same rows behind a map of these white ones as well."""
-        return Split(self.latent._replace(last=triangular), self.table)
+    def behind(self, transform: Transform) -> Split:
+        """The same rows behind a transform of these white ones as well."""
+        return Split(self.latent.then(transform), self.table)
 
     def at_least(self, n: int) -> np.ndarray:
         """The held-out rows, and where they are fewer than n, others from all over the table."""

@@ -1,4 +1,4 @@
-"""A triangular map of white rows to normal ones: each column's mean and scale by those before."""
+"""Autoregressive flows: each column's mean and scale depend on the columns before it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .._core.arrays import arrays_of, state_of
 from .._core.constants import LOG_2PI
 from .._core.random import torch_generator
 from .._training import Judge, NonFiniteLossError, State, TrainingSettings, train_module
+from .transform import Transform
 
 # Units of a hidden layer: so many a column, within limits.
 UNITS_PER_COLUMN, MIN_WIDTH, MAX_WIDTH = 6, 64, 512
@@ -21,13 +22,13 @@ UNITS_PER_COLUMN, MIN_WIDTH, MAX_WIDTH = 6, 64, 512
 MAX_LOG_SCALE = 12.0
 BATCH_SIZE, MAX_WEIGHT_DECAY = 512, 1.0
 CHUNK_ROWS = 2**13
-# What a mean and a scale see of a row stays within this many deviations, so that the map is
-# linear far out.
+# What a mean and a scale see of a row stays within this many deviations, so that a
+# layer is linear far out.
 FARTHEST = 32.0
 
 
 class _Learning(NamedTuple):
-    """How a kind of map is learned.
+    """How a kind of layer is learned.
 
     A row far out may have a gradient of any size, so longer ones are shortened. The fewer rows a
     column, the stronger the decay of the weights.
@@ -44,7 +45,7 @@ class _Learning(NamedTuple):
 LEARNING = {False: _Learning(0.008, 5.0, 100, 100, 10), True: _Learning(0.06, 0.2, 10, 200, 20)}
 
 
-class _TriangularLayer(nn.Module):
+class _AutoregressiveLayer(nn.Module):
     r"""y_j = (z_j - m_j) e^{-s_j}, where m_j and s_j depend on the columns before j.
 
     With ``shift_last`` it is z_j e^{-s_j} - m_j: what is learned is then a shift in the units of
@@ -108,8 +109,8 @@ class _TriangularLayer(nn.Module):
         return z
 
 
-class TriangularNetwork(nn.Module):
-    """Triangular layers in turn, through the columns and back; a fresh one maps nothing."""
+class AutoregressiveNetwork(nn.Module):
+    """Autoregressive layers in turn, through the columns and back; a fresh one is the identity."""
 
     def __init__(
         self,
@@ -121,10 +122,10 @@ class TriangularNetwork(nn.Module):
     ):
         super().__init__()
         self.layers = nn.ModuleList(
-            _TriangularLayer(n_features, width, bool(k % 2), shift_last, generator)
+            _AutoregressiveLayer(n_features, width, bool(k % 2), shift_last, generator)
             for k in range(n_layers)
         )
-        # For the arrays that a map is made from again.
+        # For the arrays that a transform is made from again.
         self.register_buffer("shift_last", torch.tensor(shift_last))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,17 +136,17 @@ class TriangularNetwork(nn.Module):
         return z, total
 
     def inverse(self, y: Tensor) -> Tensor:
-        for layer in reversed(cast("list[_TriangularLayer]", list(self.layers))):
+        for layer in reversed(cast("list[_AutoregressiveLayer]", list(self.layers))):
             y = layer.inverse(y)
         return y
 
     def log_density(self, z: Tensor) -> Tensor:
-        """What the map and a normal law behind it give rows, shape (n,)."""
+        """Log-density of rows that the network makes multivariate normal, shape (n,)."""
         y, log_slope = self(z)
         return log_slope - 0.5 * (y**2 + LOG_2PI).sum(-1)
 
 
-class TriangularMap:
+class AutoregressiveTransform(Transform):
     r"""Masked autoregressive layers in float64, evaluated some rows at a time.
 
     .. math:: y_j = (z_j - m_j(z_{<j}))\, e^{-s_j(z_{<j})} \quad \text{or} \quad
@@ -157,65 +158,60 @@ class TriangularMap:
     Source: [MAF]_
     """
 
-    def __init__(self, network: TriangularNetwork):
+    def __init__(self, network: AutoregressiveNetwork):
         self.network = network.double().eval()
 
     @torch.no_grad()
-    def forward(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mapped rows (n, d) and the log-Jacobian of each (n,)."""
-        parts = [self.network(part) for part in self._parts(Z)]
-        rows, log_slopes = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
-        return rows, log_slopes
+    def forward(self, X, context=None):
+        parts = [self.network(part) for part in self._parts(X)]
+        Z, log_jacobian = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
+        return Z, log_jacobian
 
     @torch.no_grad()
-    def inverse(self, Y: np.ndarray) -> np.ndarray:
-        """Rows (n, d) from mapped ones."""
-        return torch.cat([self.network.inverse(part) for part in self._parts(Y)]).numpy()
+    def inverse(self, Z, context=None):
+        return torch.cat([self.network.inverse(part) for part in self._parts(Z)]).numpy()
 
-    def pull_back(self, Z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Gradient in Z of g(forward(Z)) + the log-Jacobian, given the gradient of g."""
+    def pull_back(self, X, gradient, context=None):
         pulled = []
         with torch.enable_grad():
-            for z, g in zip(self._parts(Z), self._parts(gradient), strict=True):
-                z = z.clone().requires_grad_()
-                y, log_slope = self.network(z)
-                pulled.append(torch.autograd.grad((y * g).sum() + log_slope.sum(), z)[0])
+            for x, g in zip(self._parts(X), self._parts(gradient), strict=True):
+                x = x.clone().requires_grad_()
+                z, log_jacobian = self.network(x)
+                pulled.append(torch.autograd.grad((z * g).sum() + log_jacobian.sum(), x)[0])
         return torch.cat(pulled).numpy()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The weights."""
         return arrays_of(self.network)
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> TriangularMap:
-        """The map that :meth:`to_arrays` wrote."""
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> AutoregressiveTransform:
         width, n_features = arrays["layers.0.weights.0"].shape
         n_layers = len({name.split(".")[1] for name in arrays if name.startswith("layers.")})
         shift_last = bool(arrays["shift_last"])
-        network = TriangularNetwork(n_features, width, n_layers, shift_last, torch_generator(0))
+        network = AutoregressiveNetwork(n_features, width, n_layers, shift_last, torch_generator(0))
         network.load_state_dict(state_of(arrays))
         return cls(network)
 
     @staticmethod
-    def _parts(Z: np.ndarray) -> Iterator[Tensor]:
-        yield from torch.from_numpy(np.ascontiguousarray(Z, dtype=np.float64)).split(CHUNK_ROWS)
+    def _parts(rows: np.ndarray) -> Iterator[Tensor]:
+        yield from torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64)).split(CHUNK_ROWS)
 
 
 class _LikelihoodJudge(Judge):
-    """The held-out log-density; a fresh network has that of a normal law."""
+    """The held-out log-density; a fresh network has that of a normal distribution."""
 
-    def __init__(self, rows: Tensor, weight: Tensor, fresh: TriangularNetwork):
+    def __init__(self, rows: Tensor, weight: Tensor, fresh: AutoregressiveNetwork):
         self.rows, self.weight = rows, weight
         self.baseline, _ = self.measure(fresh)
 
     @torch.no_grad()
-    def measure(self, module: TriangularNetwork) -> tuple[float, State]:
+    def measure(self, module: AutoregressiveNetwork) -> tuple[float, State]:
         parts = [module.log_density(rows) for rows in self.rows.split(CHUNK_ROWS)]
         value = float((torch.cat(parts) * self.weight).mean())
         return (value if math.isfinite(value) else -math.inf), module.state_dict()
 
 
-def fit_triangular_map(
+def fit_autoregressive(
     train_rows: tuple[np.ndarray, np.ndarray],
     held_out_rows: tuple[np.ndarray, np.ndarray],
     n_layers: int,
@@ -224,8 +220,8 @@ def fit_triangular_map(
     seconds: float,
     max_epochs: int,
     seed: int,
-) -> tuple[TriangularMap, float] | None:
-    """The map with the best held-out log-density, and that.
+) -> tuple[AutoregressiveTransform, float] | None:
+    """Train on some rows; the transform with the best held-out log-density, and that.
 
     None where training brought no gain or diverged.
 
@@ -245,14 +241,14 @@ def fit_triangular_map(
     Raises
     ------
     KeyboardInterrupt
-        Where training is interrupted: a map half learned is not worth keeping.
+        Where training is interrupted: a transform half learned is not worth keeping.
     """
     (Z, weight), held_out = (
         [torch.from_numpy(part).float() for part in rows] for rows in (train_rows, held_out_rows)
     )
     (n, d), generator = Z.shape, torch_generator(seed)
     width = min(max(UNITS_PER_COLUMN * d, MIN_WIDTH), MAX_WIDTH)
-    network = TriangularNetwork(d, width, n_layers, shift_last, generator)
+    network = AutoregressiveNetwork(d, width, n_layers, shift_last, generator)
     judge = _LikelihoodJudge(held_out[0], held_out[1], network)
     learning = LEARNING[shift_last]
     settings = TrainingSettings(
@@ -266,7 +262,7 @@ def fit_triangular_map(
         prune_below=(wanted + judge.baseline) / 2,
     )
 
-    def batch_loss(network: TriangularNetwork, rows: Tensor, weight: Tensor) -> Tensor:
+    def batch_loss(network: AutoregressiveNetwork, rows: Tensor, weight: Tensor) -> Tensor:
         return -(network.log_density(rows) * weight).mean()
 
     try:
@@ -278,4 +274,4 @@ def fit_triangular_map(
     if record.weights is None:
         return None
     network.load_state_dict(state_of(record.weights))
-    return TriangularMap(network), record.best_gain
+    return AutoregressiveTransform(network), record.best_gain

@@ -1,8 +1,8 @@
-"""Monotone maps of single columns to normal ones, fitted as one-dimensional mixtures."""
+"""Marginal transforms: each column becomes normal, by a one-dimensional mixture or a line."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -11,13 +11,15 @@ from scipy.special import log_ndtr, logsumexp, ndtri_exp
 
 from .._core.constants import LOG_2PI
 from .._validation import effective_number
+from .em import expectation_maximization
+from .transform import ArrayTransform
 
 CANDIDATE_SIZES = (2, 4, 8, 12)
 ROWS_PER_COMPONENT = 20
 N_QUANTILES = 2000
-N_ITERATIONS = 60
+N_ITERATIONS, TOLERANCE = 60, 1e-5
 BLOCK_NUMBERS = 2**15
-# In units of a column's own scale: the narrowest component a map may hold.
+# In units of a column's own scale: the narrowest component.
 MIN_SCALE = 3e-3
 # Where neither a distribution function nor a density comes close to zero, no logarithms of
 # either are needed.
@@ -26,7 +28,8 @@ MIN_TAIL, MIN_DENSITY = 1e-6, 1e-250
 FAR = 1e5
 
 
-class ColumnMaps(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class MarginalTransform(ArrayTransform):
     r"""z_j = \Phi^{-1}(F_j((x_j - l_j) / c_j)) for mixtures F_j; linear where F_j is normal.
 
     Attributes
@@ -45,21 +48,26 @@ class ColumnMaps(NamedTuple):
 
     @property
     def curved(self) -> np.ndarray:
-        """Indices of the columns whose map is not linear."""
+        """Indices of the columns whose transform is not linear."""
         return np.flatnonzero(np.isfinite(self.log_weights).sum(1) > 1)
 
-    def forward(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mapped rows (n, d) and the log of each map's slope (n, d)."""
-        Z = (X - self.location) / self.scale
-        log_slopes = np.broadcast_to(-np.log(self.scale), Z.shape).copy()
-        for j in self.curved:
-            Z[:, j], log_slope = self._score_and_log_slope(j, Z[:, j])
-            log_slopes[:, j] += log_slope
-        return Z, log_slopes
+    @property
+    def straight(self) -> np.ndarray:
+        """Indices of the columns whose transform is linear."""
+        return np.setdiff1d(np.arange(len(self.scale)), self.curved)
 
-    def pull_back(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Gradient in X of g(forward(X)) + the summed log-slopes, given the gradient of g."""
-        Z, log_slopes = self.forward(X)
+    def forward(self, X, context=None):
+        Z, log_slopes = self._columns(X)
+        return Z, log_slopes.sum(1)
+
+    def inverse(self, Z, context=None):
+        U = np.array(Z, dtype=np.float64)
+        for j in self.curved:
+            U[:, j] = self._invert(j, U[:, j])
+        return self.location + self.scale * U
+
+    def pull_back(self, X, gradient, context=None):
+        Z, log_slopes = self._columns(X)
         pulled = gradient * np.exp(log_slopes)
         for j in self.curved:
             u = (X[:, j] - self.location[j]) / self.scale[j]
@@ -67,12 +75,14 @@ class ColumnMaps(NamedTuple):
             pulled[:, j] += Z[:, j] * np.exp(log_slopes[:, j])
         return pulled
 
-    def inverse(self, Z: np.ndarray) -> np.ndarray:
-        """Rows in input units (n, d) from mapped ones."""
-        U = np.array(Z, dtype=np.float64)
+    def _columns(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Transformed columns (n, d) and the log-derivative of each (n, d)."""
+        Z = (X - self.location) / self.scale
+        log_slopes = np.broadcast_to(-np.log(self.scale), Z.shape).copy()
         for j in self.curved:
-            U[:, j] = self._invert(j, U[:, j])
-        return self.location + self.scale * U
+            Z[:, j], log_slope = self._score_and_log_slope(j, Z[:, j])
+            log_slopes[:, j] += log_slope
+        return Z, log_slopes
 
     def _standardized(self, j: int, u: np.ndarray) -> np.ndarray:
         return (u[:, None] - self.means[j]) / self.scales[j]
@@ -137,24 +147,24 @@ class ColumnMaps(NamedTuple):
         return root.x
 
 
-def fit_column_maps(X: np.ndarray, weight: np.ndarray, marginals: str | None) -> ColumnMaps:
-    """Fit the maps of all columns.
+def fit_marginal(X: np.ndarray, weight: np.ndarray, marginals: str | None) -> MarginalTransform:
+    """Fit the transforms of all columns.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
     weight : ndarray of shape (n,), positive, of mean one
     marginals : {"auto", "gaussianize", "standardize", None}
-        None maps nothing; "standardize" is linear; "gaussianize" gives every column a
+        None changes nothing; "standardize" is linear; "gaussianize" gives every column a
         mixture of at least two components, where the rows allow two; "auto" lets the
         Bayesian information criterion choose between a line and a mixture for every column.
     """
     n, d = X.shape
     if marginals is None:
-        return linear_columns(np.zeros(d), np.ones(d))
+        return linear_marginal(np.zeros(d), np.ones(d))
     mean = np.average(X, axis=0, weights=weight)
     deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
-    linear = linear_columns(mean, deviation)
+    linear = linear_marginal(mean, deviation)
     if marginals == "standardize":
         return linear
     levels = (np.arange(min(n, N_QUANTILES)) + 0.5) / min(n, N_QUANTILES)
@@ -170,37 +180,40 @@ def fit_column_maps(X: np.ndarray, weight: np.ndarray, marginals: str | None) ->
         criterion = n_effective * (2 * np.log(deviation / scale) + LOG_2PI + 1)
         criterion += 2 * np.log(n_effective)
     for size in sizes:
-        maps, log_likelihood = _fit_mixtures(U, size)
+        mixtures, log_likelihood = _fit_mixtures(U, size)
         candidate = (3 * size - 1) * np.log(n_effective) - 2 * n_effective * log_likelihood
         better = candidate < criterion
         criterion = np.where(better, candidate, criterion)
-        best = _choose(better, _padded(ColumnMaps(location, scale, *maps), width), best)
+        fitted = MarginalTransform(location, scale, *mixtures)
+        best = _choose(better, _padded(fitted, width), best)
     return best
 
 
-def linear_columns(location: np.ndarray, scale: np.ndarray) -> ColumnMaps:
-    """The maps (x - location) / scale."""
+def linear_marginal(location: np.ndarray, scale: np.ndarray) -> MarginalTransform:
+    """The transform (x - location) / scale."""
     one = np.ones((len(location), 1))
-    return ColumnMaps(location, scale, 0 * one, 0 * one, one)
+    return MarginalTransform(location, scale, 0 * one, 0 * one, one)
 
 
-def _padded(maps: ColumnMaps, width: int) -> ColumnMaps:
-    """The same maps with room for ``width`` components a column."""
-    extra = ((0, 0), (0, width - maps.means.shape[1]))
-    return maps._replace(
-        log_weights=np.pad(maps.log_weights, extra, constant_values=-np.inf),
-        means=np.pad(maps.means, extra),
-        scales=np.pad(maps.scales, extra, constant_values=1.0),
+def _padded(marginal: MarginalTransform, width: int) -> MarginalTransform:
+    """The same transform with room for ``width`` components a column."""
+    extra = ((0, 0), (0, width - marginal.means.shape[1]))
+    return replace(
+        marginal,
+        log_weights=np.pad(marginal.log_weights, extra, constant_values=-np.inf),
+        means=np.pad(marginal.means, extra),
+        scales=np.pad(marginal.scales, extra, constant_values=1.0),
     )
 
 
-def _choose(where: np.ndarray, first: ColumnMaps, second: ColumnMaps) -> ColumnMaps:
-    """The first maps' columns where true, else the second's."""
-    return ColumnMaps(
-        *(
-            np.where(where[:, None] if a.ndim == 2 else where, a, b)
-            for a, b in zip(first, second, strict=True)
-        )
+def _choose(
+    where: np.ndarray, first: MarginalTransform, second: MarginalTransform
+) -> MarginalTransform:
+    """The columns of the first where true, else those of the second."""
+    names = [field.name for field in fields(first)]
+    pairs = [(getattr(first, name), getattr(second, name)) for name in names]
+    return MarginalTransform(
+        *(np.where(where[:, None] if a.ndim == 2 else where, a, b) for a, b in pairs)
     )
 
 
@@ -242,22 +255,26 @@ def _fit_block(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.nda
     # Components first, (size, d), and rows last: the longest axis is the fastest to sum over.
     means = np.stack([cell.mean(0) for cell in cells])
     scales = np.maximum(np.stack([cell.std(0) for cell in cells]), MIN_SCALE)
-    log_weights = np.full((size, d), -np.log(size))
     values = np.ascontiguousarray(U.T)
-    log_likelihood = np.full(d, -np.inf)
-    for _ in range(N_ITERATIONS):
+
+    def expect(mixtures: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+        log_weights, means, scales = mixtures
         y = (values - means[:, :, None]) / scales[:, :, None]
         log_joint = (log_weights - np.log(scales))[:, :, None] - 0.5 * (y**2 + LOG_2PI)
         top = log_joint.max(0)
         posterior = np.exp(log_joint - top)
         total = posterior.sum(0)
-        previous, log_likelihood = log_likelihood, (np.log(total) + top).mean(1)
-        if np.all(log_likelihood - previous < 1e-5):
-            break
         posterior /= total
+        return posterior, (np.log(total) + top).mean(1)
+
+    def maximize(posterior: np.ndarray) -> tuple[np.ndarray, ...]:
         mass = posterior.sum(2) + 1e-10
-        log_weights = np.log(mass / mass.sum(0))
         means = (posterior * values).sum(2) / mass
         variances = (posterior * (values - means[:, :, None]) ** 2).sum(2) / mass
-        scales = np.sqrt(np.maximum(variances, MIN_SCALE**2))
-    return (log_weights.T, means.T, scales.T), log_likelihood
+        return np.log(mass / mass.sum(0)), means, np.sqrt(np.maximum(variances, MIN_SCALE**2))
+
+    start: tuple[np.ndarray, ...] = (np.full((size, d), -np.log(size)), means, scales)
+    mixtures, log_likelihood = expectation_maximization(
+        start, expect, maximize, N_ITERATIONS, TOLERANCE
+    )
+    return tuple(part.T for part in mixtures), log_likelihood

@@ -1,8 +1,8 @@
-"""A monotone map of the rows' length to that of a normal vector, fitted as a scale mixture."""
+"""Radial Gaussianization: lengths become those of normal vectors, by a mixture of scales."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import elementwise
@@ -10,6 +10,8 @@ from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, gammal
 
 from .._core.constants import LOG_2PI
 from .._validation import effective_number
+from .em import expectation_maximization
+from .transform import ArrayTransform
 
 # In many columns a Gaussian's rows lie in a thin shell, and a smooth law takes many of them.
 CANDIDATE_SIZES = (2, 3, 5, 8, 13, 21, 34)
@@ -24,11 +26,12 @@ MAX_LEVERAGE = 0.9
 N_SERIES, N_FRACTION = 400, 200
 
 
-class RadialMap(NamedTuple):
-    r"""The map :math:`z \to z\,\rho(|z|) / |z|` that makes a scale mixture of Gaussians normal.
+@dataclass(frozen=True, eq=False)
+class RadialTransform(ArrayTransform):
+    r"""z = :math:`x\,\rho(|x|) / |x|`, which makes a scale mixture of Gaussians normal.
 
-    .. math:: p(z) = \sum_k w_k N(z; 0, s_k^2 I), \qquad
-        C_d(\rho) = \sum_k w_k C_d(|z| / s_k),
+    .. math:: p(x) = \sum_k w_k N(x; 0, s_k^2 I), \qquad
+        C_d(\rho) = \sum_k w_k C_d(|x| / s_k),
 
     with C_d the distribution function of the length of d normal numbers. At the origin it is
     linear, and so it is far out, where the widest Gaussian rules.
@@ -42,15 +45,13 @@ class RadialMap(NamedTuple):
     log_weights: np.ndarray
     scales: np.ndarray
 
-    def forward(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mapped rows (n, d) and the log-Jacobian of each (n,)."""
-        r, rho, log_slope = self._lengths(Z)
-        return Z * (rho / r)[:, None], log_slope
+    def forward(self, X, context=None):
+        r, rho, log_jacobian = self._lengths(X)
+        return X * (rho / r)[:, None], log_jacobian
 
-    def inverse(self, Y: np.ndarray) -> np.ndarray:
-        """Rows (n, d) from mapped ones."""
-        d = Y.shape[1]
-        rho = _length(Y)
+    def inverse(self, Z, context=None):
+        d = Z.shape[1]
+        rho = _length(Z)
         ends = rho * self.scales[0], rho * self.scales[-1]
         far = ends[1] > FAR * self.scales[-1]
         r = ends[1].copy()
@@ -61,44 +62,34 @@ class RadialMap(NamedTuple):
 
         bracket = (ends[0][near] * (1 - 1e-9), ends[1][near] * (1 + 1e-9))
         r[near] = elementwise.find_root(gap, bracket, args=(rho[near],)).x
-        return Y * (r / rho)[:, None]
+        return Z * (r / rho)[:, None]
 
-    def pull_back(self, Z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Gradient in Z of g(forward(Z)) + the log-Jacobian, given the gradient of g."""
-        d = Z.shape[1]
-        r, rho, log_slope = self._lengths(Z)
-        ratio, axis = (rho / r)[:, None], Z / r[:, None]
-        along = np.exp(log_slope - (d - 1) * np.log(ratio[:, 0]))[:, None]
-        # The log-Jacobian is log p(z) less the log of the normal density of the mapped row.
-        g = gradient + Z * ratio
+    def pull_back(self, X, gradient, context=None):
+        d = X.shape[1]
+        r, rho, log_jacobian = self._lengths(X)
+        ratio, axis = (rho / r)[:, None], X / r[:, None]
+        along = np.exp(log_jacobian - (d - 1) * np.log(ratio[:, 0]))[:, None]
+        # The log-Jacobian is log p(x) less the log of the normal density of the transformed row.
+        g = gradient + X * ratio
         g_along = (g * axis).sum(1, keepdims=True)
         log_joint = self._log_joint(r, d)
         posterior = np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
         pull = (posterior / self.scales**2).sum(1)
-        return ratio * (g - g_along * axis) + along * g_along * axis - Z * pull[:, None]
+        return ratio * (g - g_along * axis) + along * g_along * axis - X * pull[:, None]
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """The weights and scales."""
-        return self._asdict()
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> RadialMap:
-        """The map that :meth:`to_arrays` wrote."""
-        return cls(**arrays)
-
-    def _lengths(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _lengths(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lengths before and after (n,), and the log-Jacobians."""
-        d = Z.shape[1]
-        r = _length(Z)
+        d = X.shape[1]
+        r = _length(X)
         rho = r / self.scales[-1]
-        log_slope = np.full(len(r), -d * np.log(self.scales[-1]))
+        log_jacobian = np.full(len(r), -d * np.log(self.scales[-1]))
         near = rho < FAR
         lower, upper = self._log_tails(r[near], d)
         bounds = r[near] / self.scales[-1], r[near] / self.scales[0]
         rho[near] = _inverse_length(lower, upper, d, bounds)
         log_normal = -0.5 * (rho[near] ** 2 + d * LOG_2PI)
-        log_slope[near] = logsumexp(self._log_joint(r[near], d), axis=1) - log_normal
-        return r, rho, log_slope
+        log_jacobian[near] = logsumexp(self._log_joint(r[near], d), axis=1) - log_normal
+        return r, rho, log_jacobian
 
     def _log_joint(self, r: np.ndarray, d: int) -> np.ndarray:
         y = r[:, None] / self.scales
@@ -176,13 +167,13 @@ def _inverse_length(
     return length
 
 
-def fit_radial_map(Z: np.ndarray, weight: np.ndarray) -> RadialMap | None:
-    """The map of white rows with the best Bayesian information criterion; None if that is none.
+def fit_radial(Z: np.ndarray, weight: np.ndarray) -> RadialTransform | None:
+    """Fit to white rows by the Bayesian information criterion; None where it prefers none.
 
     Parameters
     ----------
     Z : ndarray of shape (n, d)
-        Of mean zero and unit covariance. A single column has a map of its own.
+        Of mean zero and unit covariance. A single column has a marginal transform.
     weight : ndarray of shape (n,), positive
 
     Notes
@@ -226,24 +217,29 @@ def _quantiles(squares: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _fit_scales(
     squares: np.ndarray, share: np.ndarray, d: int, size: int
-) -> tuple[RadialMap, float]:
+) -> tuple[RadialTransform, float]:
     """A scale mixture by EM from equal cells of the sorted lengths, its mean log-likelihood."""
     cells = np.minimum((np.cumsum(share) * size).astype(int), size - 1)
-    mass = np.bincount(cells, share, minlength=size) + 1e-12
-    variances = np.bincount(cells, share * squares, minlength=size) / (d * mass)
-    log_weights, log_likelihood = np.log(mass / mass.sum()), -np.inf
-    for _ in range(N_ITERATIONS):
-        variances = variances.clip(MIN_SCALE**2, MAX_SCALE**2)
+
+    def parameters(mass: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mass = mass + 1e-12
+        variances = (sums / (d * mass)).clip(MIN_SCALE**2, MAX_SCALE**2)
+        return np.log(mass / mass.sum()), variances
+
+    def expect(found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, float]:
+        log_weights, variances = found
         log_joint = log_weights - 0.5 * (
             squares[:, None] / variances + d * (np.log(variances) + LOG_2PI)
         )
         total = logsumexp(log_joint, axis=1)
-        previous, log_likelihood = log_likelihood, float(share @ total)
-        if log_likelihood - previous < TOLERANCE:
-            break
-        posterior = share[:, None] * np.exp(log_joint - total[:, None])
-        mass = posterior.sum(0) + 1e-12
-        log_weights = np.log(mass / mass.sum())
-        variances = (squares @ posterior) / (d * mass)
+        return share[:, None] * np.exp(log_joint - total[:, None]), float(share @ total)
+
+    def maximize(posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return parameters(posterior.sum(0), squares @ posterior)
+
+    start = parameters(*(np.bincount(cells, w, minlength=size) for w in (share, share * squares)))
+    (log_weights, variances), log_likelihood = expectation_maximization(
+        start, expect, maximize, N_ITERATIONS, TOLERANCE
+    )
     order = np.argsort(variances)
-    return RadialMap(log_weights[order], np.sqrt(variances[order])), log_likelihood
+    return RadialTransform(log_weights[order], np.sqrt(variances[order])), log_likelihood

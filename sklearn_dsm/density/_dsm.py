@@ -30,7 +30,7 @@ from .._search.selection import Options, select
 from .._search.split import Table
 from .._search.tuning import TUNING
 from .._training import TrainingSettings, warn_if_interrupted
-from .._transforms.autoregressive import TriangularMap
+from .._transforms.autoregressive import AutoregressiveTransform
 from .._validation import evaluation_device, resolve_device
 from ._distillation import distil
 
@@ -81,8 +81,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         information criterion prefers for the column, or lines for all where held-out rows, or
         cross-validation with fewer than five rows a column, prefer these. Behind the whitening
         follows, where rows have other lengths than normal ones and held-out rows gain by it, a
-        map of the lengths; or, where that alone beats a trained network and time is left, a
-        triangular map, by which columns set each other's mean and scale; it takes
+        map of the lengths; or, where that alone beats a trained network and time is left, an
+        autoregressive flow, by which columns set each other's mean and scale; it takes
         ``reference="auto"`` too, two columns or more, and 150 rows a column. None: no map.
         Whatever it is, its Jacobian enters the log-density exactly.
     reference : {"auto", "gaussian", "gmm"}, fitted density or None, default="auto"
@@ -154,7 +154,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     reference_ : GaussianMixture or density estimator
         What the network corrects; a mixture is in the latent space.
     latent_map_ : dict of str to ndarray
-        The column maps, the whitening and, where there is one, the radial or triangular map.
+        The transforms to the latent space: those of the columns ("0.marginal.location" and so
+        on), the whitening ("1.whitening.matrix") and, where there is one, a third, radial
+        ("2.radial.scales") or autoregressive; and the "version" of this format.
     process_ : NoiseProcess
     network_ : dict
         Layer sizes and the other options of the network.
@@ -485,7 +487,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
         if self.likelihood == "fast" and self.weights_:
             self._teach_head(record, split, budget, seed_from(random))
-        if not self.weights_ and not isinstance(split.latent.last, TriangularMap):
+        if not self.weights_ and not split.latent.has(AutoregressiveTransform):
             reason = {
                 "too_few_rows": f"there are fewer than {TUNING.min_train_rows} rows to train on",
                 "max_fit_time": "max_fit_time was too short for a gain",

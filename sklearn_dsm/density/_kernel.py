@@ -16,7 +16,8 @@ from .._core.noise.processes import VP
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity, chunks, exact_density
 from .._random import seed_from
-from .._transforms.latent import LatentMap, fit_latent_map, linear_map
+from .._transforms.chain import Chain
+from .._transforms.fitting import fit_latent_map, linear_map
 from .._validation import effective_number, evaluation_device, resolve_device
 
 # Bandwidths that cross-validation compares, in units of the rule of thumb, and on how many rows.
@@ -198,7 +199,7 @@ class KernelScoreEstimator(BaseDensity):
             )
         return ends
 
-    def _map_and_unit(self, X, weight) -> tuple[LatentMap, float]:
+    def _map_and_unit(self, X, weight) -> tuple[Chain, float]:
         """The map, and the unit of ``bandwidth`` in units of the latent space, inverted."""
         if self.support_ is not None:
             mean = np.average(X, axis=0, weights=weight)

@@ -30,7 +30,9 @@ from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity, chunks, exact_density
 from .._evaluation.mixtures import full_covariances
 from .._random import seed_from
-from .._transforms.latent import LatentMap, linear_map
+from .._transforms.chain import Chain
+from .._transforms.fitting import linear_map
+from .._transforms.marginal import MarginalTransform
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from ._descent import Descent, Mixture
 from ._inference import sandwich
@@ -345,7 +347,7 @@ class GMMScoreEstimator(BaseDensity):
             setattr(mixture, name, getattr(self, name))
         return mixture
 
-    def _standardizing(self, X, weight) -> LatentMap:
+    def _standardizing(self, X, weight) -> Chain:
         """Columns of zero mean and unit variance; one scale for all of "spherical"."""
         mean = np.average(X, axis=0, weights=weight)
         variance = np.average((X - mean) ** 2, axis=0, weights=weight)
@@ -483,10 +485,11 @@ class GMMScoreEstimator(BaseDensity):
         self._tell(found)
         return found
 
-    def _store(self, fit: _Fit, latent: LatentMap):
+    def _store(self, fit: _Fit, latent: Chain):
         """The parameters in the units of the input, and what scikit-learn's mixtures keep."""
         network = fit.network.cpu().double()
-        scale, location = latent.columns.scale, latent.columns.location
+        marginal = latent.part(MarginalTransform)
+        scale, location = marginal.scale, marginal.location
         with torch.no_grad():
             self.weights_ = network.logits.softmax(0).numpy()
             self.means_ = location + scale * network.means.numpy()
@@ -537,7 +540,7 @@ class GMMScoreEstimator(BaseDensity):
 
     def _parameter_units(self):
         """What a parameter of standardised rows is multiplied by in the units of the input."""
-        scale = LatentMap.from_arrays(self.latent_map_).columns.scale
+        scale = Chain.from_arrays(self.latent_map_).part(MarginalTransform).scale
         k = len(self.weights_)
         square = {"diag": scale**2, "spherical": scale[:1] ** 2}
         covariance = square.get(self.covariance_type, np.outer(scale, scale).ravel())
@@ -545,12 +548,12 @@ class GMMScoreEstimator(BaseDensity):
         return np.concatenate([np.ones(k), np.tile(scale, k), np.tile(covariance, n_covariances)])
 
     def _latent_density(self) -> LatentDensity:
-        columns = LatentMap.from_arrays(self.latent_map_).columns
+        marginal = Chain.from_arrays(self.latent_map_).part(MarginalTransform)
         k, d = self.means_.shape
         parts = (
             self.weights_,
-            (self.means_ - columns.location) / columns.scale,
-            full_covariances(self) / np.outer(columns.scale, columns.scale),
+            (self.means_ - marginal.location) / marginal.scale,
+            full_covariances(self) / np.outer(marginal.scale, marginal.scale),
         )
         device = evaluation_device(self.device)
         score = GaussianMixtureScore(*(torch.from_numpy(part) for part in parts))

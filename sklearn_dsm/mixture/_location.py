@@ -27,7 +27,8 @@ from .._core.scores.polynomial import PolynomialScore, Rung, fit_polynomial_scor
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity
 from .._random import seed_from
-from .._transforms.latent import LatentMap, linear_map
+from .._transforms.chain import Chain
+from .._transforms.fitting import linear_map
 from .._validation import distinct_rows, effective_number
 
 # Ornstein-Uhlenbeck time of the noisiest level, where rows of unit variance are noise.
@@ -293,7 +294,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         SelfCheck
         """
         X = self._check_rows(X)
-        Z, _ = LatentMap.from_arrays(self.latent_map_).forward(X)
+        Z, _ = Chain.from_arrays(self.latent_map_).forward(X)
         flow = replace(self._latent_density("ode"), tolerance=np.inf, plan=CHECK_PLAN)
         solved, _ = flow.log_density(Z)
         density = self._latent_density("identity")

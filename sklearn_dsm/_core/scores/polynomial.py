@@ -142,7 +142,7 @@ class PolynomialScore(ScoreModel):
         """The noise (n, d) in rows at variance-preserving levels of their own, (n,)."""
         ladder = [rung.log_snr for rung in self.rungs]
         # A level that a rung is meant for may differ from it by rounding.
-        above = sum((log_snr > each + SAME_LEVEL).long() for each in ladder)
+        above = torch.stack([log_snr > each + SAME_LEVEL for each in ladder]).sum(0)
         noise = torch.zeros_like(x)
         for k in above.unique().tolist():
             own = above == k

@@ -1,4 +1,4 @@
-"""Laws of the triangular map."""
+"""Laws of the autoregressive transform."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import torch
 
 from sklearn_dsm import DSMDensityEstimator, InterruptedFitWarning
 from sklearn_dsm._core.random import torch_generator
-from sklearn_dsm._search.clock import Clock
-from sklearn_dsm._search.references import _TriangularSearch, references
-from sklearn_dsm._search.split import Split
+from sklearn_dsm._search.budget import Budget
+from sklearn_dsm._search.correction import Correction
+from sklearn_dsm._search.flow_search import FlowSearch
+from sklearn_dsm._search.split import Table
 from sklearn_dsm._transforms.autoregressive import (
-    TriangularMap,
-    TriangularNetwork,
-    fit_triangular_map,
+    AutoregressiveNetwork,
+    AutoregressiveTransform,
+    fit_autoregressive,
 )
-from sklearn_dsm._transforms.latent import LatentMap, fit_latent_map
+from sklearn_dsm._transforms.fitting import fit_latent_map, in_column_order
+from sklearn_dsm._transforms.whitening import Whitening
 from sklearn_dsm.datasets import Funnel
 
 DIMENSIONS = pytest.mark.parametrize("d", [2, 3, 10])
@@ -26,11 +28,11 @@ KINDS = pytest.mark.parametrize("shift_last", [False, True])
 def moved(d, size=0.2, shift_last=False):
     """A map whose weights are all away from where they start."""
     generator = torch_generator(0)
-    network = TriangularNetwork(d, 16, 2, shift_last, generator)
+    network = AutoregressiveNetwork(d, 16, 2, shift_last, generator)
     with torch.no_grad():
         for weight in network.parameters():
             weight += size * torch.randn(weight.shape, generator=generator)
-    return TriangularMap(network)
+    return AutoregressiveTransform(network)
 
 
 def normal_rows(n, d, seed=0):
@@ -46,17 +48,17 @@ def jacobians(network, Z):
 @KINDS
 @DIMENSIONS
 def test_the_log_slope_is_that_of_the_jacobian(d, shift_last):
-    triangular, Z = moved(d, shift_last=shift_last), normal_rows(30, d)
-    log_dets = np.linalg.slogdet(jacobians(triangular.network, Z))[1]
-    np.testing.assert_allclose(triangular.forward(Z)[1], log_dets, rtol=1e-10, atol=1e-12)
+    flow, Z = moved(d, shift_last=shift_last), normal_rows(30, d)
+    log_dets = np.linalg.slogdet(jacobians(flow.network, Z))[1]
+    np.testing.assert_allclose(flow.forward(Z)[1], log_dets, rtol=1e-10, atol=1e-12)
 
 
 @KINDS
 @DIMENSIONS
 def test_a_layer_has_a_triangular_jacobian(d, shift_last):
     """Column j depends on those before it, and there on every one of them."""
-    triangular, Z = moved(d, shift_last=shift_last), normal_rows(30, d)
-    first, second = triangular.network.layers
+    flow, Z = moved(d, shift_last=shift_last), normal_rows(30, d)
+    first, second = flow.network.layers
     for layer, corner in ((first, np.triu), (second, np.tril)):
         above = np.abs(jacobians(layer, Z)).max(0)
         diagonal = np.diag(np.diag(above))
@@ -67,38 +69,22 @@ def test_a_layer_has_a_triangular_jacobian(d, shift_last):
 @KINDS
 @DIMENSIONS
 def test_the_inverse_undoes_it_far_out_too(d, shift_last):
-    triangular = moved(d, shift_last=shift_last)
+    flow = moved(d, shift_last=shift_last)
     Z = np.concatenate([normal_rows(30, d), 1e3 * normal_rows(10, d)])
     # A shift that comes last drowns what a large scale has left of a row.
     rtol = 1e-7 if shift_last else 1e-9
-    np.testing.assert_allclose(triangular.inverse(triangular.forward(Z)[0]), Z, rtol=rtol)
+    np.testing.assert_allclose(flow.inverse(flow.forward(Z)[0]), Z, rtol=rtol)
 
 
 @KINDS
 @DIMENSIONS
 def test_a_fresh_map_is_the_identity(d, shift_last):
     Z = normal_rows(20, d)
-    Y, log_slope = TriangularMap(
-        TriangularNetwork(d, 16, 2, shift_last, torch_generator(0))
+    Y, log_slope = AutoregressiveTransform(
+        AutoregressiveNetwork(d, 16, 2, shift_last, torch_generator(0))
     ).forward(Z)
     assert np.array_equal(Y, Z)
     assert np.all(log_slope == 0)
-
-
-@KINDS
-@DIMENSIONS
-def test_gradients_are_pulled_back_through_it(d, shift_last, assert_pulled_back):
-    assert_pulled_back(moved(d, shift_last=shift_last), normal_rows(20, d), tolerance=1e-6)
-
-
-@KINDS
-def test_arrays_carry_it(shift_last):
-    triangular, Z = moved(4, shift_last=shift_last), normal_rows(20, 4)
-    latent = fit_latent_map(3 + 2 * Z, np.ones(20), np.arange(20) < 5, "standardize")
-    latent = latent.in_column_order()._replace(last=triangular)
-    again = LatentMap.from_arrays(latent.to_arrays())
-    for known, found in zip(latent.forward(Z), again.forward(Z), strict=True):
-        np.testing.assert_array_equal(known, found)
 
 
 def test_in_column_order_each_column_is_a_residual_of_those_before():
@@ -106,13 +92,14 @@ def test_in_column_order_each_column_is_a_residual_of_those_before():
     random = np.random.RandomState(0)
     X = normal_rows(400, 4) @ random.standard_normal((4, 4)) + 5
     latent = fit_latent_map(X, np.ones(400), np.zeros(400, dtype=bool), "standardize")
-    turned = latent.in_column_order()
+    turned = in_column_order(latent)
     Z, log_slope = turned.forward(X)
     np.testing.assert_allclose(turned.inverse(Z), X, rtol=1e-9)
     np.testing.assert_allclose(log_slope, latent.forward(X)[1])
     np.testing.assert_allclose((Z**2).sum(1), (latent.forward(X)[0] ** 2).sum(1))
-    assert np.all(np.triu(turned.coloring) == turned.coloring)
-    assert np.all(np.diag(turned.coloring) > 0)
+    coloring = turned.part(Whitening).coloring
+    assert np.all(np.triu(coloring) == coloring)
+    assert np.all(np.diag(coloring) > 0)
 
 
 def noised_scale(n, seed):
@@ -125,13 +112,13 @@ def noised_scale(n, seed):
 def test_it_learns_a_scale_that_depends_on_another_column(shift_last):
     """Given the first column, the second is normal, and its log-scale is linear in it."""
     train, held_out, fresh = (noised_scale(n, seed) for n, seed in ((4000, 0), (500, 1), (2000, 2)))
-    triangular, value = fit_triangular_map(
+    flow, value = fit_autoregressive(
         (train, np.ones(4000)), (held_out, np.ones(500)), 2, shift_last, -np.inf, np.inf, 40, seed=0
     )
-    Y, log_slope = triangular.forward(held_out)
+    Y, log_slope = flow.forward(held_out)
     density = log_slope - 0.5 * (Y**2 + np.log(2 * np.pi)).sum(1)
     assert value == pytest.approx(density.mean(), abs=1e-4)
-    Y, log_slope = triangular.forward(fresh)
+    Y, log_slope = flow.forward(fresh)
     learned = log_slope - 0.5 * (Y**2).sum(1)
     true = -0.5 * (fresh[:, 0] ** 2 + (fresh[:, 1] * np.exp(-fresh[:, 0])) ** 2) - fresh[:, 0]
     gap = true - learned
@@ -141,14 +128,14 @@ def test_it_learns_a_scale_that_depends_on_another_column(shift_last):
 def test_independent_normal_columns_are_left_nearly_as_they_are():
     train, held_out, fresh = (normal_rows(n, 2, seed) for n, seed in ((4000, 0), (500, 1), (99, 2)))
     rows = (train, np.ones(4000)), (held_out, np.ones(500))
-    found = fit_triangular_map(*rows, 2, False, -np.inf, np.inf, 20, seed=0)
+    found = fit_autoregressive(*rows, 2, False, -np.inf, np.inf, 20, seed=0)
     if found is not None:
         np.testing.assert_allclose(found[0].forward(fresh)[0], fresh, atol=0.3)
 
 
 def interrupt(monkeypatch):
     """Let the fifth value that a network is asked for be interrupted."""
-    plain, calls = TriangularNetwork.log_density, []
+    plain, calls = AutoregressiveNetwork.log_density, []
 
     def interrupted(network, z):
         calls.append(z)
@@ -156,18 +143,24 @@ def interrupt(monkeypatch):
             raise KeyboardInterrupt
         return plain(network, z)
 
-    monkeypatch.setattr(TriangularNetwork, "log_density", interrupted)
+    monkeypatch.setattr(AutoregressiveNetwork, "log_density", interrupted)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_an_interrupt_ends_a_fit_with_what_it_has(monkeypatch):
-    """A trial of the map comes before anything is learned, the map itself after the network."""
+    """Nothing before a network was trained, and the network once a flow grows."""
     X = noised_scale(600, 0)
     interrupt(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        DSMDensityEstimator(max_fit_time=20, max_epochs=3, random_state=0).fit(X)
+        DSMDensityEstimator(max_epochs=3, random_state=0).fit(X)
     monkeypatch.undo()
-    interrupt(monkeypatch)
-    with pytest.warns(InterruptedFitWarning, match="interrupted after 3 epochs"):
+
+    def grow(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FlowSearch, "grow", grow)
+    monkeypatch.setattr(Correction, "best_value", -np.inf)
+    with pytest.warns(InterruptedFitWarning, match="interrupted after"):
         density = DSMDensityEstimator(max_epochs=3, random_state=0).fit(X)
     assert density.stop_reason_ == "interrupted"
     assert np.isfinite(density.score(X))
@@ -177,46 +170,41 @@ def test_a_training_that_diverges_leaves_the_rows_as_they_are():
     train, held_out = noised_scale(400, 0), noised_scale(50, 1)
     train[7] = 1e30
     rows = (train, np.ones(400)), (held_out, np.ones(50))
-    assert fit_triangular_map(*rows, 2, False, -np.inf, np.inf, 5, seed=0) is None
+    assert fit_autoregressive(*rows, 2, False, -np.inf, np.inf, 5, seed=0) is None
 
 
-@pytest.mark.parametrize("leads", [True, False])
-def test_it_is_sought_right_after_the_network_where_its_trial_leads(leads, monkeypatch):
-    """And the network has to beat the trial; else it is sought last."""
-    trial = 1e9 if leads else -1e9
-    monkeypatch.setattr(_TriangularSearch, "value_of_trial", lambda search, wanted: trial)
-    X, weight, held_out = noised_scale(600, 0), np.ones(600), np.arange(600) < 60
-
-    def split_by(marginals):
-        return Split(fit_latent_map(X, weight, held_out, marginals), X, weight, held_out)
-
-    random, clock = np.random.RandomState(0), Clock(1e6)
-    found = list(references("auto", "auto", split_by, random, clock, 3, lambda: -np.inf))
-    triangular = [isinstance(each.split.latent.last, TriangularMap) for each in found]
-    assert triangular.count(True) == 1
-    assert triangular.index(True) == (1 if leads else len(found) - 1)
-    assert found[0].hurdle == trial and -1e3 < found[0].final_hurdle < 1e3
+@pytest.fixture
+def flows():
+    """A search for flows."""
+    table = Table(noised_scale(600, 0), np.ones(600), np.arange(600) < 60)
+    return FlowSearch(table.split("standardize"), np.random.RandomState(0), 3)
 
 
-def search_for(seconds):
-    X, weight, held_out = noised_scale(600, 0), np.ones(600), np.arange(600) < 60
-    split = Split(fit_latent_map(X, weight, held_out, "standardize"), X, weight, held_out)
-    return _TriangularSearch(split, np.random.RandomState(0), Clock(seconds), 3)
+def test_no_flow_is_trained_where_no_time_is_left(flows):
+    flows.start(Budget(1e-9), -np.inf)
+    assert flows.value == -np.inf and flows.found == []
 
 
-def test_it_is_not_sought_where_no_time_is_left():
-    search = search_for(1e-9)
-    assert search.value_of_trial(-np.inf) == -np.inf
-    assert list(search.references(-np.inf)) == []
+def test_a_flow_that_leads_is_the_only_one_of_the_start(flows):
+    flows.start(Budget(None), -1e9)
+    assert [flow.n_layers for flow in flows.found] == [1]
+    base = flows.base()
+    assert base.value == flows.value == base.split.score(base.reference.score_samples)
 
 
-def test_a_map_of_a_trial_counts_where_no_time_is_left_for_another():
-    search = search_for(1e6)
-    value = search.value_of_trial(-np.inf)
-    search.clock.seconds = 0.0
-    (found,) = search.references(-np.inf)
-    assert found.split.score(found.mixture.score_samples) == pytest.approx(value, abs=1e-4)
-    assert list(search.references(value)) == []
+def test_a_flow_that_does_not_lead_is_tried_with_more_layers(flows):
+    flows.start(Budget(None), 1e9)
+    assert {flow.n_layers for flow in flows.found} <= {1, 2}
+    assert flows.value < 1e9
+
+
+def test_a_flow_that_grows_is_never_worse(flows):
+    flows.start(Budget(None), -1e9)
+    before = flows.value
+    flows.grow(Budget(None))
+    assert flows.value >= before and len(flows.found) > 1
+    assert {flow.n_layers for flow in flows.found} == {1}
+    assert {flow.shift_last for flow in flows.found[1:]} <= {False, True}
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -228,7 +216,7 @@ def test_a_funnel_is_fitted_through_it():
         DSMDensityEstimator(marginals=option, max_epochs=12, random_state=0).fit(X)
         for option in ("auto", "standardize")
     ]
-    assert any(name.startswith("triangular_") for name in fits[0].latent_map_)
+    assert any(name.startswith("2.autoregressive.") for name in fits[0].latent_map_)
     divergences = [(law.log_density(fresh) - fit.score_samples(fresh)).mean() for fit in fits]
     assert divergences[0] < 0.5 * divergences[1]
     drawn = fits[0].sample(2000, random_state=0)
