@@ -167,3 +167,13 @@ def _assert_pulled_back(rows_map, Z, tolerance):
 @pytest.fixture
 def assert_pulled_back():
     return _assert_pulled_back
+
+
+# Cases of scikit-learn's list of checks, which no decorator can mark.
+SLOW_CHECKS = (("LocationMixtureScoreEstimator", "check_sample_weight_equivalence_on_dense_data"),)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(all(part in item.name for part in parts) for parts in SLOW_CHECKS):
+            item.add_marker(pytest.mark.slow)

@@ -189,7 +189,8 @@ def test_a_flow_that_leads_is_the_only_one_of_the_start(flows):
     flows.start(Budget(None), -1e9)
     assert [flow.n_layers for flow in flows.found] == [1]
     base = flows.base()
-    assert base.value == flows.value == base.split.score(base.reference.score_samples)
+    assert base.value == base.split.score(base.reference.score_samples)
+    assert base.value == pytest.approx(flows.value, abs=1e-4)
 
 
 def test_a_flow_that_does_not_lead_is_tried_with_more_layers(flows):
@@ -207,6 +208,7 @@ def test_a_flow_that_grows_is_never_worse(flows):
     assert {flow.shift_last for flow in flows.found[1:]} <= {False, True}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_funnel_is_fitted_through_it():
     """Its rows come back as a funnel's, and its density is nearer to the truth than without."""

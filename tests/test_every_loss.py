@@ -359,6 +359,7 @@ def test_a_single_level_is_weighed_as_the_error_of_the_score(correction, loss):
 # The estimator.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 @pytest.mark.parametrize("process", ["vp", "pbm"])
 def test_the_estimator_learns_with_every_loss(bimodal, loss, process):
@@ -389,6 +390,7 @@ def test_no_unit_is_left_out_where_outputs_are_compared(bimodal, loss):
     assert (fit.network_["dropout"] > 0) is (loss not in ("fd_ssm", "lcss"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["simple", "edm"])
 def test_the_estimator_learns_with_every_weighting(bimodal, weighting):
     problem = bimodal(2.0)

@@ -48,6 +48,7 @@ def clone_fitted(density):
     return pickle.loads(pickle.dumps(density))
 
 
+@pytest.mark.slow
 def test_it_is_within_a_twentieth_of_a_nat_of_the_ode_on_average(fitted):
     X = spiral(2000, 1)
     error = fitted.score_samples(X) - by_ode(fitted).score_samples(X)

@@ -64,6 +64,7 @@ def test_grid_search_over_a_process(X):
     assert search.score(X) == pytest.approx(search.best_estimator_.score_samples(X).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_parallel_folds_give_the_same_scores(X, backend):
     import joblib

@@ -364,8 +364,9 @@ def test_a_row_does_not_depend_on_the_other_rows(mixture, learned, which):
         torch.testing.assert_close(value(x[rows]), expected[rows], rtol=0, atol=1e-9)
 
 
-def test_a_score_too_rough_for_the_finest_steps_has_not_converged(bimodal):
+def test_a_score_too_rough_for_the_finest_steps_has_not_converged(bimodal, monkeypatch):
     """Nor has one that is not a number; the rows beside them have."""
+    monkeypatch.setattr("sklearn_dsm._core.likelihood.ode.MAX_DOUBLINGS", 4)
     problem = bimodal(2.0)
 
     class Rough(ScoreModel):

@@ -69,6 +69,7 @@ def test_the_bound_of_the_coverage_is_clopper_and_pearson_s(fitted):
     assert fitted.pac_coverage(X, truth + 9, 0.5) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_more_rows_are_closer():
     X = three_atoms(1000, 3)
     errors = []

@@ -135,6 +135,7 @@ def test_two_columns_are_as_likely_as_by_maximum_likelihood(kind):
     assert ours.score(fresh) > theirs.score(fresh) - 0.02
 
 
+@pytest.mark.slow
 def test_implicit_score_matching_is_far_less_efficient():
     """The paper's headline: the weight of two far modes cannot be read from the data's score."""
     weights = {"dsm": [], "ism": []}
@@ -285,6 +286,7 @@ def test_standard_errors_where_all_axes_are_alike(kind, noise):
     np.testing.assert_allclose(np.mean(errors, axis=0), expected, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_standard_errors_halve_with_four_times_the_rows():
     few, many = (GMMScoreEstimator(2, random_state=0).fit(line(n, 2.0, 0)) for n in (500, 2000))
     ratio = few.standard_errors_["weights"][0] / many.standard_errors_["weights"][0]

@@ -437,7 +437,10 @@ def test_half_precision_changes_the_loss_by_its_rounding(bimodal, generator):
 
 # The compiler imports what is deprecated.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("loss", ["bsm", "dsm", "fd_ssm", "lcss"])
+@pytest.mark.parametrize(
+    "loss",
+    ["dsm", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("bsm", "fd_ssm", "lcss"))],
+)
 def test_a_compiled_network_trains_as_an_eager_one(fit, loss):
     """Also where copies of it are averaged and frozen."""
     eager, compiled = (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from .._random import seed_from
-from .._transforms.autoregressive import fit_autoregressive
+from .._transforms.autoregressive import AutoregressiveTransform, fit_autoregressive
 from .base_densities import Base, Family, gaussian
 from .budget import Budget
 from .split import Split
@@ -15,9 +16,10 @@ from .tuning import TUNING
 
 
 class _Flow(NamedTuple):
-    """A flow of so many layers and a kind, and the Gaussian behind it."""
+    """A flow of so many layers and a kind, and the value of the Gaussian behind it."""
 
-    base: Base
+    transform: AutoregressiveTransform
+    value: float
     n_layers: int
     shift_last: bool
 
@@ -47,10 +49,10 @@ class FlowSearch(Family):
 
     @property
     def _best(self) -> _Flow:
-        return max(self.found, key=lambda flow: flow.base.value)
+        return max(self.found, key=attrgetter("value"))
 
     def base(self) -> Base:
-        return self._best.base
+        return gaussian(self.rows.behind(self._best.transform))
 
     def start(self, budget: Budget, best_value: float) -> None:
         """Train for a short time with either number of layers, up to one that is the best base."""
@@ -87,6 +89,6 @@ class FlowSearch(Family):
             seed_from(self.random_state),
         )
         if found is not None:
-            flow, _ = found
-            self.found.append(_Flow(gaussian(rows.behind(flow)), n_layers, shift_last))
-            self.value = self._best.base.value
+            flow, value = found
+            self.found.append(_Flow(flow, value + rows.mean_log_slope, n_layers, shift_last))
+            self.value = self._best.value
