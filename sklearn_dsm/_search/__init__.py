@@ -1,1 +1,1 @@
-"""What a fit chooses between, within the time it has: spaces, mixtures, networks."""
+"""Model selection within a budget: base densities, then networks that correct them."""
