@@ -12,10 +12,10 @@ class Tuning:
     Attributes
     ----------
     mixture_share : float
-        What mixtures take in all spaces together before one of them leads. search.txt: by then
-        the leading space is that of the end on every table.
+        What mixtures take in all spaces together before one of them leads. model_selection.txt:
+        by then the leading space is that of the end on every table.
     leading_share : float
-        When the mixture of the leading space stops growing for the first time. search.txt.
+        When the mixture of the leading space stops growing for the first time. model_selection.txt.
     grown_share : float
         When the best base density stops growing for good, which leaves the rest to a network.
         density.txt, gaussian_mixture_50: it still gains at half of the time.
@@ -23,7 +23,7 @@ class Tuning:
         The same of a mixture that was asked for.
     flow_share : float
         What a first training of an autoregressive flow may take, one with each number of layers.
-        search.txt: on the funnel it is then ahead of everything else.
+        model_selection.txt: on the funnel it is then ahead of everything else.
     flow_epochs : int
         The same where time is not limited; as many as 60 s allow for the funnel.
     grown_flow_share : float
