@@ -5,12 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+import torch
 from sklearn.utils import check_array, gen_batches
 
+from .._core.noise.level import NoiseLevel
+from .._core.scores.model import ExactScore
 from .._random import numpy_random
 
 # Numbers held at once while rows are scored.
 CHUNK_NUMBERS = 2**21
+
+
+def level_of(a: float, v: float) -> NoiseLevel:
+    """A noise level in double precision."""
+    return NoiseLevel(*(torch.tensor(part, dtype=torch.float64) for part in (a, v)))
 
 
 class ExactLaw(ABC):
@@ -22,6 +30,8 @@ class ExactLaw(ABC):
     """
 
     n_features: int
+    # The law as a score model, where it is one.
+    _exact: ExactScore
     # How many numbers one row takes while it is scored.
     _numbers_per_row: int
 
@@ -142,6 +152,7 @@ class ExactLaw(ABC):
     def _sample(self, n_samples: int, random) -> np.ndarray:
         """Rows from a RandomState or a Generator."""
 
-    @abstractmethod
     def _evaluate(self, X: np.ndarray, a: float, v: float) -> tuple[np.ndarray, np.ndarray]:
-        """Log-density (n,) and score (n, d) of the noised law."""
+        """Log-density (n,) and score (n, d) of the noised law; those of the exact score model."""
+        x, level = torch.from_numpy(X), level_of(a, v)
+        return self._exact.log_density(x, level).numpy(), self._exact.score(x, level).numpy()

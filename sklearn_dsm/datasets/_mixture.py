@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import softmax
+import torch
 from sklearn.utils import check_array
 
-from .._core.constants import LOG_2PI
+from .._core.distributions.mixture import GaussianMixtureScore
+from .._core.distributions.mixture_algebra import responsibilities
 from .._random import numpy_random
-from ._law import ExactLaw
+from ._law import ExactLaw, level_of
 
 WEIGHT_TOLERANCE = 1e-8
 
@@ -50,6 +51,8 @@ class GaussianMixtureLaw(ExactLaw):
     array([[0.4]])
     """
 
+    _exact: GaussianMixtureScore
+
     def __init__(self, means, covariances=None, weights=None):
         self.means = check_array(means, dtype=np.float64, input_name="means", copy=True)
         n_components, self.n_features = self.means.shape
@@ -59,7 +62,8 @@ class GaussianMixtureLaw(ExactLaw):
         self._choice = None if weights is None else self._checked_weights(weights)
         equal = np.full(n_components, 1 / n_components)
         self.weights = equal if self._choice is None else self._choice
-        self._variances, self._axes = np.linalg.eigh(self.covariances)
+        parts = (self.weights, self.means, self.covariances)
+        self._exact = GaussianMixtureScore(*(torch.from_numpy(part) for part in parts))
 
     def _checked_covariances(self, covariances):
         k, d = self.means.shape
@@ -120,7 +124,8 @@ class GaussianMixtureLaw(ExactLaw):
         -------
         ndarray of shape (n_samples, n_components)
         """
-        return softmax(self._pulls(self._checked(X), 1.0, 0.0)[0], axis=1)
+        terms = self._exact.terms(torch.from_numpy(self._checked(X)), level_of(1.0, 0.0))
+        return responsibilities(terms.log_joint).numpy()
 
     def _sample_labelled(self, n_samples, random):
         component = random.choice(len(self.means), n_samples, p=self._choice)
@@ -132,21 +137,6 @@ class GaussianMixtureLaw(ExactLaw):
 
     def _sample(self, n_samples, random):
         return self._sample_labelled(n_samples, random)[0]
-
-    def _pulls(self, X, a, v):
-        """Log of weight times density, and C_k^-1 (m_k - x), of every row and component."""
-        variances = a**2 * self._variances + v
-        offsets = np.einsum("nkd,kde->nke", a * self.means - X[:, None], self._axes, optimize=True)
-        scaled = offsets / variances
-        log_volumes = 0.5 * (np.log(variances).sum(1) + self.n_features * LOG_2PI)
-        log_joint = np.log(self.weights) - log_volumes - 0.5 * (offsets * scaled).sum(2)
-        return log_joint, np.einsum("nke,kde->nkd", scaled, self._axes, optimize=True)
-
-    def _evaluate(self, X, a, v):
-        log_joint, pulls = self._pulls(X, a, v)
-        log_density = np.logaddexp.reduce(log_joint, axis=1)
-        posterior = np.exp(log_joint - log_density[:, None])
-        return log_density, np.einsum("nk,nkd->nd", posterior, pulls)
 
 
 def make_gaussian_mixture(
