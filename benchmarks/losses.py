@@ -37,6 +37,7 @@ from sklearn_dsm._core.precision import half_precision
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._core.scores.corrected import CorrectedScore
 from sklearn_dsm._transforms.chain import Chain
+from sklearn_dsm._transforms.fitting import as_affine
 from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw
 
 METHODS: dict[str, str | ScoreLoss] = {name: name for name in LOSSES} | {
@@ -172,7 +173,7 @@ def errors(fit: DSMDensityEstimator, problem: Problem, seed: int) -> list[float]
     if problem.law is None:
         return None
     latent, density = Chain.from_arrays(fit.latent_map_), fit._latent_density()
-    truth: NoisedLaw = image(problem.law, *latent.as_affine())
+    truth: NoisedLaw = image(problem.law, *as_affine(latent))
 
     def score(Z: np.ndarray, a: float, v: float) -> np.ndarray:
         return density.score(Z, NoiseLevel(*torch.tensor([a, v], dtype=torch.float64)))
