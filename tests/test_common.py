@@ -18,6 +18,9 @@ from sklearn_dsm import (
     LocationMixtureScoreEstimator,
 )
 from sklearn_dsm.utils import (
+    _check_tools,
+    _state_checks,
+    _value_checks,
     check_density_estimator,
     estimator_checks,
     parametrize_with_density_checks,
@@ -33,7 +36,7 @@ def shared_fits(monkeypatch, request, known_fits):
     """One fit for all checks of an estimator that need it on the same rows."""
     if any(name in request.node.name for name in OF_FITS):
         return
-    plain = estimator_checks.fit_clone
+    plain = _check_tools.fit_clone
 
     def fit_clone(estimator, X):
         key = repr(estimator), X.tobytes()
@@ -41,7 +44,8 @@ def shared_fits(monkeypatch, request, known_fits):
             known_fits[key] = pickle.dumps(plain(estimator, X))
         return pickle.loads(known_fits[key])
 
-    monkeypatch.setattr(estimator_checks, "fit_clone", fit_clone)
+    for checks in (_state_checks, _value_checks):
+        monkeypatch.setattr(checks, "fit_clone", fit_clone)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,7 @@ from sklearn_dsm import ISM, LCSS, GMMScoreEstimator
 from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
 from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm.mixture._descent import Batch, Mixture, _stein_share, denoising_slopes, moved
-from sklearn_dsm.mixture._gmm import LEVELS
-from sklearn_dsm.mixture._row_losses import DenoisingRowLosses, RowLosses
+from sklearn_dsm.mixture._row_losses import LEVELS, DenoisingRowLosses, RowLosses
 
 KINDS = ["full", "tied", "diag", "spherical"]
 LOSSES = ["dsm", "ism", "ssm", "lcss"]

@@ -4,76 +4,34 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from sklearn.base import _fit_context
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._core.distributions.mixture import GaussianMixtureScore
-from .._core.distributions.mixture_network import MixtureNetwork
-from .._core.losses.curvature import LCSS
-from .._core.losses.implicit import ISM
-from .._core.losses.sliced import SSM
-from .._core.noise.level_sampling import LogisticLevels
 from .._core.noise.processes import VP
-from .._core.random import torch_generator
 from .._evaluation.base import BaseDensity
-from .._evaluation.latent_density import LatentDensity, chunks, exact_density
+from .._evaluation.latent_density import LatentDensity, exact_density
 from .._evaluation.mixtures import full_covariances
 from .._random import seed_from
 from .._transforms.chain import Chain
 from .._transforms.fitting import linear_map
 from .._transforms.marginal import MarginalTransform
 from .._validation import distinct_rows, evaluation_device, resolve_device
-from ._descent import Descent, Mixture
-from ._inference import sandwich
-from ._row_losses import DenoisingRowLosses, RowLosses
+from ._inference import covariance_of_some_rows, parameter_units
+from ._optimization import MixtureFit, MixtureOptimizer
 
-# Log-SNRs between which the denoising loss is integrated: at the lower end rows of unit
-# variance are noise to a thousandth of a nat, at the upper one the noise is a hundredth of a
-# column's deviation.
-LEVELS = LogisticLevels(-7.0, 9.0)
-N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 20, 6
-# The law of the levels that descent with fresh noise draws: by what the gradient's noise has,
-# summed over the parameters, on full mixtures of tables.
-FRESH_LEVELS = LEVELS._replace(location=1.5, scale=1.7)
-# Passes over the rows, and the least number of steps: from every start, and then from the best.
-# Fewer passes from the starts choose worse, the more from the best do not make up for it.
-START_PASSES, START_STEPS = 9, 60
-BEST_PASSES, BEST_STEPS = 8, 100
-MAX_COMPARED_BATCHES = 8
-# Those at the data's own level.
-CLEAN_LOSSES = {"ism": ISM(), "ssm": SSM(variance_reduced=True), "lcss": LCSS()}
-# Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
-MAX_PASS_NUMBERS = 5e6
-CHUNK_NUMBERS, INFERENCE_CHUNK_NUMBERS = 2**18, 2**22
 PARAMETERS = ("weights", "means", "covariances")
 # Attributes that scikit-learn's mixtures have under the same names.
 SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
-# Added to the covariances of the first clusters, in units of the columns' variances.
-START_VARIANCE = 1e-3
-# No component vanishes or collapses onto a point while it is optimised.
-PARAMETER_BOUNDS = {"logits": (-15.0, 15.0), "log_eigenvalues": (-14.0, 6.0)}
 # Standard errors take derivatives in every parameter of every row's loss.
-MAX_INFERENCE_PARAMETERS, MAX_INFERENCE_ROWS = 150, 5000
-
-
-class _Fit(NamedTuple):
-    """A trained mixture in standardised units, its loss, and how the optimiser ended."""
-
-    network: MixtureNetwork
-    loss: float
-    n_iter: int
-    converged: bool
+MAX_INFERENCE_PARAMETERS = 150
 
 
 class GMMScoreEstimator(BaseDensity):
@@ -256,9 +214,7 @@ class GMMScoreEstimator(BaseDensity):
         Z, log_slope = latent.forward(X)
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
 
-        starts = [self._start(Z, weight, random) for _ in range(self.n_init)]
-        search = self._descend if self._draws_fresh_noise(*Z.shape) else self._search
-        best = search([start.to(device) for start in starts], Z, weight, random, device)
+        best = self._optimizer().run(Z, weight, random, device)
         self._store(best, latent)
         values, _ = self._latent_density().log_density(Z)
         self.lower_bound_ = float(np.average(values + log_slope, weights=weight))
@@ -355,137 +311,21 @@ class GMMScoreEstimator(BaseDensity):
             variance = np.full_like(variance, variance.mean())
         return linear_map(mean, np.sqrt(variance))
 
-    def _search(self, starts, Z, weight, random, device) -> _Fit:
-        """Every start to its minimum under the same noise; the lowest."""
-        fits, seed = [], seed_from(random)
-        for start in starts:
-            fits.append(self._minimize(start, Z, weight, torch_generator(seed, device)))
-            self._tell(fits[-1])
-        return min(fits, key=lambda fit: fit.loss)
-
-    def _tell(self, fit: _Fit):
-        if self.verbose:
-            print(f"loss {fit.loss:.6f} after {fit.n_iter} iterations")
-
-    def _draws_fresh_noise(self, n, d):
-        if self.loss != "dsm":
-            if self.noise == "fresh":
-                raise ValueError(
-                    f"noise='fresh' needs loss='dsm'; loss={self.loss!r} has no levels."
-                )
-            return False
-        if self.noise != "auto":
-            return self.noise == "fresh"
-        per_row = 2 * HERMITE_LEVELS * HERMITE_PAIRS if d == 1 else 2 * N_LEVELS * self.n_noise
-        return n * per_row * self.n_components * d > MAX_PASS_NUMBERS
-
-    def _start(self, Z, weight, random) -> MixtureNetwork:
-        """Weights, means and covariances of the clusters of k-means."""
-        k, d = self.n_components, Z.shape[1]
-        labels = KMeans(k, n_init=1, random_state=random).fit(Z, sample_weight=weight).labels_
-        mass = np.bincount(labels, weight, minlength=k)
-        means, covariances = np.empty((k, d)), np.empty((k, d, d))
-        for j in range(k):
-            own, share = Z[labels == j], weight[labels == j] / mass[j]
-            means[j] = share @ own
-            covariances[j] = (own - means[j]).T @ (share[:, None] * (own - means[j]))
-        if self.covariance_type == "tied":
-            covariances = np.average(covariances, axis=0, weights=mass)[None]
-        # A cluster of few rows may have no extent in some direction.
-        covariances = covariances + START_VARIANCE * np.eye(d)
-        return MixtureNetwork(
-            torch.from_numpy(mass / mass.sum()),
-            torch.from_numpy(means),
-            torch.from_numpy(covariances),
-            self.covariance_type,
-            self.reg_covar,
+    def _optimizer(self) -> MixtureOptimizer:
+        return MixtureOptimizer(
+            n_components=self.n_components,
+            covariance_type=self.covariance_type,
+            reg_covar=self.reg_covar,
+            loss=self.loss,
+            noise=self.noise,
+            n_noise=self.n_noise,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            n_init=self.n_init,
+            verbose=self.verbose,
         )
 
-    def _row_losses(self, Z: torch.Tensor, generator) -> RowLosses:
-        if self.loss == "dsm":
-            one_column = Z.shape[1] == 1
-            n_levels = HERMITE_LEVELS if one_column else N_LEVELS
-            n_noise = HERMITE_PAIRS if one_column else self.n_noise
-            return DenoisingRowLosses(Z, LEVELS.low, LEVELS.high, n_levels, n_noise, generator)
-        return RowLosses(CLEAN_LOSSES[self.loss], Z, generator)
-
-    def _chunk(self, losses: RowLosses, numbers: int) -> int:
-        """Rows whose losses put no more numbers than that into one array."""
-        per_row = losses.evaluations_per_row * self.n_components * losses.rows.shape[1]
-        return max(1, numbers // per_row)
-
-    def _minimize(self, network, Z, weight, generator) -> _Fit:
-        """L-BFGS over all rows, whose noise stays."""
-        rows = torch.from_numpy(Z).to(generator.device)
-        share = torch.from_numpy(weight / weight.sum()).to(generator.device)
-        losses = self._row_losses(rows, generator)
-        chunk, parameters = self._chunk(losses, CHUNK_NUMBERS), list(network.parameters())
-
-        def value_and_gradient(theta):
-            vector_to_parameters(torch.from_numpy(theta).to(rows), parameters)
-            total, gradient = 0.0, np.zeros_like(theta)
-            for part in chunks(len(rows), chunk):
-                value = share[part] @ losses.part(network, part)
-                slopes = torch.autograd.grad(value, parameters, allow_unused=True)
-                flat = [
-                    torch.zeros_like(p) if s is None else s
-                    for p, s in zip(parameters, slopes, strict=True)
-                ]
-                total += float(value.detach())
-                gradient += torch.cat([s.flatten() for s in flat]).cpu().numpy()
-            return total, gradient
-
-        theta = parameters_to_vector(parameters).detach().cpu().numpy()
-        result = minimize(
-            value_and_gradient,
-            theta,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=self._bounds(network),
-            options={"maxiter": self.max_iter, "maxfun": 2 * self.max_iter, "ftol": self.tol},
-        )
-        vector_to_parameters(torch.from_numpy(result.x).to(rows), parameters)
-        # A line search that finds nothing below the present value has arrived, too.
-        return _Fit(network, float(result.fun), int(result.nit), result.status != 1)
-
-    def _bounds(self, network):
-        """Bounds that keep a component from vanishing or collapsing onto a point."""
-        return [
-            bound
-            for name, parameter in network.named_parameters()
-            for bound in [PARAMETER_BOUNDS.get(name, (None, None))] * parameter.numel()
-        ]
-
-    def _descend(self, starts, Z, weight, random, device) -> _Fit:
-        """Some passes from every start, and the rest from where the loss is then lowest."""
-        generator, seed = torch_generator(seed_from(random), device), seed_from(random)
-        rows = torch.from_numpy(Z).float().to(device)
-        scaled = torch.from_numpy(weight).float().to(device)
-        descent = Descent(rows, scaled, FRESH_LEVELS, generator)
-        kind, floor = self.covariance_type, self.reg_covar
-        mixtures = [Mixture.of(start) for start in starts]
-        a_pass = descent.steps_per_pass(mixtures[0])
-        begun = max(START_PASSES, -(-START_STEPS // a_pass))
-        wanted = begun + max(BEST_PASSES, -(-BEST_STEPS // a_pass))
-        n_passes = min(wanted, self.max_iter)
-        begun = min(begun, n_passes)
-        turn = begun / n_passes
-        mixtures = [descent.run(m, kind, floor, begun, (0, turn)) for m in mixtures]
-        if len(mixtures) > 1:
-            mixtures.sort(key=lambda m: descent.loss(m, seed, MAX_COMPARED_BATCHES))
-        mixture = mixtures[0]
-        if begun < n_passes:
-            mixture = descent.run(mixture, kind, floor, n_passes - begun, (turn, 1))
-        found = _Fit(
-            mixture.network(kind, floor),
-            descent.loss(mixture, seed),
-            n_passes,
-            n_passes == wanted,
-        )
-        self._tell(found)
-        return found
-
-    def _store(self, fit: _Fit, latent: Chain):
+    def _store(self, fit: MixtureFit, latent: Chain):
         """The parameters in the units of the input, and what scikit-learn's mixtures keep."""
         network = fit.network.cpu().double()
         marginal = latent.part(MarginalTransform)
@@ -510,26 +350,21 @@ class GMMScoreEstimator(BaseDensity):
         self.converged_, self.n_iter_, self.loss_ = fit.converged, fit.n_iter, fit.loss
 
     def _infer(self, network, Z, weight, random, device):
-        """Standard errors from at most ``MAX_INFERENCE_ROWS`` rows, as if these were all."""
+        """Standard errors in the units of the input, where they are wanted."""
         wanted = self.standard_errors
-        n_free = sum(parameter.numel() for parameter in network.parameters())
         if wanted == "auto":
+            n_free = sum(parameter.numel() for parameter in network.parameters())
             # The logits have one number more than the weights have parameters.
             wanted = n_free - 1 <= MAX_INFERENCE_PARAMETERS
         self.parameter_covariance_, self.standard_errors_ = None, None
         if not wanted:
             return
-        n_used = min(len(Z), MAX_INFERENCE_ROWS)
-        chosen = random.choice(len(Z), n_used, replace=False) if n_used < len(Z) else slice(None)
-        generator = torch_generator(seed_from(random), device)
-        losses = self._row_losses(torch.from_numpy(Z[chosen]).to(device), generator)
-        rows_weight = torch.from_numpy(weight[chosen]).to(device)
-        # Derivatives in all parameters at once take as many times the memory.
-        chunk = self._chunk(losses, INFERENCE_CHUNK_NUMBERS // n_free)
-        latent_covariance = sandwich(network.to(device), losses, rows_weight, chunk).cpu().numpy()
-        unit = self._parameter_units()
-        share = weight[chosen].sum() / weight.sum()
-        self.parameter_covariance_ = share * latent_covariance * np.outer(unit, unit)
+        latent_covariance = covariance_of_some_rows(
+            network.to(device), Z, weight, self.loss, self.n_noise, random
+        )
+        scale = Chain.from_arrays(self.latent_map_).part(MarginalTransform).scale
+        unit = parameter_units(self.covariance_type, len(self.weights_), scale)
+        self.parameter_covariance_ = latent_covariance * np.outer(unit, unit)
         errors = np.sqrt(np.diag(self.parameter_covariance_).clip(min=0))
         sizes = np.cumsum([self.weights_.size, self.means_.size])
         like = (self.weights_, self.means_, self.covariances_)
@@ -537,15 +372,6 @@ class GMMScoreEstimator(BaseDensity):
             name: part.reshape(value.shape)
             for name, part, value in zip(PARAMETERS, np.split(errors, sizes), like, strict=True)
         }
-
-    def _parameter_units(self):
-        """What a parameter of standardised rows is multiplied by in the units of the input."""
-        scale = Chain.from_arrays(self.latent_map_).part(MarginalTransform).scale
-        k = len(self.weights_)
-        square = {"diag": scale**2, "spherical": scale[:1] ** 2}
-        covariance = square.get(self.covariance_type, np.outer(scale, scale).ravel())
-        n_covariances = 1 if self.covariance_type == "tied" else k
-        return np.concatenate([np.ones(k), np.tile(scale, k), np.tile(covariance, n_covariances)])
 
     def _latent_density(self) -> LatentDensity:
         marginal = Chain.from_arrays(self.latent_map_).part(MarginalTransform)

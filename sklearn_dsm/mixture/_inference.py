@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -13,8 +14,38 @@ from .._core.distributions.mixture_algebra import MixtureTerms
 from .._core.distributions.mixture_network import MixtureNetwork, MixtureScores
 from .._core.forward_mode import load_forward_mode
 from .._core.noise.level import NoiseLevel
+from .._core.random import torch_generator
 from .._evaluation.latent_density import chunks
-from ._row_losses import RowLosses
+from .._random import seed_from
+from ._row_losses import RowLosses, row_losses
+
+# Derivatives in every parameter of every row's loss take time and memory.
+MAX_ROWS, CHUNK_NUMBERS = 5000, 2**22
+
+
+def covariance_of_some_rows(
+    network: MixtureNetwork, Z: np.ndarray, weight: np.ndarray, loss: str, n_noise: int, random
+) -> np.ndarray:
+    """Sandwich covariance from at most ``MAX_ROWS`` standardised rows, scaled to all of them."""
+    n_used, device = min(len(Z), MAX_ROWS), network.means.device
+    chosen = random.choice(len(Z), n_used, replace=False) if n_used < len(Z) else slice(None)
+    generator = torch_generator(seed_from(random), device)
+    losses = row_losses(loss, n_noise, torch.from_numpy(Z[chosen]).to(device), generator)
+    rows_weight = torch.from_numpy(weight[chosen]).to(device)
+    n_free = sum(parameter.numel() for parameter in network.parameters())
+    # Derivatives in all parameters at once take as many times the memory.
+    chunk = losses.rows_within(CHUNK_NUMBERS // n_free, len(network.means))
+    share = weight[chosen].sum() / weight.sum()
+    return share * sandwich(network, losses, rows_weight, chunk).cpu().numpy()
+
+
+def parameter_units(kind: str, n_components: int, scale: np.ndarray) -> np.ndarray:
+    """What a parameter of standardised rows is multiplied by in the units of the input."""
+    square = {"diag": scale**2, "spherical": scale[:1] ** 2}
+    covariance = square.get(kind, np.outer(scale, scale).ravel())
+    n_covariances = 1 if kind == "tied" else n_components
+    means = np.tile(scale, n_components)
+    return np.concatenate([np.ones(n_components), means, np.tile(covariance, n_covariances)])
 
 
 class EntriesMixture(MixtureScores):
@@ -89,7 +120,7 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
         parts = theta.split(sizes)
         return {n: part.reshape(p.shape) for n, part, p in zip(names, parts, free, strict=True)}
 
-    def row_losses(part: slice, theta: Tensor) -> Tensor:
+    def losses_of(part: slice, theta: Tensor) -> Tensor:
         return functional_call(_Call(entries, losses, part), unpacked(theta), ())
 
     def natural(theta: Tensor) -> Tensor:
@@ -98,7 +129,7 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
     theta = torch.cat([p.flatten() for p in free])
     bread, meat = theta.new_zeros(2, len(theta), len(theta))
     for part in chunks(len(weight), chunk):
-        w, of_rows = weight[part].double(), partial(row_losses, part)
+        w, of_rows = weight[part].double(), partial(losses_of, part)
         bread = bread + torch.func.hessian(partial(_dot, w, of_rows))(theta)
         slopes = torch.func.jacfwd(of_rows)(theta)
         meat = meat + slopes.T @ (w[:, None] * slopes)

@@ -10,15 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.special import logsumexp
-from scipy.stats import beta, multivariate_normal, norm
-from scipy.stats.qmc import Sobol
+from scipy.stats import beta, multivariate_normal
 from sklearn.base import _fit_context
-from sklearn.neighbors import KernelDensity
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch.quasirandom import SobolEngine
 
 from .._core.distributions.gaussian import GaussianScore
-from .._core.likelihood.identity import IdentityNodes, antithetic_nodes
 from .._core.likelihood.ode import SolverPlan
 from .._core.noise.level_sampling import LogisticLevels
 from .._core.noise.processes import VP
@@ -30,19 +26,14 @@ from .._random import seed_from
 from .._transforms.chain import Chain
 from .._transforms.fitting import linear_map
 from .._validation import distinct_rows, effective_number
+from ._integration import kernel_draws, line_nodes, rung_nodes
 
 # Ornstein-Uhlenbeck time of the noisiest level, where rows of unit variance are noise.
 LONGEST_TIME = 3.0
-N_IDENTITY_PAIRS = 32
 # Cells are this many component deviations wide.
 COVER_SCALES = 2.5
 LOWEST_LOG_SNR = -8.0
 CONFIDENCE = 0.95
-# Where the mass of the identity's density is measured: beyond the rows, in their deviations.
-TAIL, N_LINE_NODES, N_MASS_DRAWS = 3.0, 400, 1024
-# In one column nodes lie this densely within so many widths of the narrowest peak around the
-# rows, or less where these would be more than so many.
-NODES_PER_WIDTH, REACH, MAX_NODES = 3, 6, 10000
 # What of a rung is kept as arrays.
 ARRAYS = ("centers", "location", "width", "coefficients")
 # The scores jump between cells, so no number of steps would satisfy a small tolerance.
@@ -239,7 +230,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
     def _log_mass(self, Z, share) -> float:
         """Logarithm of the integral of the identity's density over the latent space."""
         width = np.sqrt(-np.expm1(-2 * self.shortest_time))
-        points, log_weight = _line(Z, width) if Z.shape[1] == 1 else _kernel_draws(Z, share)
+        points, log_weight = line_nodes(Z, width) if Z.shape[1] == 1 else kernel_draws(Z, share)
         values, _ = self._latent_density("identity").log_density(points)
         return float(logsumexp(values + log_weight))
 
@@ -346,54 +337,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
             likelihood=likelihood or self.likelihood,
             tolerance=ODE_TOLERANCE,
             device=torch.device("cpu"),
-            nodes=_rung_nodes(log_snr, d),
+            nodes=rung_nodes(log_snr, d),
             log_mass=self.log_mass_,
         )
-
-
-def _line(Z: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes over one column and far beyond it, and the logarithms of their weights.
-
-    They are dense around the rows, where peaks may be as narrow as the width.
-    """
-    step, around = width / NODES_PER_WIDTH, np.arange(REACH * NODES_PER_WIDTH + 1)
-    while True:
-        cells = np.unique(np.floor(Z / step))
-        near = np.unique(np.add.outer(cells, [*-around[:0:-1], *around])) * step
-        if len(near) <= MAX_NODES:
-            break
-        step *= 2
-    wide = np.linspace(Z.min() - TAIL, Z.max() + TAIL, N_LINE_NODES)
-    points = np.unique(np.concatenate([near, wide]))
-    return points[:, None], np.log(np.gradient(points))
-
-
-def _kernel_draws(Z: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quasi-random draws from a wide kernel estimate, and the logarithms of their weights."""
-    n, d = Z.shape
-    width = n ** (-1 / (d + 4))
-    uniform = Sobol(d + 1, seed=0).random(N_MASS_DRAWS).clip(1e-12, 1 - 1e-12)
-    # Along the first axis, so that draws are spread over the rows as evenly as they can be.
-    order = np.argsort(Z[:, 0])
-    chosen = order[np.searchsorted(share[order].cumsum(), uniform[:, 0]).clip(max=n - 1)]
-    points = Z[chosen] + width * norm.ppf(uniform[:, 1:])
-    estimate = KernelDensity(bandwidth=width).fit(Z, sample_weight=share)
-    return points, -estimate.score_samples(points) - np.log(N_MASS_DRAWS)
-
-
-def _rung_nodes(log_snr: torch.Tensor, n_features: int) -> IdentityNodes:
-    """The trapezoidal rule over the rungs, the tail beyond the cleanest, and shared noise."""
-    weights = torch.zeros_like(log_snr)
-    gaps = log_snr[:-1] - log_snr[1:]
-    weights[:-1] += gaps / 2
-    weights[1:] += gaps / 2
-    # Beyond the cleanest rung the integrand falls like exp(-log_snr).
-    weights[0] += 1
-    uniform = SobolEngine(n_features * len(log_snr), scramble=True, seed=0).draw(
-        N_IDENTITY_PAIRS, dtype=torch.float64
-    )
-    uniform = uniform.reshape(N_IDENTITY_PAIRS, len(log_snr), n_features).transpose(0, 1)
-    return antithetic_nodes(log_snr, weights, uniform)
 
 
 def _to_arrays(rung: Rung) -> dict[str, np.ndarray]:

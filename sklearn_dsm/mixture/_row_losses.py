@@ -8,12 +8,23 @@ from torch import Tensor
 from .._core.distributions.gaussian import GaussianScore
 from .._core.distributions.mixture_network import MixtureScores
 from .._core.likelihood.identity import hermite_nodes
+from .._core.losses.curvature import LCSS
 from .._core.losses.field import CleanField, NoisedField
+from .._core.losses.implicit import ISM
 from .._core.losses.loss import ScoreLoss
+from .._core.losses.sliced import SSM
 from .._core.noise.level import NoiseLevel
+from .._core.noise.level_sampling import LogisticLevels
 from .._core.random import standard_normal
 from .._core.scores.corrected import CorrectedScore
 
+# Log-SNRs between which the denoising loss is integrated: at the lower end rows of unit
+# variance are noise to a thousandth of a nat, at the upper one the noise is a hundredth of a
+# column's deviation.
+LEVELS = LogisticLevels(-7.0, 9.0)
+N_LEVELS, HERMITE_LEVELS, HERMITE_PAIRS = 16, 20, 6
+# Those at the data's own level.
+CLEAN_LOSSES = {"ism": ISM(), "ssm": SSM(variance_reduced=True), "lcss": LCSS()}
 # The variance of a component whose gradient Stein's identity frees of noise.
 TYPICAL_VARIANCE = 0.2
 
@@ -40,6 +51,11 @@ class RowLosses:
     def evaluations_per_row(self) -> int:
         """How often a row's score is taken."""
         return self.loss.n_evaluations
+
+    def rows_within(self, numbers: int, n_components: int) -> int:
+        """Rows whose losses put no more numbers than that into one array."""
+        per_row = self.evaluations_per_row * n_components * self.rows.shape[1]
+        return max(1, numbers // per_row)
 
     def part(self, network: MixtureScores, part: slice) -> Tensor:
         """Losses (n,) of some rows."""
@@ -100,3 +116,16 @@ class DenoisingRowLosses(RowLosses):
         losses = correction.square().sum(-1) / 2 - product
         by_row = losses.unflatten(1, (-1, noise.shape[2])) @ self.noise_weights
         return self.level_weights @ by_row
+
+
+def row_losses(loss: str, n_noise: int, rows: Tensor, generator: torch.Generator) -> RowLosses:
+    """The losses of rows by the loss's name; one column needs no noise."""
+    if loss != "dsm":
+        return RowLosses(CLEAN_LOSSES[loss], rows, generator)
+    levels_and_pairs = denoising_nodes(rows.shape[1], n_noise)
+    return DenoisingRowLosses(rows, LEVELS.low, LEVELS.high, *levels_and_pairs, generator)
+
+
+def denoising_nodes(n_features: int, n_noise: int) -> tuple[int, int]:
+    """How many levels a row is noised to, and antithetic pairs of noise at each."""
+    return (HERMITE_LEVELS, HERMITE_PAIRS) if n_features == 1 else (N_LEVELS, n_noise)
