@@ -173,3 +173,23 @@ def test_a_fit_that_would_take_too_long_is_not_begun(n_rows):
     latent, mixture = search.with_held_out_rows(budget)
     np.testing.assert_array_equal(mixture.means_, search.best.means_)
     assert latent is search.split.latent
+
+
+def test_a_search_that_was_cut_off_expects_its_gains_to_go_on_shrinking():
+    """As they did last, for the sizes that there is time for; never as fast as they grew."""
+    search, budget = searched(clusters(3000), 600, max_size=3), Budget(100)
+    search.sizes, search.seconds_per_component = [4, 6, 8], 1e-9
+    search.n_worse, search.gains = 0, [2.0, 0.8, 0.4]
+    assert search.expected_value(budget) == pytest.approx(search.value + 0.2 + 0.1 + 0.05)
+    search.seconds_per_component = 7
+    assert search.expected_value(budget) == pytest.approx(search.value + 0.2 + 0.1)
+    budget.seconds = 1e-9
+    assert search.expected_value(budget) == search.value
+    search.seconds_per_component, search.gains = 1e-9, [0.1, 0.4]
+    assert search.expected_value(Budget(100)) < search.value + 3 * 0.4
+
+
+def test_a_search_that_came_to_its_end_expects_nothing():
+    search = searched(clusters(3000), 600)
+    assert max(search.gains) > 0.3 and min(search.gains) > 0
+    assert search.expected_value(FOREVER) == search.value

@@ -98,8 +98,17 @@ class Hurried(Budget):
 
 def test_the_best_base_density_grows_in_the_time_that_is_left(chosen, monkeypatch):
     monkeypatch.setattr(FlowSearch, "suits", lambda split: False)
+    families, fitted = [], selection.fit_bases
+
+    def watched(*options):
+        start, found = fitted(*options)
+        families.extend((family, family.value) for family in found)
+        return start, found
+
+    monkeypatch.setattr(selection, "fit_bases", watched)
     (_, prune_below), (grown, _) = chosen(tabled(ring(3000)), budget=Hurried(4))
-    assert grown.value > prune_below + 0.1
+    early = max(value for _, value in families)
+    assert prune_below > early + 0.01 and grown.value > early + 0.01
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

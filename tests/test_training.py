@@ -501,15 +501,18 @@ def test_patience_follows_the_time_of_a_run_that_ends_by_it(max_epochs, max_fit_
     assert schedule.patience(10) == pytest.approx(patience, rel=1e-2)
 
 
-def test_what_is_behind_after_a_fifth_is_pruned(fit):
+def test_what_would_stay_behind_is_pruned_after_a_fifth(fit):
+    """If it gained as much whenever the epochs double."""
     whole = fit(max_epochs=40, learning_rate=5e-4)
-    early = max(whole.gains[:8])
-    passed = fit(max_epochs=40, learning_rate=5e-4, prune_below=early - 1e-3)
+    half, early = max(whole.gains[:4]), max(whole.gains[:8])
+    later = early + math.log2(40 / 8) * (early - half)
+    assert later > early + 0.01
+    passed = fit(max_epochs=40, learning_rate=5e-4, prune_below=later - 1e-3)
     assert passed.gains == whole.gains
-    pruned = fit(max_epochs=40, learning_rate=5e-4, prune_below=early + 1e-3)
+    pruned = fit(max_epochs=40, learning_rate=5e-4, prune_below=later + 1e-3)
     assert pruned.stop_reason == "pruned" and pruned.gains == whole.gains[:8]
-    later = fit(max_epochs=40, learning_rate=5e-4, prune_below=early - 1e-3, prune_after=0.1)
-    assert later.stop_reason == "pruned" and later.gains == whole.gains[:4]
+    sooner = fit(max_epochs=40, learning_rate=5e-4, prune_below=1e9, prune_after=0.1)
+    assert sooner.stop_reason == "pruned" and sooner.gains == whole.gains[:4]
 
 
 def test_an_early_end_goes_back_to_the_best_weights(fit):

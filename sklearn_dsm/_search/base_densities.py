@@ -75,6 +75,10 @@ class Family(metaclass=ABCMeta):
 
     value: float
 
+    def expected_value(self, budget: Budget) -> float:
+        """The value to expect of growing; that of the best so far where that cannot be told."""
+        return self.value
+
     @abstractmethod
     def grow(self, budget: Budget) -> None:
         """Take what time is left for something better."""

@@ -25,6 +25,8 @@ REG_COVAR, MORE_ITERATIONS = 1e-5, 20
 # Shares in a joined mixture below which one is left out, and the most numbers in the covariances
 # of those that stay, which a row's score takes time with.
 MIN_SHARE, MAX_JOINED_NUMBERS, STACKING_ITERATIONS = 0.02, 2**17, 200
+# The most that a size is expected to gain, in gains of the one before.
+MAX_GAIN_RATIO = 0.7
 
 
 def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -87,6 +89,7 @@ class MixtureSearch(Family):
         # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
         self.parts: list[tuple[GaussianMixture, float]] = []
         self.best, self.n_worse = standard_gaussian(d), 0
+        self.gains: list[float] = []
         # What the last fit took: for each component, and for each of its updates by a row.
         self.seconds_per_component, self.seconds_per_update = 0.0, 0.0
         self.value, self.merit = self._value_and_merit(self.best)
@@ -106,8 +109,23 @@ class MixtureSearch(Family):
             better = merit > self.merit + self.least_gain
             self.n_worse = 0 if better else self.n_worse + 1
             if better:
+                self.gains.append(value - self.value)
                 self.best, self.parts, self.value, self.merit = mixture, parts, value, merit
         return self.best
+
+    def expected_value(self, budget: Budget) -> float:
+        """The value to expect, if gains go on to shrink as the last of them did."""
+        value, seconds = self.value, budget.left(TUNING.grown_share)
+        if not self.enough or self.n_worse or len(self.gains) < 2:
+            return value
+        gain, ratio = self.gains[-1], min(MAX_GAIN_RATIO, self.gains[-1] / self.gains[-2])
+        for size in self.sizes:
+            seconds -= size * self.seconds_per_component
+            if seconds < 0:
+                break
+            gain *= ratio
+            value += gain
+        return value
 
     def grow(self, budget: Budget) -> None:
         """Try more sizes, as long as leaves a network some time."""

@@ -46,13 +46,13 @@ def select(
     """The density that the validation rows prefer.
 
     First every base density is fitted within a share of the budget. Then a network corrects the
-    Gaussian, and is pruned where it is soon behind the best base density; this one then grows in
-    the time that is left, and is corrected too.
+    Gaussian, and is soon pruned where less is to be expected of it than of the best base density;
+    this one then grows in the time that is left, and is corrected too.
     """
     with kept_if_interrupted(correction.candidates):
         start, families = fit_bases(table, options, budget, random_state)
         best = max(families, key=_by_value, default=None)
-        correction.of(start, -np.inf if best is None else best.value)
+        correction.of(start, -np.inf if best is None else best.expected_value(budget))
         if best is not None and best.value > correction.best_value and not correction.ended:
             best.grow(budget)
             correction.of(best.base())

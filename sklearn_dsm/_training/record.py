@@ -40,8 +40,8 @@ class InterruptedFitWarning(ConvergenceWarning):
 class TrainingSettings:
     """How long, how fast and where to train; the estimator's parameters of the same names.
 
-    Training that has not gained ``prune_below`` after the share ``prune_after`` of its epochs or
-    time ends there: by then every network that wins in the end is ahead of what it has to beat.
+    Training ends after the share ``prune_after`` of its epochs or time where it would not gain
+    ``prune_below`` in the end, if it went on to gain as much whenever the epochs double.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
     unless ``record_steps`` is false. Longer gradients are shortened to ``max_gradient``.
