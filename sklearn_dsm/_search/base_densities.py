@@ -53,6 +53,11 @@ class Base(NamedTuple):
         base = cls(split, reference, np.nan, **options)
         return base._replace(value=split.score(base.log_density))
 
+    @property
+    def expected_value_alone(self) -> float:
+        """The value to expect of it where no network corrects it."""
+        return self.value + self.gain_of_refit
+
     def log_density(self, Z: np.ndarray) -> np.ndarray:
         """Log-densities (n,) of latent rows."""
         if isinstance(self.reference, GaussianMixture):

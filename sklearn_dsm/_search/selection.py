@@ -55,7 +55,8 @@ def select(
         correction.of(start, -np.inf if best is None else best.expected_value(budget))
         if best is not None and best.value > correction.best_value and not correction.ended:
             best.grow(budget)
-            correction.of(best.base())
+            base = best.base()
+            correction.of(base, base.expected_value_alone)
     return correction.best()
 
 
