@@ -169,8 +169,12 @@ def assert_pulled_back():
     return _assert_pulled_back
 
 
-# Cases of scikit-learn's list of checks, which no decorator can mark.
-SLOW_CHECKS = (("LocationMixtureScoreEstimator", "check_sample_weight_equivalence_on_dense_data"),)
+# Cases of lists of checks, which no decorator can mark.
+SLOW_CHECKS = (
+    ("LocationMixtureScoreEstimator", "check_sample_weight_equivalence_on_dense_data"),
+    ("LocationMixtureScoreEstimator(n_levels=12)", "check_samples_follow_density"),
+    ("LocationMixtureScoreEstimator(n_levels=12)", "check_mass_two_columns"),
+)
 
 
 def pytest_collection_modifyitems(items):
