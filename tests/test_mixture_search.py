@@ -8,12 +8,11 @@ from sklearn.mixture import GaussianMixture
 from sklearn_dsm._evaluation.mixtures import joined, standard_gaussian
 from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.mixture_search import (
-    CANDIDATE_SIZES,
-    MAX_ROWS,
     MixtureSearch,
     stacking_weights,
 )
 from sklearn_dsm._search.split import Table
+from sklearn_dsm._search.tuning import TUNING
 
 FOREVER = Budget(None)
 
@@ -100,7 +99,7 @@ def test_rows_that_weigh_nothing_allow_no_more_components():
 def test_few_held_out_rows_choose_one_mixture_by_the_information_criterion():
     search = searched(clusters(600), 60)
     assert not search.tried
-    assert len(search.best.weights_) in CANDIDATE_SIZES
+    assert len(search.best.weights_) in TUNING.mixture_sizes
     gaussian = GaussianMixture(1).fit(search.rows)
     assert search.best.bic(search.rows) < gaussian.bic(search.rows) - 100
 
@@ -116,7 +115,7 @@ def test_rows_of_equal_weight_are_each_used_once():
     X[1000:] = X[1000:][X[1000:, 0].argsort()]
     search = searched(X, 1000, max_size=1)
     assert len(np.unique(search.rows[:, 0])) == len(search.rows) == 12000
-    early, late = search.rows[:MAX_ROWS], search.rows[MAX_ROWS:]
+    early, late = search.rows[: TUNING.mixture_rows], search.rows[TUNING.mixture_rows :]
     np.testing.assert_allclose(early.mean(0), late.mean(0), atol=0.15)
 
 
@@ -161,7 +160,7 @@ def test_a_component_has_more_rows_than_columns():
     assert len(search.best.weights_) == 1
 
 
-@pytest.mark.parametrize("n_rows", [600, MAX_ROWS + 3000])
+@pytest.mark.parametrize("n_rows", [600, TUNING.mixture_rows + 3000])
 def test_a_fit_that_would_take_too_long_is_not_begun(n_rows):
     search, budget = searched(clusters(n_rows), n_rows // 10, max_size=3), Budget(1e6)
     assert 0 < search.seconds_per_update < search.seconds_per_component < 60

@@ -19,15 +19,6 @@ from .budget import Budget
 from .split import Split
 from .tuning import TUNING
 
-CANDIDATE_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
-MAX_ROWS, ROWS_PER_COVARIANCE, ENOUGH_HELD_OUT_ROWS = 10000, 20, 200
-REG_COVAR, MORE_ITERATIONS = 1e-5, 20
-# Shares in a joined mixture below which one is left out, and the most numbers in the covariances
-# of those that stay, which a row's score takes time with.
-MIN_SHARE, MAX_JOINED_NUMBERS, STACKING_ITERATIONS = 0.02, 2**17, 200
-# The most that a size is expected to gain, in gains of the one before.
-MAX_GAIN_RATIO = 0.7
-
 
 def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarray:
     r"""The convex weights (k,) of densities that rows outside their fits prefer.
@@ -58,7 +49,9 @@ def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarra
         return np.average(posterior, axis=1, weights=weight)
 
     start = np.full(len(log_densities), 1 / len(log_densities))
-    shares, _ = expectation_maximization(start, expect, maximize, STACKING_ITERATIONS, -np.inf)
+    shares, _ = expectation_maximization(
+        start, expect, maximize, TUNING.stacking_iterations, -np.inf
+    )
     return shares
 
 
@@ -69,10 +62,9 @@ class MixtureSearch(Family):
     weights that these rows prefer: sizes whose errors differ do better together than the best
     of them. A size has to bring more than a further weight would by chance. With few
     held-out rows it is the one mixture with the best Bayesian information criterion. Weighted
-    rows are resampled, since scikit-learn's mixtures take no weights. Each is fitted to at most
-    ``MAX_ROWS`` rows, then for some iterations to all, or to a number for each entry of a
-    covariance. ``value`` is the mean log-density of the held-out rows under ``best``, in
-    input units.
+    rows are resampled, since scikit-learn's mixtures take no weights. Each is fitted to some rows,
+    then for some iterations to all, or to a number for each entry of a covariance. ``value`` is
+    the mean log-density of the held-out rows under ``best``, in input units.
     """
 
     def __init__(self, split: Split, random_state: np.random.RandomState):
@@ -82,8 +74,8 @@ class MixtureSearch(Family):
         # A row that is drawn again tells nothing new.
         self.n = min(len(self.rows), effective_number(split.train[1]))
         # With fewer rows a component's covariance is singular, and its likelihood without bound.
-        self.sizes = [size for size in CANDIDATE_SIZES if self.n >= size * max(3, d + 1)]
-        self.enough = effective_number(split.held_out[1]) >= ENOUGH_HELD_OUT_ROWS
+        self.sizes = [size for size in TUNING.mixture_sizes if self.n >= size * max(3, d + 1)]
+        self.enough = effective_number(split.held_out[1]) >= TUNING.enough_validation_rows
         self.least_gain = split.chance_gain() if self.enough else 0.0
         self.tried: list[tuple[GaussianMixture, np.ndarray]] = []
         # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
@@ -118,7 +110,7 @@ class MixtureSearch(Family):
         value, seconds = self.value, budget.left(TUNING.grown_share)
         if not self.enough or self.n_worse or len(self.gains) < 2:
             return value
-        gain, ratio = self.gains[-1], min(MAX_GAIN_RATIO, self.gains[-1] / self.gains[-2])
+        gain, ratio = self.gains[-1], min(TUNING.max_gain_ratio, self.gains[-1] / self.gains[-2])
         for size in self.sizes:
             seconds -= size * self.seconds_per_component
             if seconds < 0:
@@ -152,7 +144,7 @@ class MixtureSearch(Family):
         latent, (X, weight, _) = self.split.latent, self.split.table
         rows = self._drawn(latent.forward(X)[0], weight)
         mixtures, shares = zip(*self.parts, strict=True)
-        seconds = MORE_ITERATIONS * len(rows) * self.seconds_per_update
+        seconds = TUNING.more_iterations * len(rows) * self.seconds_per_update
 
         def continued(mixture: GaussianMixture) -> GaussianMixture:
             enough = budget.left() > seconds * mixture.n_components
@@ -169,7 +161,7 @@ class MixtureSearch(Family):
 
     @staticmethod
     def _n_drawn(n: int, d: int) -> int:
-        return min(n, max(MAX_ROWS, ROWS_PER_COVARIANCE * d**2))
+        return min(n, max(TUNING.mixture_rows, TUNING.rows_per_covariance * d**2))
 
     def _drawn(self, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """As many rows as mixtures are fitted to; a row is drawn as often as it weighs.
@@ -177,7 +169,7 @@ class MixtureSearch(Family):
         Where the first fit takes only some of them, they are in random order.
         """
         weighted = np.ptp(weight) > 0
-        if len(rows) <= MAX_ROWS and not weighted:
+        if len(rows) <= TUNING.mixture_rows and not weighted:
             return rows
         n_drawn, share = self._n_drawn(*rows.shape), weight / weight.sum()
         return rows[self.random_state.choice(len(rows), n_drawn, replace=weighted, p=share)]
@@ -197,18 +189,18 @@ class MixtureSearch(Family):
         """The largest shares, as many as are worth their time; at least one."""
         order = np.argsort(-shares)
         cumulated = np.cumsum(np.asarray(numbers)[order])
-        kept = (shares[order] >= MIN_SHARE) & (cumulated <= MAX_JOINED_NUMBERS)
+        kept = (shares[order] >= TUNING.min_share) & (cumulated <= TUNING.max_joined_numbers)
         kept[0] = True
         return list(order[kept])
 
     def _fitted(self, size: int) -> GaussianMixture:
         started = time.perf_counter()
-        mixture = GaussianMixture(size, reg_covar=REG_COVAR, random_state=self.random_state)
+        mixture = GaussianMixture(size, reg_covar=TUNING.reg_covar, random_state=self.random_state)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(self.rows[:MAX_ROWS])
-        n_updates = mixture.n_iter_ * min(len(self.rows), MAX_ROWS)
-        if len(self.rows) > MAX_ROWS:
+            mixture.fit(self.rows[: TUNING.mixture_rows])
+        n_updates = mixture.n_iter_ * min(len(self.rows), TUNING.mixture_rows)
+        if len(self.rows) > TUNING.mixture_rows:
             mixture = self._continued(mixture, self.rows)
             n_updates += mixture.n_iter_ * len(self.rows)
         self.seconds_per_component = (time.perf_counter() - started) / size
@@ -219,7 +211,7 @@ class MixtureSearch(Family):
     def _continued(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
         """The mixture after more iterations with these rows."""
         again = clone(mixture).set_params(
-            max_iter=MORE_ITERATIONS,
+            max_iter=TUNING.more_iterations,
             weights_init=mixture.weights_,
             means_init=mixture.means_,
             precisions_init=mixture.precisions_,

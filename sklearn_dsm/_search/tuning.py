@@ -38,6 +38,26 @@ class Tuning:
         Fewer cannot be learned from.
     n_folds : int
         Of the cross-validation that chooses marginal transforms of tables with few rows.
+    mixture_sizes : tuple of int
+        Numbers of components, tried in turn until two bring nothing. density.txt,
+        gaussian_mixture_50 and two_moons: joined mixtures have up to 63 components.
+    mixture_rows, rows_per_covariance : int
+        Most samples a mixture is first fitted to, and most for each entry of a covariance in the
+        iterations after that: more take time that a network needs.
+    more_iterations : int
+        Of those, and of a refit on training and validation samples.
+    enough_validation_rows : int
+        With fewer the validation set cannot weigh mixtures against each other, and the Bayesian
+        information criterion chooses one.
+    reg_covar : float
+        In units of whitened features.
+    min_share, max_joined_numbers : float, int
+        Shares in a joined mixture below which one is left out, and the most numbers in the
+        covariances of those that stay, which the score of a sample takes time with.
+    stacking_iterations : int
+        Of the shares; they converge long before.
+    max_gain_ratio : float
+        The most that a size is expected to gain, in gains of the one before.
     """
 
     mixture_share: float = 0.05
@@ -52,6 +72,16 @@ class Tuning:
     training_share: float = 0.93
     min_train_rows: int = 10
     n_folds: int = 5
+    mixture_sizes: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
+    mixture_rows: int = 10000
+    rows_per_covariance: int = 20
+    more_iterations: int = 20
+    enough_validation_rows: int = 200
+    reg_covar: float = 1e-5
+    min_share: float = 0.02
+    max_joined_numbers: int = 2**17
+    stacking_iterations: int = 200
+    max_gain_ratio: float = 0.7
 
 
 TUNING = Tuning()
