@@ -174,6 +174,9 @@ SLOW_CHECKS = (
     ("LocationMixtureScoreEstimator", "check_sample_weight_equivalence_on_dense_data"),
     ("LocationMixtureScoreEstimator(n_levels=12)", "check_samples_follow_density"),
     ("LocationMixtureScoreEstimator(n_levels=12)", "check_mass_two_columns"),
+    ("LocationMixtureScoreEstimator(n_levels=12)", "check_refit_same_seed"),
+    ("LocationMixtureScoreEstimator(n_levels=12)", "check_grid_search_without_scoring"),
+    ("test_density_checks_but_for_the_mass", "check_units_of_columns-fast"),
 )
 
 
