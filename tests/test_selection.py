@@ -12,6 +12,7 @@ from sklearn_dsm._search.flow_search import FlowSearch
 from sklearn_dsm._search.mixture_search import MixtureSearch
 from sklearn_dsm._search.selection import Options, fit_bases, select
 from sklearn_dsm._search.split import Table
+from sklearn_dsm._training import TrainingRecord
 
 AUTO = Options("auto", "auto", 3)
 
@@ -38,6 +39,10 @@ class Recorded:
         self.asked.append((base, prune_below))
         self.candidates.append(base)
         self.best_value = max(self.best_value, base.value + self.gain)
+
+    def keep_alone(self, base):
+        self.asked.append((base, None))
+        self.candidates.append(base)
 
     def best(self):
         return max(self.candidates, key=lambda base: base.value)
@@ -67,8 +72,9 @@ def test_a_network_that_beats_the_base_densities_is_the_only_one(chosen):
     assert len(chosen(tabled(ring(1000)), gain=10.0)) == 1
 
 
-def test_a_callback_ends_the_selection(chosen):
-    assert len(chosen(tabled(ring(1000)), stop_reason="callback")) == 1
+def test_a_callback_ends_the_selection_with_the_best_base_density(chosen):
+    (_, prune_below), (best, never) = chosen(tabled(ring(1000)), stop_reason="callback")
+    assert best.value == pytest.approx(prune_below) and never is None
 
 
 @pytest.mark.parametrize("reference", ["gaussian", "gmm", None])
@@ -160,3 +166,14 @@ def test_the_gaussian_to_correct_is_that_of_a_space_which_mixtures_prefer():
     values = [gaussian(split).value for family in spaces(table, "auto") for split in family]
     assert start.value in values and start.value <= max(values)
     assert max(family.value for family in families) >= start.value
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_interrupt_of_the_first_network_keeps_a_better_base_density(monkeypatch):
+    def interrupted(correction, base, prune_below):
+        return TrainingRecord(n_epochs=1, stop_reason="interrupted")
+
+    monkeypatch.setattr(Correction, "_train", interrupted)
+    density = DSMDensityEstimator(random_state=0).fit(ring(1000))
+    assert len(density.reference_.weights_) > 3
+    assert density.stop_reason_ == "interrupted" and density.n_epochs_ == 1

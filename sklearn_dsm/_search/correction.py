@@ -123,6 +123,11 @@ class Correction:
         if self.ended:
             _mark(self.candidates, record.stop_reason)
 
+    def keep_alone(self, base: Base) -> None:
+        """Add a base that no network is trained for, with the record of the last training."""
+        record = replace(self.candidates[-1].record, weights=None)
+        self.candidates.append(Candidate(base, record, base.value, base.expected_value_alone, {}))
+
     @property
     def _has_densities(self) -> bool:
         """Whether scores of all levels are learned, from which log-densities follow."""
@@ -157,7 +162,8 @@ class Correction:
     def _with_and_without_network(self, corrected: Candidate) -> list[Candidate]:
         """The base, and the network's density where it has one, scored alike."""
         base, record = corrected.base, corrected.record
-        alone = corrected._replace(value=corrected.base_value + base.gain_of_refit, weights={})
+        value = corrected.base_value + base.gain_of_refit
+        alone = corrected._replace(value=value, weights={})
         if record.weights is None or record.stop_reason == "pruned":
             return [alone]
         # A base alone has closed forms; a chance gain is not worth the way of the ODE.

@@ -53,7 +53,11 @@ def select(
         start, families = fit_bases(table, options, budget, random_state)
         best = max(families, key=_by_value, default=None)
         correction.of(start, -np.inf if best is None else best.expected_value(budget))
-        if best is not None and best.value > correction.best_value and not correction.ended:
+        if best is None or best.value <= correction.best_value:
+            return correction.best()
+        if correction.ended:
+            correction.keep_alone(best.base())
+        else:
             best.grow(budget)
             base = best.base()
             correction.of(base, base.expected_value_alone)

@@ -179,7 +179,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         The process time whose score was learned; None where all were.
     stop_reason_ : str
         "max_epochs", "no_change", "max_fit_time", "interrupted", "callback", "too_few_rows" or
-        "pruned": behind a base density, which was corrected next.
+        "pruned": less was to be expected of the network than of its reference alone.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where the columns of X had names.
