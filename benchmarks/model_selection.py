@@ -28,8 +28,9 @@ from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm._search import selection
 from sklearn_dsm._search.correction import Correction
 from sklearn_dsm._search.flow_search import FlowSearch
+from sklearn_dsm._search.tuning import TUNING
 
-BUDGET, PRUNED_AFTER = 60.0, 0.2
+BUDGET = 60.0
 
 
 class Observed:
@@ -53,7 +54,7 @@ class Observed:
     def train(self, correction, base, prune_below):
         """A network's training, and its bound when it may be pruned."""
         began = time.perf_counter()
-        seconds = correction.budget.left(0.93)
+        seconds = correction.budget.left(TUNING.training_until)
         marks = []
         plain = correction.epochs
 
@@ -64,7 +65,7 @@ class Observed:
         watching.begin = plain.begin
         with patch.object(correction, "epochs", watching):
             record = TRAIN(correction, base, prune_below)
-        early = [gain for t, gain in marks if t <= PRUNED_AFTER * seconds]
+        early = [gain for t, gain in marks if t <= TUNING.prune_after * seconds]
         self.add(
             "network",
             base=base.value,

@@ -68,7 +68,7 @@ def test_some_of_the_held_out_rows_are_a_sample_of_them_all():
     X = np.sort(np.random.RandomState(0).standard_normal((4000, 1)), axis=0)
     weight, held_out = 1 + np.exp(X[:, 0]), np.arange(4000) % 4 == 0
     split = Table(X, weight, held_out).split("standardize")
-    Z, w = split.held_out
+    Z, w = split.held_out_rows
     assert abs(Z[:200].mean() - Z.mean()) < 4 * Z.std() / np.sqrt(200)
     order = Z[:, 0].argsort()
     np.testing.assert_allclose(w[order], weight[held_out] / weight[held_out].mean())
@@ -94,7 +94,7 @@ def test_held_out_rows_come_first_among_others_from_all_over_the_table(n, n_foun
     split = Table(X, np.ones(200), held_out).split("standardize")
     rows = split.at_least(n)
     assert len(rows) == n_found
-    np.testing.assert_array_equal(rows[:20], split.held_out[0])
+    np.testing.assert_array_equal(rows[:20], split.held_out_rows[0])
     others = rows[20:]
     assert len(others) == 0 or (others.min() < -1 and others.max() > 1)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from sklearn_dsm._evaluation.mixtures import joined, standard_gaussian
+from sklearn_dsm._evaluation.mixtures import joined, numbers_in, standard_gaussian
 from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.mixture_search import (
     MixtureSearch,
@@ -149,8 +149,9 @@ def test_the_gain_of_more_rows_is_half_a_nat_a_parameter():
 
 def test_no_mixture_expects_nothing_of_more_rows():
     search = searched(np.random.RandomState(0).standard_normal((3000, 3)), 600)
-    assert search.gain_with_held_out_rows() == 0
-    assert search.with_held_out_rows(FOREVER)[1] is search.best
+    base = search.base()
+    assert base.gain_of_refit == 0 and base.value == search.value
+    np.testing.assert_array_equal(base.without_network(FOREVER)[1].means_, np.zeros((1, 3)))
 
 
 def test_a_component_has_more_rows_than_columns():
@@ -180,12 +181,25 @@ def test_a_search_that_was_cut_off_expects_its_gains_to_go_on_shrinking():
     search.sizes, search.seconds_per_component = [4, 6, 8], 1e-9
     search.n_worse, search.gains = 0, [2.0, 0.8, 0.4]
     assert search.expected_value(budget) == pytest.approx(search.value + 0.2 + 0.1 + 0.05)
-    search.seconds_per_component = 7
+    search.seconds_per_component = 6
     assert search.expected_value(budget) == pytest.approx(search.value + 0.2 + 0.1)
     budget.seconds = 1e-9
     assert search.expected_value(budget) == search.value
     search.seconds_per_component, search.gains = 1e-9, [0.1, 0.4]
     assert search.expected_value(Budget(100)) < search.value + 3 * 0.4
+
+
+def test_a_row_drawn_again_tells_a_mixture_nothing_new():
+    """The gain of a refit counts effective rows, before and with the held-out ones."""
+    X, weight = clusters(2000), np.ones(2000)
+    weight[:200:2] = 25.0
+    table = Table(X, weight, np.arange(len(X)) % 4 == 0)
+    search = MixtureSearch(table.split("standardize"), np.random.RandomState(0))
+    search.go_on(FOREVER)
+    numbers = sum(share * numbers_in(mixture) for mixture, share in search.parts)
+    before, after = (w.sum() ** 2 / (w**2).sum() for w in (weight[~table.held_out], weight))
+    expected = 0.5 * numbers * (1 / before - 1 / after)
+    assert search.base().gain_of_refit == pytest.approx(expected) and before < 1000
 
 
 def test_a_search_that_came_to_its_end_expects_nothing():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm import DSMDensityEstimator, NonFiniteLossError
 from sklearn_dsm._search import selection
 from sklearn_dsm._search.base_densities import Family, gaussian, spaces
 from sklearn_dsm._search.budget import Budget
@@ -35,12 +35,12 @@ class Recorded:
         self.gain, self.ended = gain, stop_reason == "callback"
         self.best_value = -np.inf
 
-    def of(self, base, prune_below=-np.inf):
+    def train_on(self, base, prune_below=-np.inf):
         self.asked.append((base, prune_below))
         self.candidates.append(base)
         self.best_value = max(self.best_value, base.value + self.gain)
 
-    def keep_alone(self, base):
+    def keep_without_network(self, base):
         self.asked.append((base, None))
         self.candidates.append(base)
 
@@ -96,9 +96,9 @@ class Hurried(Budget):
         super().__init__(1e6)
         self.n_sizes = n_sizes
 
-    def left(self, share=1.0):
-        if share > selection.TUNING.leading_share:
-            return super().left(share)
+    def left(self, until=1.0):
+        if until > 2 * selection.TUNING.leading_share:
+            return super().left(until)
         self.n_sizes -= 1
         return self.n_sizes + 1
 
@@ -133,6 +133,47 @@ def test_the_best_base_density_counts_where_no_time_is_left_to_correct_it(monkey
     density = DSMDensityEstimator(max_epochs=1, random_state=0).fit(table)
     assert not density.weights_ and density.stop_reason_ == "max_fit_time"
     assert len(density.reference_.weights_) > 3
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("fault", ["diverges", "no time"])
+def test_what_the_first_network_brought_outlives_the_second(monkeypatch, fault):
+    """The fit ends with the best base density, and tells of the epochs there were."""
+    budget, plain, calls = Budget(1e6), Correction._train, []
+
+    def trained(correction, base, prune_below):
+        calls.append(base)
+        if len(calls) == 2:
+            raise NonFiniteLossError("diverged")
+        record = plain(correction, base, prune_below)
+        if fault == "no time":
+            correction.budget.seconds = 0.0
+        return record
+
+    monkeypatch.setattr(Correction, "_train", trained)
+    monkeypatch.setattr("sklearn_dsm.density._dsm.Budget", lambda seconds: budget)
+    options = {"max_epochs": 5, "learning_rate": 1e-6, "random_state": 0}
+    density = DSMDensityEstimator(**options).fit(ring(1000))
+    assert len(calls) == (2 if fault == "diverges" else 1)
+    assert not density.weights_ and len(density.reference_.weights_) > 3
+    assert density.n_epochs_ == 1 and density.stop_reason_ == "pruned"
+
+
+def test_a_network_that_diverges_first_ends_the_fit(monkeypatch):
+    def diverged(correction, base, prune_below):
+        raise NonFiniteLossError("diverged")
+
+    monkeypatch.setattr(Correction, "_train", diverged)
+    with pytest.raises(NonFiniteLossError):
+        DSMDensityEstimator(random_state=0).fit(ring(200))
+
+
+def test_the_time_of_mixtures_begins_after_the_transforms():
+    """Where transforms take long there are mixtures to choose between nevertheless."""
+    budget = Budget(20.0)
+    budget.started -= 0.5 * budget.seconds
+    _, families = fit_bases(tabled(ring(600)), AUTO, budget, np.random.RandomState(0))
+    assert max(len(f.gains) for f in families if isinstance(f, MixtureSearch)) > 0
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

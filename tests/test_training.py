@@ -507,9 +507,9 @@ def test_what_would_stay_behind_is_pruned_after_a_fifth(fit):
     half, early = max(whole.gains[:4]), max(whole.gains[:8])
     later = early + math.log2(40 / 8) * (early - half)
     assert later > early + 0.01
-    passed = fit(max_epochs=40, learning_rate=5e-4, prune_below=later - 1e-3)
+    passed = fit(max_epochs=40, learning_rate=5e-4, prune_below=later - 1e-3, prune_after=0.2)
     assert passed.gains == whole.gains
-    pruned = fit(max_epochs=40, learning_rate=5e-4, prune_below=later + 1e-3)
+    pruned = fit(max_epochs=40, learning_rate=5e-4, prune_below=later + 1e-3, prune_after=0.2)
     assert pruned.stop_reason == "pruned" and pruned.gains == whole.gains[:8]
     sooner = fit(max_epochs=40, learning_rate=5e-4, prune_below=1e9, prune_after=0.1)
     assert sooner.stop_reason == "pruned" and sooner.gains == whole.gains[:4]

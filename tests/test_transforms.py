@@ -12,7 +12,7 @@ import torch
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._transforms.autoregressive import AutoregressiveNetwork, AutoregressiveTransform
 from sklearn_dsm._transforms.chain import Chain
-from sklearn_dsm._transforms.fitting import fit_latent_map
+from sklearn_dsm._transforms.fitting import as_affine, fit_latent_map
 from sklearn_dsm._transforms.marginal import MarginalTransform, fit_marginal, linear_marginal
 from sklearn_dsm._transforms.radial import RadialTransform
 from sklearn_dsm._transforms.transform import ArrayTransform, Transform
@@ -218,3 +218,19 @@ def test_arrays_of_another_version_are_refused(version):
     found = "no format version" if version is None else f"format version {version}"
     with pytest.raises(ValueError, match=f"have {found}.* reads version 1.*fit it again"):
         Chain.from_arrays(arrays)
+
+
+def test_a_chain_of_linear_parts_is_an_affine_map():
+    X, nobody = skewed(200, 3), np.zeros(200, dtype=bool)
+    chain = fit_latent_map(X, np.ones(200), nobody, "standardize")
+    shift, matrix = as_affine(chain)
+    np.testing.assert_allclose((X - shift) @ matrix, chain.forward(X)[0], atol=1e-12)
+
+
+def test_a_chain_that_bends_its_rows_is_refused_as_an_affine_map():
+    X, nobody = skewed(200, 3), np.zeros(200, dtype=bool)
+    straight = fit_latent_map(X, np.ones(200), nobody, "standardize")
+    curved = fit_latent_map(X, np.ones(200), nobody, "gaussianize")
+    for chain in (curved, straight.then(autoregressive(3))):
+        with pytest.raises(ValueError, match="no affine map"):
+            as_affine(chain)

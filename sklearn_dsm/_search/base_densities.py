@@ -64,8 +64,8 @@ class Base(NamedTuple):
             return self.reference.score_samples(Z)
         return self.reference._latent_density().log_density(Z)[0]
 
-    def alone(self, budget: Budget) -> tuple[Chain, Reference]:
-        """The map and the density that no network corrects."""
+    def without_network(self, budget: Budget) -> tuple[Chain, Reference]:
+        """The map and the density where no network corrects it, with all rows if they help."""
         return (self.split.latent, self.reference) if self.refit is None else self.refit(budget)
 
 

@@ -20,6 +20,15 @@ class Budget:
         part.seconds *= share
         return part
 
-    def left(self, share: float = 1.0) -> float:
-        """Seconds left of this share of them."""
-        return share * self.seconds - (time.perf_counter() - self.started)
+    @property
+    def _taken(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def share_taken(self) -> float:
+        """The share of the seconds that is over; 0 where there is no limit."""
+        return self._taken / self.seconds
+
+    def left(self, until: float = 1.0) -> float:
+        """Seconds left until this share of them is over."""
+        return until * self.seconds - self._taken

@@ -18,7 +18,13 @@ from .._core.random import torch_generator
 from .._evaluation.builder import DensityBuilder
 from .._evaluation.latent_density import MAX_CALIBRATION_ROWS
 from .._random import seed_from
-from .._training import TrainingRecord, TrainingSettings, train, warn_if_interrupted
+from .._training import (
+    NonFiniteLossError,
+    TrainingRecord,
+    TrainingSettings,
+    train,
+    warn_if_interrupted,
+)
 from .base_densities import Base
 from .budget import Budget
 from .epoch_tasks import EpochTasks
@@ -110,12 +116,22 @@ class Correction:
         reasons = (candidate.record.stop_reason for candidate in self.candidates)
         return any(reason in ("callback", "interrupted") for reason in reasons)
 
-    def of(self, base: Base, prune_below: float = -math.inf) -> None:
-        """Add the base, corrected where that pays; pruned where it is soon behind a value."""
+    def train_on(self, base: Base, prune_below: float = -math.inf) -> None:
+        """Add the base, corrected where that pays; pruned where it is soon behind a value.
+
+        What an earlier training brought outlives one that has no time or diverges.
+        """
+        if self.candidates and self._time_left <= 0:
+            return self.keep_without_network(base)
         # Where no log-densities are to be had, a correction is measured against no correction.
         value = base.value if self._has_densities else 0.0
         self.epochs.begin(base, value)
-        record = self._train(base, prune_below - value)
+        try:
+            record = self._train(base, prune_below - value)
+        except NonFiniteLossError:
+            if not self.candidates:
+                raise
+            return self.keep_without_network(base)
         # An interrupt from here on leaves what was learned, by its bound.
         learned, gain = record.weights or {}, max(record.best_gain, 0.0)
         self.candidates.append(Candidate(base, record, value, value + gain, learned))
@@ -123,7 +139,7 @@ class Correction:
         if self.ended:
             _mark(self.candidates, record.stop_reason)
 
-    def keep_alone(self, base: Base) -> None:
+    def keep_without_network(self, base: Base) -> None:
         """Add a base that no network is trained for, with the record of the last training."""
         record = replace(self.candidates[-1].record, weights=None)
         self.candidates.append(Candidate(base, record, base.value, base.expected_value_alone, {}))
@@ -133,20 +149,30 @@ class Correction:
         """Whether scores of all levels are learned, from which log-densities follow."""
         return self.loss.noise_level is None
 
+    @property
+    def _time_left(self) -> float:
+        """Seconds that a training may take."""
+        return self.budget.left(TUNING.training_until)
+
     def _train(self, base: Base, prune_below: float) -> TrainingRecord:
         """Train a network; its record, with no weights if it brought nothing."""
         split = base.split
-        if len(split.train[0]) < TUNING.min_train_rows:
+        if len(split.train_rows[0]) < TUNING.min_train_rows:
             return TrainingRecord(stop_reason="too_few_rows")
-        time_left = self.budget.left(TUNING.training_share)
+        time_left = self._time_left
         if time_left <= 0:
             return TrainingRecord(stop_reason="max_fit_time")
-        settings = replace(self.settings, max_fit_time=time_left, prune_below=prune_below)
+        settings = replace(
+            self.settings,
+            max_fit_time=time_left,
+            prune_below=prune_below,
+            prune_after=TUNING.prune_after,
+        )
         device, seed = torch.device(settings.device), seed_from(self.random_state)
         model = self.builder.score_model(base.reference, {}, seed).float().to(device)
         train_rows, held_out_rows = (
             TrainingRows(*(torch.from_numpy(part).float().to(device) for part in parts))
-            for parts in (split.train, split.held_out)
+            for parts in (split.train_rows, split.held_out_rows)
         )
         return train(
             model,

@@ -16,12 +16,11 @@ from .tuning import TUNING
 
 
 class _Flow(NamedTuple):
-    """A flow of so many layers and a kind, and the value of the Gaussian behind it."""
+    """A flow of so many layers, and the value of the Gaussian behind it."""
 
     transform: AutoregressiveTransform
     value: float
     n_layers: int
-    shift_last: bool
 
 
 class FlowSearch(Family):
@@ -44,7 +43,7 @@ class FlowSearch(Family):
     @staticmethod
     def suits(split: Split) -> bool:
         """Whether there are features to order, and rows enough for the flow's weights."""
-        n, d = split.train[0].shape
+        n, d = split.train_rows[0].shape
         return d > 1 and n >= TUNING.flow_rows_per_feature * d
 
     @property
@@ -68,7 +67,7 @@ class FlowSearch(Family):
         """Train longer with the better number of layers, with the shift before and after."""
         n_layers = self._best.n_layers
         for shift_last in (False, True):
-            seconds = min(TUNING.grown_flow_share * budget.seconds, budget.left())
+            seconds = min(TUNING.grown_flow_share * budget.seconds, budget.left(TUNING.grown_until))
             self._train(n_layers, shift_last, seconds, self.max_epochs, self.value)
 
     def _train(
@@ -79,16 +78,17 @@ class FlowSearch(Family):
             return
         rows = self.rows
         found = fit_autoregressive(
-            rows.train,
-            rows.held_out,
+            rows.train_rows,
+            rows.held_out_rows,
             n_layers,
             shift_last,
             wanted - rows.mean_log_slope,
+            TUNING.prune_after,
             seconds,
             n_epochs,
             seed_from(self.random_state),
         )
         if found is not None:
             flow, value = found
-            self.found.append(_Flow(flow, value + rows.mean_log_slope, n_layers, shift_last))
+            self.found.append(_Flow(flow, value + rows.mean_log_slope, n_layers))
             self.value = self._best.value

@@ -14,7 +14,7 @@ from .._evaluation.mixtures import joined, numbers_in, standard_gaussian
 from .._transforms.chain import Chain
 from .._transforms.em import expectation_maximization
 from .._validation import effective_number
-from .base_densities import Base, Family
+from .base_densities import Base, Family, gaussian
 from .budget import Budget
 from .split import Split
 from .tuning import TUNING
@@ -69,13 +69,13 @@ class MixtureSearch(Family):
 
     def __init__(self, split: Split, random_state: np.random.RandomState):
         self.split, self.random_state = split, random_state
-        self.rows = self._drawn(*split.train)
+        self.rows = self._drawn(*split.train_rows)
         d = self.rows.shape[1]
         # A row that is drawn again tells nothing new.
-        self.n = min(len(self.rows), effective_number(split.train[1]))
+        self.n = min(len(self.rows), effective_number(split.train_rows[1]))
         # With fewer rows a component's covariance is singular, and its likelihood without bound.
         self.sizes = [size for size in TUNING.mixture_sizes if self.n >= size * max(3, d + 1)]
-        self.enough = effective_number(split.held_out[1]) >= TUNING.enough_validation_rows
+        self.enough = effective_number(split.held_out_rows[1]) >= TUNING.enough_validation_rows
         self.least_gain = split.chance_gain() if self.enough else 0.0
         self.tried: list[tuple[GaussianMixture, np.ndarray]] = []
         # The mixtures that ``best`` joins, with their shares; none while it is N(0, I).
@@ -86,12 +86,12 @@ class MixtureSearch(Family):
         self.seconds_per_component, self.seconds_per_update = 0.0, 0.0
         self.value, self.merit = self._value_and_merit(self.best)
 
-    def go_on(self, budget: Budget, share: float = 1.0) -> GaussianMixture:
-        """Try more sizes while this share of the time lasts; the best mixture of all so far.
+    def go_on(self, budget: Budget, until: float = 1.0) -> GaussianMixture:
+        """Try more sizes until this share of the time is over; the best mixture of all so far.
 
         One that is likely to take more than all the time is not begun.
         """
-        while self.sizes and self.n_worse < 2 and budget.left(share) > 0:
+        while self.sizes and self.n_worse < 2 and budget.left(until) > 0:
             if self.sizes[0] * self.seconds_per_component > budget.left():
                 break
             mixture = self._fitted(self.sizes.pop(0))
@@ -106,8 +106,11 @@ class MixtureSearch(Family):
         return self.best
 
     def expected_value(self, budget: Budget) -> float:
-        """The value to expect, if gains go on to shrink as the last of them did."""
-        value, seconds = self.value, budget.left(TUNING.grown_share)
+        """The value to expect, if gains go on to shrink as the last of them did.
+
+        A network takes the time until it may be pruned.
+        """
+        value, seconds = self.value, (1 - TUNING.prune_after) * budget.left(TUNING.grown_until)
         if not self.enough or self.n_worse or len(self.gains) < 2:
             return value
         gain, ratio = self.gains[-1], min(TUNING.max_gain_ratio, self.gains[-1] / self.gains[-2])
@@ -121,10 +124,12 @@ class MixtureSearch(Family):
 
     def grow(self, budget: Budget) -> None:
         """Try more sizes, as long as leaves a network some time."""
-        self.go_on(budget, TUNING.grown_share)
+        self.go_on(budget, TUNING.grown_until)
 
     def base(self) -> Base:
         """The best mixture, which takes the held-out rows as well where it stands alone."""
+        if not self.parts:
+            return gaussian(self.split)
         return Base(
             self.split,
             self.best,
@@ -136,11 +141,8 @@ class MixtureSearch(Family):
     def with_held_out_rows(self, budget: Budget) -> tuple[Chain, GaussianMixture]:
         """The map, and ``best``, each part of it after more iterations with all rows.
 
-        A part keeps its share, and its parameters where the time is likely to be too short. Where
-        ``best`` is N(0, I) it is the map that has the held-out rows as well.
+        A part keeps its share, and its parameters where the time is likely to be too short.
         """
-        if not self.parts:
-            return self.split.map_of_all_rows(), self.best
         latent, (X, weight, _) = self.split.latent, self.split.table
         rows = self._drawn(latent.forward(X)[0], weight)
         mixtures, shares = zip(*self.parts, strict=True)
@@ -154,10 +156,10 @@ class MixtureSearch(Family):
 
     def gain_with_held_out_rows(self) -> float:
         """Nats a row to expect of them: each number of a mixture costs half a nat over the rows."""
-        n, d = self.rows.shape
-        n_with = self._n_drawn(len(self.split.table[0]), d)
+        X, weight, _ = self.split.table
+        n_with = min(self._n_drawn(*X.shape), effective_number(weight))
         numbers = sum(share * numbers_in(mixture) for mixture, share in self.parts)
-        return 0.5 * numbers * (1 / n - 1 / n_with)
+        return 0.5 * numbers * (1 / self.n - 1 / n_with)
 
     @staticmethod
     def _n_drawn(n: int, d: int) -> int:
@@ -176,7 +178,7 @@ class MixtureSearch(Family):
 
     def _stacked_with(self, mixture: GaussianMixture) -> list[tuple[GaussianMixture, float]]:
         """The mixtures so far and this one, with the shares that held-out rows like best."""
-        rows, weight = self.split.held_out
+        rows, weight = self.split.held_out_rows
         self.tried.append((mixture, mixture.score_samples(rows)))
         mixtures, log_densities = zip(*self.tried, strict=True)
         shares = stacking_weights(np.stack(log_densities), weight)

@@ -52,15 +52,15 @@ def select(
     with kept_if_interrupted(correction.candidates):
         start, families = fit_bases(table, options, budget, random_state)
         best = max(families, key=_by_value, default=None)
-        correction.of(start, -np.inf if best is None else best.expected_value(budget))
+        correction.train_on(start, -np.inf if best is None else best.expected_value(budget))
         if best is None or best.value <= correction.best_value:
             return correction.best()
         if correction.ended:
-            correction.keep_alone(best.base())
+            correction.keep_without_network(best.base())
         else:
             best.grow(budget)
             base = best.base()
-            correction.of(base, base.expected_value_alone)
+            correction.train_on(base, base.expected_value_alone)
     return correction.best()
 
 
@@ -73,7 +73,7 @@ def fit_bases(
     found = spaces(table, options.marginals)
     if options.reference == "gmm":
         search = MixtureSearch(best_gaussian(chain(*found)).split, random_state)
-        search.go_on(budget, TUNING.asked_for_share)
+        search.go_on(budget, TUNING.asked_for_until)
         return search.base(), []
     if options.reference != "auto":
         return best_gaussian(chain(*found)), []
@@ -96,7 +96,8 @@ def fit_mixtures(
     """Mixtures in every space for equal times, and in the leading one for longer."""
     mixtures = [[MixtureSearch(space, random_state) for space in family] for family in found]
     every = list(chain(*mixtures))
+    began = budget.share_taken
     for k, search in enumerate(every, 1):
-        search.go_on(budget, TUNING.mixture_share * k / len(every))
-    max(every, key=_by_value).go_on(budget, TUNING.leading_share)
+        search.go_on(budget, began + TUNING.mixture_share * k / len(every))
+    max(every, key=_by_value).go_on(budget, began + TUNING.leading_share)
     return mixtures

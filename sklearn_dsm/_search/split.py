@@ -32,7 +32,7 @@ class Table(NamedTuple):
 
 
 class Split:
-    """Latent rows and weights of mean one, those to train on and those held out (a mask).
+    """Rows to train on and rows held out, each in latent space with weights of mean one.
 
     Held-out rows are in random order: some of the first are a sample of them all, however the
     table is sorted.
@@ -43,7 +43,7 @@ class Split:
         Z, log_slope = latent.forward(X)
         self.latent, self.table = latent, table
         mixed = np.random.default_rng(0).permutation(np.flatnonzero(held_out))
-        self.train, self.held_out = (
+        self.train_rows, self.held_out_rows = (
             (Z[part], weight[part] / weight[part].mean()) for part in (~held_out, mixed)
         )
         self.held_out_log_slope = log_slope[mixed]
@@ -57,7 +57,7 @@ class Split:
 
     @property
     def n_features(self) -> int:
-        return self.train[0].shape[1]
+        return self.train_rows[0].shape[1]
 
     @property
     def is_of_few_rows(self) -> bool:
@@ -81,22 +81,22 @@ class Split:
 
     def at_least(self, n: int) -> np.ndarray:
         """The held-out rows, and where they are fewer than n, others from all over the table."""
-        rows, others = self.held_out[0], self.train[0]
+        rows, others = self.held_out_rows[0], self.train_rows[0]
         wanted = max(0, n - len(rows))
         step = max(1, len(others) // max(1, wanted))
         return np.concatenate([rows, others[::step][:wanted]])
 
     def chance_gain(self, rows=slice(None)) -> float:
         """Nats a row that a further number, fitted to held-out rows, gains there by chance."""
-        return 1 / effective_number(self.held_out[1][rows])
+        return 1 / effective_number(self.held_out_rows[1][rows])
 
     @property
     def mean_log_slope(self) -> float:
         """What the maps add to a mean log-density of held-out rows in input units."""
-        return float(np.average(self.held_out_log_slope, weights=self.held_out[1]))
+        return float(np.average(self.held_out_log_slope, weights=self.held_out_rows[1]))
 
     def score(self, log_density, rows=slice(None)):
         """Mean log-density of held-out rows in input units, for a latent log-density."""
-        Z, weight = (part[rows] for part in self.held_out)
+        Z, weight = (part[rows] for part in self.held_out_rows)
         values = log_density(Z) + self.held_out_log_slope[rows]
         return float(np.average(values, weights=weight))

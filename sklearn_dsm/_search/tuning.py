@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tuning:
-    """Shares are of ``max_fit_time``, and figures in files of ``benchmarks/results``.
+    """Shares are of the seconds of a fit, and figures in files of ``benchmarks/results``.
+
+    What is called "share" lasts so long; what is called "until" ends when so much is over.
 
     Attributes
     ----------
@@ -15,11 +17,12 @@ class Tuning:
         What mixtures take in all spaces together before one of them leads. model_selection.txt:
         by then the leading space is that of the end on every table.
     leading_share : float
-        When the mixture of the leading space stops growing for the first time. model_selection.txt.
-    grown_share : float
+        The same and what the mixture of the leading space takes after that, which then rests.
+        model_selection.txt.
+    grown_until : float
         When the best base density stops growing for good, which leaves the rest to a network.
         density.txt, gaussian_mixture_50: it still gains at half of the time.
-    asked_for_share : float
+    asked_for_until : float
         The same of a mixture that was asked for.
     flow_share : float
         What a first training of an autoregressive flow may take, one with each number of layers.
@@ -32,7 +35,10 @@ class Tuning:
         One layer suits features that depend on those before them; a second goes the other way.
     flow_rows_per_feature : int
         Fewer do not determine the flow's weights. density.txt: below it no table gains.
-    training_share : float
+    prune_after : float
+        The share of a network's training after which it is judged whether less is to be expected of
+        it than of its base. model_selection.txt: networks that win in the end are ahead by then.
+    training_until : float
         When training ends; what follows it takes time as well.
     min_train_rows : int
         Fewer cannot be learned from.
@@ -62,14 +68,15 @@ class Tuning:
 
     mixture_share: float = 0.05
     leading_share: float = 0.1
-    grown_share: float = 0.85
-    asked_for_share: float = 0.5
+    grown_until: float = 0.85
+    asked_for_until: float = 0.5
     flow_share: float = 0.07
     flow_epochs: int = 25
     grown_flow_share: float = 0.2
     flow_layers: tuple[int, ...] = (1, 2)
     flow_rows_per_feature: int = 150
-    training_share: float = 0.93
+    prune_after: float = 0.2
+    training_until: float = 0.93
     min_train_rows: int = 10
     n_folds: int = 5
     mixture_sizes: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)

@@ -57,7 +57,7 @@ class TrainingSettings:
     min_batches: int = 32
     held_out_draws: int = 16384
     prune_below: float = -math.inf
-    prune_after: float = 0.2
+    prune_after: float = 1.0
     device: str = "cpu"
     compile: bool = False
     record_steps: bool = True

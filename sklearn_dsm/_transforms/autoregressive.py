@@ -217,6 +217,7 @@ def fit_autoregressive(
     n_layers: int,
     shift_last: bool,
     wanted: float,
+    prune_after: float,
     seconds: float,
     max_epochs: int,
     seed: int,
@@ -233,7 +234,9 @@ def fit_autoregressive(
     shift_last : bool
         Whether a layer shifts after it has scaled, which suits columns whose scale varies much.
     wanted : float
-        Training that has not come half of the way to this held-out log-density early on ends.
+        Training that is not likely to come half of the way to this held-out log-density ends early.
+    prune_after : float
+        The share of the training after which that is judged.
     seconds : float
         Most seconds it may take; infinite for no limit.
     max_epochs, seed : int
@@ -260,6 +263,7 @@ def fit_autoregressive(
         max_gradient=learning.max_gradient,
         max_fit_time=seconds if math.isfinite(seconds) else None,
         prune_below=(wanted + judge.baseline) / 2,
+        prune_after=prune_after,
     )
 
     def batch_loss(network: AutoregressiveNetwork, rows: Tensor, weight: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ class Chain(Transform):
         taken = [X]
         for part in self.parts[:-1]:
             taken.append(part.forward(taken[-1], context)[0])
+        # A chain of no parts still has the rows it was given.
         for part, rows in zip(reversed(self.parts), reversed(taken), strict=False):
             gradient = part.pull_back(rows, gradient, context)
         return gradient

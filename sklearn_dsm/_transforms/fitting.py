@@ -90,7 +90,18 @@ def linear_map(location: np.ndarray, scale: np.ndarray) -> Chain:
 
 
 def as_affine(chain: Chain) -> tuple[np.ndarray, np.ndarray]:
-    """Shift and matrix with forward(X) = (X - shift) @ matrix, where all parts are linear."""
+    """Shift and matrix with forward(X) = (X - shift) @ matrix.
+
+    Raises
+    ------
+    ValueError
+        Where the chain is not of linear marginal transforms and a whitening.
+    """
     marginal, whitening = chain.part(MarginalTransform), chain.part(Whitening)
+    if len(chain.parts) > 2 or len(marginal.curved) > 0:
+        raise ValueError(
+            "The chain bends its rows and is no affine map: fit it with marginals='standardize' "
+            "or None, and without a radial or an autoregressive part."
+        )
     shift = marginal.location + marginal.scale * whitening.mean
     return shift, whitening.matrix / marginal.scale[:, None]

@@ -37,12 +37,14 @@ def distil(
     seed: int,
 ) -> tuple[dict[str, np.ndarray], float]:
     """A head's weights for the density of a network, and its error on held-out rows in nats."""
-    held_out = split.held_out[0][:MAX_HELD_OUT_ROWS]
+    held_out = split.held_out_rows[0][:MAX_HELD_OUT_ROWS]
     solver, _ = replace(density, tolerance=TOLERANCE).calibrated(
         held_out, budget.left(CALIBRATED_SHARE)
     )
     judged = _solved(solver, held_out, budget, HELD_OUT_SHARE)
-    learned = _solved(solver, rows_to_learn(solver, split.train[0], seed), budget, SOLVED_SHARE)
+    learned = _solved(
+        solver, rows_to_learn(solver, split.train_rows[0], seed), budget, SOLVED_SHARE
+    )
     time_left = budget.left(TAUGHT_SHARE)
     n_epochs = min(max_epochs, MAX_EPOCHS)
     settings = TrainingSettings(

@@ -477,7 +477,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if not self.weights_:
             # Without the held-out rows they stay as they are.
             with kept_if_interrupted([candidate]):
-                latent, self.reference_ = base.alone(budget)
+                latent, self.reference_ = base.without_network(budget)
         self.latent_map_ = latent.to_arrays()
         self.solver_ = self._solver_state(candidate.plan)
         self.n_epochs_, self.stop_reason_ = record.n_epochs, record.stop_reason
