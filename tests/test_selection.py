@@ -168,6 +168,29 @@ def test_a_network_that_diverges_first_ends_the_fit(monkeypatch):
         DSMDensityEstimator(random_state=0).fit(ring(200))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_network_scored_on_some_rows_is_compared_with_the_best_base_density(monkeypatch):
+    """Its value is then nearer to that on all rows than by comparison with a Gaussian."""
+    monkeypatch.setattr("sklearn_dsm._evaluation.latent_density.MAX_SCORED_ROWS", 64)
+    errors, plain = [], Correction._scored
+
+    def scored(correction, candidate):
+        found, rows = plain(correction, candidate)
+        assert rows == slice(64) and correction.yardstick.value > candidate.base_value + 0.3
+        builder, base = correction.builder, candidate.base
+        density = builder.density(base.reference, candidate.weights, "ode", found.plan)
+        value = base.split.score(lambda Z: density.log_density(Z)[0])
+        correction.yardstick = None
+        by_base, _ = plain(correction, candidate)
+        errors.append((abs(found.value - value), abs(by_base.value - value)))
+        return found, rows
+
+    monkeypatch.setattr(Correction, "_scored", scored)
+    monkeypatch.setattr(MixtureSearch, "expected_value", lambda search, budget: -np.inf)
+    DSMDensityEstimator(max_epochs=15, random_state=0).fit(ring(6000))
+    assert errors[0][0] < 0.5 * errors[0][1]
+
+
 def test_the_time_of_mixtures_begins_after_the_transforms():
     """Where transforms take long there are mixtures to choose between nevertheless."""
     budget = Budget(20.0)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,9 @@ class Correction:
     random_state : RandomState
     epochs : EpochTasks
     candidates : list of Candidate
+    yardstick : Base, optional
+        The best base density so far. Networks are scored on some of the validation rows, and by how
+        much they differ from it there; a base far from the rows would tell chance differences.
     """
 
     builder: DensityBuilder
@@ -100,6 +104,7 @@ class Correction:
     random_state: np.random.RandomState
     epochs: EpochTasks
     candidates: list[Candidate] = field(default_factory=list)
+    yardstick: Base | None = None
 
     def best(self) -> Candidate:
         """The candidate of the greatest value, the first of equals."""
@@ -209,7 +214,7 @@ class Correction:
         rows = split.at_least(MAX_CALIBRATION_ROWS)
         density, n_scored = density.calibrated(rows, self.budget.left())
         scored = slice(n_scored)
-        gain = split.score(lambda Z: density.log_density(Z)[0], scored)
-        gain -= split.score(base.log_density, scored)
-        value = candidate.base_value + gain
+        yardstick = max((base, self.yardstick or base), key=attrgetter("value"))
+        value = yardstick.value + split.score(lambda Z: density.log_density(Z)[0], scored)
+        value -= yardstick.split.score(yardstick.log_density, scored)
         return candidate._replace(value=value, plan=density.plan), scored
