@@ -75,28 +75,35 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         rows judge by the likelihood bound. With ``noise_level`` in it the score of that level
         alone is learned, and :meth:`stein_score` there is what the fit is good for.
     marginals : {"auto", "gaussianize", "standardize"} or None, default="auto"
-        The map of every column before the diffusion. "gaussianize": a one-dimensional
-        mixture's distribution function, then the normal quantile function, or a line where
-        there are fewer than 40 rows. "standardize": a line. "auto": whichever the Bayesian
-        information criterion prefers for the column, or lines for all where held-out rows, or
-        cross-validation with fewer than five rows a column, prefer these. Behind the whitening
-        follows, where rows have other lengths than normal ones and held-out rows gain by it, a
-        map of the lengths; or, where that alone beats a trained network and time is left, an
-        autoregressive flow, by which columns set each other's mean and scale; it takes
-        ``reference="auto"`` too, two columns or more, and 150 rows a column. None: no map.
-        Whatever it is, its Jacobian enters the log-density exactly.
+        The transform of every column before the diffusion; its Jacobian enters the log-density
+        exactly.
+
+        - "gaussianize": the distribution function of a one-dimensional mixture, then the normal
+          quantile function; a line where there are fewer than 40 rows.
+        - "standardize": a line.
+        - "auto": for each column the one that the Bayesian information criterion prefers, or lines
+          for all where the held-out rows prefer these (with fewer than five rows a column,
+          cross-validation does). A whitening follows, and where the held-out rows gain by it, a
+          transform of the lengths of rows. Where ``reference`` is "auto" too, and there are two
+          columns or more and 150 rows for each, an autoregressive flow is tried instead.
+        - None: no transform.
     reference : {"auto", "gaussian", "gmm"}, fitted density or None, default="auto"
-        What the network corrects. "gmm": mixtures of several sizes, joined with the weights
-        that held-out rows prefer, or the one that BIC prefers where these are few. "auto":
-        the Gaussian, and the mixture where the network does not beat it, also with lines for
-        column maps where ``marginals`` is "auto" too. A mixture that no network corrects in
-        the end has the held-out rows as well. A fitted mixture is in input units and
-        needs ``marginals`` "standardize", None or "auto", which then means "standardize"; within
-        a search or a cross-validation, whose clones forget their fit, put a
-        :class:`~sklearn.frozen.FrozenEstimator` around it. A fitted density estimator of
-        this package is corrected behind its own transforms, and needs ``marginals`` "auto". None:
-        the network gives the whole score, and a Gaussian takes its place only where it
-        could not be trained at all.
+        What the network corrects.
+
+        - "gaussian": a Gaussian.
+        - "gmm": mixtures of several sizes, joined with the weights that the held-out rows prefer,
+          or the one that BIC prefers where these are few.
+        - "auto": the Gaussian, and the best of mixtures and flow where the network does not beat it.
+          One that no network corrects in the end is fitted with the held-out rows as well.
+        - A fitted ``GaussianMixture``, in input units. ``marginals`` must be "standardize", None or
+          "auto", which then means "standardize".
+        - A fitted density estimator of this package, corrected behind its own transforms.
+          ``marginals`` must be "auto".
+        - None: the network gives the whole score. A Gaussian takes its place only where it could
+          not be trained at all.
+
+        Within a search or a cross-validation, whose clones forget their fit, put a
+        :class:`~sklearn.frozen.FrozenEstimator` around a fitted density.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Width of each hidden layer. "auto": four layers of 128 units, or three for a table
         with few rows a column. Two layers have an exact divergence at the cost of one matrix
