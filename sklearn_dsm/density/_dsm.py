@@ -93,7 +93,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         - "gaussian": a Gaussian.
         - "gmm": mixtures of several sizes, joined with the weights that the held-out rows prefer,
           or the one that BIC prefers where these are few.
-        - "auto": the Gaussian, and the best of mixtures and flow where the network does not beat it.
+        - "auto": the Gaussian, and the best mixture or flow where the network does not beat it.
           One that no network corrects in the end is fitted with the held-out rows as well.
         - A fitted ``GaussianMixture``, in input units. ``marginals`` must be "standardize", None or
           "auto", which then means "standardize".
