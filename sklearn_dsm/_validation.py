@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils.validation import _check_sample_weight
+
+from ._compat import check_sample_weight
 
 # Columns are squared and multiplied; beyond these their squares overflow or vanish.
 MAX_MAGNITUDE, MIN_RANGE = 1e150, 1e-150
@@ -54,7 +55,7 @@ def _is_missing(device: torch.device) -> bool:
 
 def check_weight(sample_weight, X: np.ndarray) -> np.ndarray:
     """Weights (n,) in float64, none negative, not all zero."""
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    return check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
 
 def distinct_rows(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

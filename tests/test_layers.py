@@ -24,6 +24,7 @@ LAYERS = (
     ("_core.noise",),
     ("_core",),
     ("_validation", "_random"),
+    ("_compat",),
 )
 HEIGHTS = {room: -k for k, rooms in enumerate(LAYERS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
+from .._compat import interpolate_
+
 EMA_DECAY = 0.999
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -24,4 +26,4 @@ class WeightAverage(Generic[Module]):
         """Count the module's present weights."""
         n = self.n_updates = self.n_updates + 1
         averages, weights = tuple(self.module.parameters()), tuple(module.parameters())
-        torch._foreach_lerp_(averages, weights, 1 - min(EMA_DECAY, n / (9 + n)))
+        interpolate_(averages, weights, 1 - min(EMA_DECAY, n / (9 + n)))

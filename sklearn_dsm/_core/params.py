@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Self, TypeVar
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import validate_parameter_constraints
+
+from .._compat import validate_parameter_constraints
 
 Params = TypeVar("Params", bound="ParamsObject")
 

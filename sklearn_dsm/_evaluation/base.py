@@ -7,9 +7,9 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._compat import Interval, validate_parameter_constraints
 from .._core.noise.level import NoiseLevel
 from .._core.noise.processes import NoiseProcess
 from .._random import seed_from

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .._compat import callback_context
+
 
 class EpochTasks:
     """Tells the estimator's callbacks of every epoch, with the model as it stands."""
@@ -10,7 +12,7 @@ class EpochTasks:
         self.estimator, self.X = estimator, X
         self.metadata = {"sample_weight": weight}
         self.offset, self.space = 0.0, {}
-        self.context = estimator._init_callback_context(max_subtasks=None)
+        self.context = callback_context(estimator)
         self.context.call_on_fit_task_begin(estimator=estimator, X=X, metadata=self.metadata)
 
     def begin(self, base, value):

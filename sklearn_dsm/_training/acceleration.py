@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from .._compat import compiling
+
 MAX_COMPILED = 128
 
 
@@ -19,18 +21,7 @@ def compiled(network: nn.Module, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    # Imports the compiler, which takes seconds.
-    import torch._dynamo.config
-    from torch._dynamo.exc import TorchDynamoException
-
     network.compile()
-    try:
-        # A network of another shape is compiled again, and too many are silently not compiled.
-        with torch._dynamo.config.patch(recompile_limit=MAX_COMPILED):
-            yield
-    except TorchDynamoException as error:
-        reason = " ".join(str(error).split("\n")[:2])
-        raise RuntimeError(
-            f"torch could not compile the network: {reason} On a CPU it needs a C++ compiler "
-            "(the variable CXX names one), on a GPU triton. Or fit with compile=False."
-        ) from error
+    # A network of another shape is compiled again, and too many are silently not compiled.
+    with compiling(MAX_COMPILED):
+        yield

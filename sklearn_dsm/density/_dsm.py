@@ -7,13 +7,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn import config_context
-from sklearn.base import _fit_context, clone
-from sklearn.callback import CallbackSupportMixin
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
 from .._core.likelihood.ode import SolverPlan
 from .._core.losses.loss import ScoreLoss
 from .._core.losses.registry import resolve_loss
@@ -286,7 +285,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Fit the maps, the reference and the correction.
 

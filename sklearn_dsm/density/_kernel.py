@@ -7,9 +7,8 @@ from numbers import Real
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._compat import Interval, StrOptions, fit_context
 from .._core.distributions.kernel import KernelScore
 from .._core.distributions.two_regime import TwoRegimeKernelScore
 from .._core.noise.processes import VP
@@ -130,7 +129,7 @@ class KernelScoreEstimator(BaseDensity):
         self.device = device
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Choose the bandwidth and keep the centres.
 

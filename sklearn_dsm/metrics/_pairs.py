@@ -9,8 +9,8 @@ from numbers import Real
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._compat import Interval, StrOptions
 from .._random import numpy_random
 from ..metrics import _samples
 from ._samples import RANDOM_STATE, Sample, check_options, checked_pair

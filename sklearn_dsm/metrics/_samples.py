@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
-from sklearn.utils.validation import _check_sample_weight
 
+from .._compat import Interval, check_sample_weight, validate_parameter_constraints
 from .._validation import MAX_MAGNITUDE
 
 # Numbers held at once.
@@ -50,7 +49,7 @@ def _checked(X, weight, name: str) -> Sample:
     if weight is None:
         return Sample(X, np.full(len(X), 1 / len(X)))
     try:
-        weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
     except ValueError as error:
         raise ValueError(f"{name}_weight is no weight of the rows of {name}: {error}") from error
     counts = weight > 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.utils import check_array
-from sklearn.utils.validation import _check_sample_weight
 
+from .._compat import check_sample_weight
 from ._samples import check_options
 
 
@@ -57,6 +57,6 @@ def score_error(estimated, exact, *, sample_weight=None, squared=True):
             f"estimated has shape {estimated.shape} and exact has {exact.shape}; both must hold "
             "the scores of the same rows."
         )
-    weight = _check_sample_weight(sample_weight, exact, dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(sample_weight, exact, dtype=np.float64, ensure_non_negative=True)
     mean = float(np.average(((estimated - exact) ** 2).sum(1), weights=weight))
     return mean if squared else float(np.sqrt(mean))

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 from scipy.stats import beta, multivariate_normal
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._compat import Interval, StrOptions, fit_context
 from .._core.distributions.gaussian import GaussianScore
 from .._core.likelihood.ode import SolverPlan
 from .._core.noise.level_sampling import LogisticLevels
@@ -171,7 +170,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.likelihood = likelihood
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Regress the scores, from high noise to low.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import torch
-from sklearn.utils._param_validation import Interval
 
+from ..._compat import Interval
 from ..averaging import WeightAverage
 from ..scores.corrected import CorrectedScore
 from .denoising import RegressionLoss

@@ -5,8 +5,8 @@ from __future__ import annotations
 from numbers import Real
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..._compat import Interval, StrOptions
 from ..random import standard_normal
 from .loss import ScoreLoss
 

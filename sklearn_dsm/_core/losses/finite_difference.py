@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval
 from torch import nn
 
+from ..._compat import Interval
 from ..random import standard_normal
 from .loss import ScoreLoss
 

@@ -8,9 +8,9 @@ from numbers import Real
 from typing import NamedTuple
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
+from ..._compat import Interval, StrOptions
 from ..noise.level import NoiseLevel
 from ..noise.level_sampling import LevelLaw, LogisticLevels, SingleLevel, WeightedLevels
 from ..noise.processes import NoiseProcess

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
+from ..._compat import StrOptions
 from ..forward_mode import load_forward_mode
 from ..random import standard_normal
 from .loss import ScoreLoss

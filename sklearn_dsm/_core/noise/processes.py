@@ -8,9 +8,9 @@ from numbers import Real
 from typing import Self
 
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
+from ..._compat import Interval
 from ..params import ParamsObject, resolve
 from .level import NoiseLevel
 
