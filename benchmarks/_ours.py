@@ -23,13 +23,13 @@ def amortised(X: np.ndarray, budget: float, seed: int) -> DSMDensityEstimator:
 
 def facts(density: DSMDensityEstimator, X: np.ndarray) -> dict:
     """What the fit itself reports, and how far an amortised log-density of X is from the ODE's."""
-    alone = "" if density.weights_ else "; the reference alone"
+    alone = "" if density.network_weights_ else "; the reference alone"
     found = {
         "note": f"{density.n_epochs_} epochs, ended by {density.stop_reason_}{alone}",
         "validation_bound": max(density.validation_scores_, default=None),
         "n_epochs": density.n_epochs_,
         "stop_reason": density.stop_reason_,
-        "reference_alone": not density.weights_,
+        "reference_alone": not density.network_weights_,
         "n_reference_components": len(density.reference_.weights_),
     }
     if density.likelihood != "fast":

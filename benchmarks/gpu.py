@@ -94,7 +94,7 @@ def fit_and_score(job: dict) -> dict:
         "rows_trained": density.n_epochs_ * rows_per_epoch(density, n_train) / seconds,
         "rows_scored": speed,
         "busy": busy.share,
-        "alone": not density.weights_,
+        "alone": not density.network_weights_,
     }
 
 

@@ -158,10 +158,10 @@ def bound(fit: DSMDensityEstimator, rows: np.ndarray, seed: int) -> float:
     """The likelihood bound of rows, with the same draws for every fit of one seed."""
     Z, log_slope = Chain.from_arrays(fit.latent_map_).forward(rows)
     value = float(np.mean(fit.reference_.score_samples(Z) + log_slope))
-    if not fit.weights_:
+    if not fit.network_weights_:
         return value
     builder = fit._builder()
-    model = builder.score_model(fit.reference_, fit.weights_).float().eval()
+    model = builder.score_model(fit.reference_, fit.network_weights_).float().eval()
     drawn = HeldOutBound.draw(
         torch.from_numpy(Z).float(), builder.levels, BOUND_DRAWS, torch_generator(seed)
     )
@@ -189,7 +189,7 @@ def add_gradients(
     batch = fit._resolved_batch_size(round((1 - fit.validation_fraction) * len(problem.train)))
     Z = Chain.from_arrays(fit.latent_map_).forward(problem.train[:batch])[0]
     rows, builder = torch.from_numpy(Z).float(), fit._builder()
-    model = builder.score_model(fit.reference_, fit.weights_).float()
+    model = builder.score_model(fit.reference_, fit.network_weights_).float()
     means = {}
     for record in records[-len(losses(options)) :]:
         loss = resolve_loss(METHODS[record["loss"]])

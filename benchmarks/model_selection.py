@@ -93,7 +93,7 @@ def observed(job: dict) -> dict:
         warnings.simplefilter("ignore")
         density.fit(table.train)
     parts = len(density.reference_.weights_)
-    chosen = ("network on " if density.weights_ else "") + (
+    chosen = ("network on " if density.network_weights_ else "") + (
         f"mixture of {parts}" if parts > 1 else "Gaussian"
     )
     flow = any(".autoregressive." in name for name in density.latent_map_)

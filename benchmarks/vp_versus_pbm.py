@@ -157,7 +157,7 @@ def own_figures(
         random_state=seed,
     ).fit(rows)
     by_ode = density.sample(len(fresh), random_state=seed)
-    n_weights = sum(weight.size for weight in density.weights_.values())
+    n_weights = sum(weight.size for weight in density.network_weights_.values())
     return figures(by_ode, by_ode, fresh, n_weights, density.score(fresh[:N_BOUND]))
 
 

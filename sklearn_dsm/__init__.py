@@ -7,7 +7,7 @@ from ._core.losses.finite_difference import FDSSM
 from ._core.losses.implicit import ISM
 from ._core.losses.sliced import SSM
 from ._core.noise.processes import PBM, VE, VP, SubVP
-from ._training import InterruptedFitWarning, NonFiniteLossError
+from ._training import NonFiniteLossError
 from .density import DSMDensityEstimator, KernelScoreEstimator
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 
@@ -25,7 +25,6 @@ __all__ = [
     "VP",
     "DSMDensityEstimator",
     "GMMScoreEstimator",
-    "InterruptedFitWarning",
     "KernelScoreEstimator",
     "LocationMixtureScoreEstimator",
     "NonFiniteLossError",

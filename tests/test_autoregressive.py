@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_dsm import DSMDensityEstimator, InterruptedFitWarning
+from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.correction import Correction
@@ -168,8 +168,9 @@ def test_an_interrupt_ends_a_fit_with_what_it_has(monkeypatch):
 
     monkeypatch.setattr(FlowSearch, "grow", grow)
     monkeypatch.setattr(Correction, "best_value", -np.inf)
-    with pytest.warns(InterruptedFitWarning, match="interrupted after"):
-        density = DSMDensityEstimator(max_epochs=3, random_state=0).fit(X)
+    density = DSMDensityEstimator(max_epochs=3, random_state=0)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after"):
+        density.fit(X)
     assert density.stop_reason_ == "interrupted"
     assert np.isfinite(density.score(X))
 

@@ -53,7 +53,7 @@ def known_fits():
     return {}
 
 
-FALLBACK = "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
+FALLBACK = "ignore:No network was trained:sklearn.exceptions.ConvergenceWarning"
 
 
 def quick(**params):
@@ -81,7 +81,7 @@ def test_sklearn_checks(estimator, check):
 
 
 def test_scikit_learn_checks_an_estimator_that_has_a_network():
-    assert QUICK[0].fit(np.random.RandomState(0).standard_normal((20, 2))).weights_
+    assert QUICK[0].fit(np.random.RandomState(0).standard_normal((20, 2))).network_weights_
 
 
 MIXTURES = [
@@ -201,8 +201,8 @@ def test_density_checks_but_for_the_mass(check, likelihood, monkeypatch):
 
 def test_the_checked_estimators_have_a_network():
     X = estimator_checks.bimodal_rows()
-    assert trained(reference="gaussian").fit(X).weights_
-    assert without_reference().fit(X).weights_
+    assert trained(reference="gaussian").fit(X).network_weights_
+    assert without_reference().fit(X).network_weights_
 
 
 class WrongDensity(DensityMixin, BaseEstimator):

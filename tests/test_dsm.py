@@ -17,7 +17,7 @@ from sklearn_dsm._training.callbacks import LAST_EPOCHS_SHARE, MIN_LAST_EPOCHS
 from sklearn_dsm.datasets import load_sachs
 
 FALLBACK = pytest.mark.filterwarnings(
-    "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
+    "ignore:No network was trained:sklearn.exceptions.ConvergenceWarning"
 )
 
 
@@ -48,7 +48,7 @@ def gaussian(n=300, seed=0):
 @pytest.fixture(scope="module")
 def fitted():
     density = quick(marginals="standardize", max_epochs=15).fit(bimodal())
-    assert density.weights_
+    assert density.network_weights_
     return density
 
 
@@ -61,7 +61,7 @@ def test_an_untrained_network_leaves_the_reference():
     options = {"reference": GaussianMixture(3, random_state=0).fit(X), "marginals": "standardize"}
     untrained = quick(max_epochs=1, learning_rate=1e-12, **options).fit(X)
     alone = quick(max_fit_time=1e-9, **options).fit(X)
-    assert alone.weights_ == {}
+    assert alone.network_weights_ == {}
     np.testing.assert_allclose(
         untrained.score_samples(X), alone.score_samples(X), rtol=0, atol=untrained.tolerance
     )
@@ -92,16 +92,28 @@ def test_auto_marginals_with_a_fitted_mixture_are_linear():
 @pytest.mark.parametrize(
     ("params", "reason"),
     [
-        ({"max_fit_time": 1e-9}, "max_fit_time was too short"),
-        ({"validation_fraction": 0.98}, "fewer than 10 rows"),
-        ({"learning_rate": 1e-12, "max_epochs": 1}, "no network was better on the held-out rows"),
+        ({"max_fit_time": 1e-9}, "time for a first epoch, so raise max_fit_time"),
+        ({"validation_fraction": 0.98}, "10 samples to train on, so give more"),
     ],
-    ids=["time", "rows", "gain"],
+    ids=["time", "rows"],
 )
-def test_falling_back_warns(params, reason):
-    with pytest.warns(ConvergenceWarning, match=f"reference alone.*{reason}"):
-        density = quick(**params).fit(gaussian())
-    assert density.weights_ == {}
+def test_a_fit_that_could_train_no_network_warns_at_the_line_of_the_user(params, reason):
+    for call in (quick(**params).fit, make_pipeline(StandardScaler(), quick(**params)).fit):
+        with pytest.warns(ConvergenceWarning, match=f"No network was trained.*{reason}") as seen:
+            call(gaussian())
+        assert [warning.filename for warning in seen] == [__file__]
+
+
+@pytest.mark.parametrize("reference", ["gaussian", "gmm", "auto"])
+def test_a_fit_that_selects_its_reference_does_not_warn(reference):
+    density = quick(reference=reference, learning_rate=1e-12, max_epochs=1).fit(gaussian())
+    assert density.network_weights_ == {} and density.selected_ == "Gaussian"
+
+
+def test_what_was_selected_is_told():
+    assert "corrected by a network" in quick(max_epochs=20).fit(bimodal()).selected_
+    density = quick(reference="gmm", learning_rate=1e-12, max_epochs=1).fit(bimodal())
+    assert density.selected_ == f"Gaussian mixture of {len(density.reference_.weights_)} components"
 
 
 @FALLBACK
@@ -116,12 +128,12 @@ def test_a_network_has_to_gain_more_than_chance(chances, kept, monkeypatch):
         return candidate._replace(value=value), slice(None)
 
     monkeypatch.setattr(Correction, "_scored", scored)
-    assert bool(quick().fit(X).weights_) is kept
+    assert bool(quick().fit(X).network_weights_) is kept
 
 
 def test_a_gain_does_not_warn(fitted):
     X = bimodal(2000, seed=1)
-    assert fitted.weights_ and fitted.stop_reason_ in ("max_epochs", "no_change")
+    assert fitted.network_weights_ and fitted.stop_reason_ in ("max_epochs", "no_change")
     assert fitted.score(X) > GaussianMixture(1).fit(bimodal()).score(X) + 0.15
 
 
@@ -132,7 +144,7 @@ def test_lengths_of_the_records(fitted):
     assert fitted.n_epochs_ == 15
     assert len(fitted.loss_curve_) == len(fitted.validation_scores_) == 15
     assert all(type(value) is float for value in fitted.loss_curve_ + fitted.validation_scores_)
-    assert all(type(value) is np.ndarray for value in fitted.weights_.values())
+    assert all(type(value) is np.ndarray for value in fitted.network_weights_.values())
     assert fitted.network_["hidden_layer_sizes"] == (64, 64)
 
 
@@ -209,7 +221,7 @@ def test_skewed_proteins_against_classical_estimators():
 def test_every_process_learns(process):
     X, fresh = bimodal(), bimodal(1000, seed=1)
     density = quick(process=process, marginals="standardize", max_epochs=12).fit(X)
-    assert density.weights_
+    assert density.network_weights_
     assert density.score(fresh) > GaussianMixture(1).fit(X).score(fresh) + 0.1
     assert np.isfinite(density.sample(50, random_state=0)).all()
 
@@ -234,7 +246,7 @@ def test_without_a_reference_the_network_gives_the_whole_score():
     density = quick(
         reference=None, marginals="standardize", max_epochs=60, learning_rate=0.005
     ).fit(X)
-    assert density.weights_
+    assert density.network_weights_
     grid = np.linspace(-12, 12, 2001)
     mass = np.exp(density.score_samples(grid[:, None])).sum() * (grid[1] - grid[0])
     assert mass == pytest.approx(1, abs=3e-3)

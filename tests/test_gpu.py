@@ -132,7 +132,7 @@ def test_samples_repeat_and_follow_the_density(on):
 
 def test_the_fit_learned_something(fitted, rows):
     gaussian = -0.5 * np.linalg.slogdet(2 * np.pi * np.e * np.cov(rows[:1000].T))[1]
-    assert fitted.weights_
+    assert fitted.network_weights_
     assert fitted.score_samples(rows[1000:]).mean() > gaussian + 0.1
 
 

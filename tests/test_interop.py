@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_dsm import VP, DSMDensityEstimator, InterruptedFitWarning
+from sklearn_dsm import VP, DSMDensityEstimator
 from sklearn_dsm._evaluation.latent_density import LatentDensity
 from sklearn_dsm._search.mixture_search import MixtureSearch
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:The fitted density is its reference:sklearn.exceptions.ConvergenceWarning"
+    "ignore:No network was trained:sklearn.exceptions.ConvergenceWarning"
 )
 
 
@@ -46,7 +47,7 @@ def X():
 @pytest.fixture(scope="module")
 def fitted(X):
     density = quick().fit(X)
-    assert density.weights_
+    assert density.network_weights_
     return density
 
 
@@ -248,11 +249,11 @@ def test_callback_stops_the_fit(X):
 def test_interrupt_keeps_the_best_weights(X):
     recorder = Recorder(interrupt_after=3)
     density = quick(max_epochs=50).set_callbacks(recorder)
-    with pytest.warns(InterruptedFitWarning, match=r"interrupted after 3 epochs.*Fit again"):
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted after 3 epochs.*fit again"):
         density.fit(X)
     assert recorder.n_epochs == 3
     assert density.stop_reason_ == "interrupted" and density.n_epochs_ == 3
-    assert density.weights_
+    assert density.network_weights_
     assert len(density.loss_curve_) == len(density.validation_scores_) == 3
     assert density.sample(2).shape == (2, 2)
     assert density.score(X) > quick(max_fit_time=1e-9).fit(X).score(X)
@@ -265,21 +266,20 @@ def interrupted(*args, **kwargs):
 @pytest.mark.parametrize("reference", ["gaussian", None])
 def test_an_interrupt_after_training_keeps_what_it_learned(X, monkeypatch, reference):
     monkeypatch.setattr(LatentDensity, "calibrated", interrupted)
-    with pytest.warns(InterruptedFitWarning, match="after 4 epochs"):
-        density = quick(reference=reference).fit(X)
-    assert density.weights_ and density.stop_reason_ == "interrupted"
+    density = quick(reference=reference)
+    with pytest.raises(KeyboardInterrupt, match="after 4 epochs"):
+        density.fit(X)
+    assert density.network_weights_ and density.stop_reason_ == "interrupted"
     assert np.isfinite(density.score(X))
 
 
 def test_an_interrupt_of_the_last_fit_keeps_the_reference(X, monkeypatch):
-    def fit():
-        return quick(reference="gmm", max_fit_time=60.0, max_epochs=1, learning_rate=1e-9).fit(X)
-
-    whole = fit()
-    assert not whole.weights_
+    options = {"reference": "gmm", "max_fit_time": 60.0, "max_epochs": 1, "learning_rate": 1e-9}
+    whole, density = quick(**options).fit(X), quick(**options)
+    assert not whole.network_weights_
     monkeypatch.setattr(MixtureSearch, "_continued", interrupted)
-    with pytest.warns(InterruptedFitWarning, match="after 1 epochs"):
-        density = fit()
+    with pytest.raises(KeyboardInterrupt, match="after 1 epochs"):
+        density.fit(X)
     assert density.stop_reason_ == "interrupted"
     assert density.score(X) == pytest.approx(whole.score(X), abs=0.2)
 
@@ -292,7 +292,7 @@ def test_an_interrupt_before_a_head_is_taught_leaves_the_ode(X, monkeypatch, whe
     late = when == "in the head's training"
     place = "_training.amortised.nn.functional.huber_loss" if late else "density._dsm.distil"
     monkeypatch.setattr(f"sklearn_dsm.{place}", interrupted)
-    with pytest.warns(InterruptedFitWarning, match="Fit again"):
+    with pytest.raises(KeyboardInterrupt, match="fit again"):
         density.fit(X)
     assert density.stop_reason_ == "interrupted" and density.head_ is None
     by_ode = clone(density).set_params(likelihood="ode")
@@ -313,7 +313,6 @@ def test_callbacks_score_by_the_ode_until_a_head_is_taught(X, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["stop_after", "interrupt_after"])
-@pytest.mark.filterwarnings("ignore::sklearn_dsm.InterruptedFitWarning")
 def test_a_stop_is_a_stop_for_every_reference(how):
     """reference="auto" trains twice; whoever stops the first run wants no second one."""
     angle = np.random.RandomState(0).randint(7, size=(300, 1)) * np.pi / 3.5
@@ -321,7 +320,8 @@ def test_a_stop_is_a_stop_for_every_reference(how):
     X += 0.05 * np.random.RandomState(1).standard_normal(X.shape)
     recorder = Recorder(**{how: 1})
     density = quick(reference="auto", learning_rate=1e-4)
-    density.set_callbacks(recorder).fit(X)
+    with nullcontext() if how == "stop_after" else pytest.raises(KeyboardInterrupt):
+        density.set_callbacks(recorder).fit(X)
     assert recorder.n_epochs == 1
     assert density.stop_reason_ == {"stop_after": "callback"}.get(how, "interrupted")
 
@@ -346,8 +346,17 @@ def test_verbose(X, capsys):
     assert capsys.readouterr().out == ""
     quick(verbose=4).fit(X)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
-    assert all(re.match(r"epoch +\d+ +loss +\S+ +held-out gain +\S+ +best", x) for x in lines)
+    epochs = [line for line in lines if not line.startswith("[")]
+    assert len(epochs) == 4
+    assert all(re.match(r"epoch +\d+ +loss +\S+ +held-out gain +\S+ +best", x) for x in epochs)
+
+
+def test_verbose_tells_of_every_stage_of_a_short_fit(X, capsys):
+    quick(reference="auto", verbose=1).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    wanted = ["training and", "best base density", "network: 4 epochs", "selected: "]
+    told = [word for line in lines for word in wanted if re.match(rf"\[ +\d\S* s\].*{word}", line)]
+    assert [word for k, word in enumerate(told) if word not in told[:k]] == wanted
 
 
 # Files
@@ -355,7 +364,7 @@ def test_verbose(X, capsys):
 
 def test_pickle_is_small(X):
     fitted = quick(hidden_layer_sizes=(16, 16), max_epochs=15).fit(X)
-    assert fitted.weights_
+    assert fitted.network_weights_
     assert len(pickle.dumps(fitted)) < 60_000
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.score_samples(X), fitted.score_samples(X))

@@ -23,7 +23,7 @@ LAYERS = (
     ("_core.scores",),
     ("_core.noise",),
     ("_core",),
-    ("_validation", "_random"),
+    ("_validation", "_random", "_fit", "_warn"),
     ("_compat",),
 )
 HEIGHTS = {room: -k for k, rooms in enumerate(LAYERS) for room in rooms}

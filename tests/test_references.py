@@ -61,7 +61,9 @@ every_base = pytest.mark.parametrize("name", BASES)
 @every_base
 def test_without_a_network_it_is_the_density_that_was_given(base, name):
     density = correcting(base(name), max_fit_time=1e-9)
-    with pytest.warns(ConvergenceWarning, match="its reference alone, a "):
+    with pytest.warns(
+        ConvergenceWarning, match="No network was trained, and the fitted density is a "
+    ):
         density.fit(rows())
     X = rows(20, 2)
     np.testing.assert_array_equal(density.score_samples(X), base(name).score_samples(X))
@@ -79,7 +81,7 @@ def kept(monkeypatch):
 def test_a_score_that_is_no_gradient_is_corrected_too(base):
     reference, X = base("two regimes"), rows(5, 2)
     density = correcting(reference, max_epochs=2, batch_size=64, tolerance=0.1).fit(rows(300))
-    assert density.weights_
+    assert density.network_weights_
     assert abs(density.score_samples(X) - reference.score_samples(X)).max() < 1
 
 
@@ -87,7 +89,7 @@ def test_a_score_that_is_no_gradient_is_corrected_too(base):
 @pytest.mark.parametrize("name", ["gmm", "kernel", "network"])
 def test_a_correction_of_it_is_a_normalised_density(base, name):
     density = correcting(base(name), learning_rate=0.02, max_epochs=4).fit(rows(600))
-    assert density.weights_
+    assert density.network_weights_
     grid = [np.linspace(-9, 19, 40), np.linspace(-0.45, 0.45, 40)]
     points = np.stack(np.meshgrid(*grid, indexing="ij"), -1).reshape(-1, 2)
     values = np.exp(density.score_samples(points)).reshape(40, 40)
@@ -102,13 +104,13 @@ def test_a_correction_gains_on_a_density_of_few_rows(base):
     X, fresh = rows(4000, 5), rows(2000, 6)
     reference = GMMScoreEstimator(1).fit(rows(40, 4))
     density = correcting(reference, max_epochs=15, hidden_layer_sizes=(32, 32)).fit(X)
-    assert density.weights_ and density.score(fresh) > reference.score(fresh) + 0.1
+    assert density.network_weights_ and density.score(fresh) > reference.score(fresh) + 0.1
 
 
 def test_training_leaves_it_as_it_is(base):
-    before = pickle.dumps(base("network").weights_)
+    before = pickle.dumps(base("network").network_weights_)
     correcting(base("network"), learning_rate=0.02).fit(rows())
-    assert pickle.dumps(base("network").weights_) == before
+    assert pickle.dumps(base("network").network_weights_) == before
     density = correcting(base("network"), max_epochs=4, learning_rate=0.02).fit(rows(600))
     assert max(density.validation_scores_) < base("network").score(rows(600)) + 1
 

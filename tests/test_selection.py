@@ -10,6 +10,7 @@ from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.correction import Correction
 from sklearn_dsm._search.flow_search import FlowSearch
 from sklearn_dsm._search.mixture_search import MixtureSearch
+from sklearn_dsm._search.progress import Progress
 from sklearn_dsm._search.selection import Options, fit_bases, select
 from sklearn_dsm._search.split import Table
 from sklearn_dsm._training import TrainingRecord
@@ -55,7 +56,7 @@ def chosen():
     def run(table, gain=0.0, options=AUTO, budget=None, **outcome):
         networks = Recorded(gain, **outcome)
         random = np.random.RandomState(0)
-        select(table, options, networks, budget or Budget(None), random)
+        select(table, options, networks, budget or Budget(None), random, Progress())
         return networks.asked
 
     return run
@@ -131,7 +132,7 @@ def test_the_best_base_density_counts_where_no_time_is_left_to_correct_it(monkey
     monkeypatch.setattr(selection, "fit_bases", late)
     monkeypatch.setattr("sklearn_dsm.density._dsm.Budget", lambda seconds: budget)
     density = DSMDensityEstimator(max_epochs=1, random_state=0).fit(table)
-    assert not density.weights_ and density.stop_reason_ == "max_fit_time"
+    assert not density.network_weights_ and density.stop_reason_ == "max_fit_time"
     assert len(density.reference_.weights_) > 3
 
 
@@ -155,7 +156,7 @@ def test_what_the_first_network_brought_outlives_the_second(monkeypatch, fault):
     options = {"max_epochs": 5, "learning_rate": 1e-6, "random_state": 0}
     density = DSMDensityEstimator(**options).fit(ring(1000))
     assert len(calls) == (2 if fault == "diverges" else 1)
-    assert not density.weights_ and len(density.reference_.weights_) > 3
+    assert not density.network_weights_ and len(density.reference_.weights_) > 3
     assert density.n_epochs_ == 1 and density.stop_reason_ == "pruned"
 
 
@@ -238,6 +239,8 @@ def test_an_interrupt_of_the_first_network_keeps_a_better_base_density(monkeypat
         return TrainingRecord(n_epochs=1, stop_reason="interrupted")
 
     monkeypatch.setattr(Correction, "_train", interrupted)
-    density = DSMDensityEstimator(random_state=0).fit(ring(1000))
+    density = DSMDensityEstimator(random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        density.fit(ring(1000))
     assert len(density.reference_.weights_) > 3
     assert density.stop_reason_ == "interrupted" and density.n_epochs_ == 1

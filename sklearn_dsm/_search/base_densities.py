@@ -74,10 +74,13 @@ class Family(metaclass=ABCMeta):
 
     Attributes
     ----------
+    name : str
+        In words.
     value : float
         That of the best so far.
     """
 
+    name: str
     value: float
 
     def expected_value(self, budget: Budget) -> float:

@@ -24,11 +24,11 @@ from .._training import (
     TrainingRecord,
     TrainingSettings,
     train,
-    warn_if_interrupted,
 )
 from .base_densities import Base
 from .budget import Budget
 from .epoch_tasks import EpochTasks
+from .progress import Progress
 from .tuning import TUNING
 
 
@@ -63,7 +63,6 @@ def kept_if_interrupted(candidates: list[Candidate]) -> Iterator[None]:
         if not candidates:
             raise
         _mark(candidates, "interrupted")
-        warn_if_interrupted(candidates[-1].record)
 
 
 def _mark(candidates: list[Candidate], stop_reason: str) -> None:
@@ -93,6 +92,7 @@ class Correction:
     yardstick : Base, optional
         The best base density so far. Networks are scored on some of the validation rows, and by how
         much they differ from it there; a base far from the rows would tell chance differences.
+    progress : Progress
     """
 
     builder: DensityBuilder
@@ -105,6 +105,7 @@ class Correction:
     epochs: EpochTasks
     candidates: list[Candidate] = field(default_factory=list)
     yardstick: Base | None = None
+    progress: Progress = field(default_factory=Progress)
 
     def best(self) -> Candidate:
         """The candidate of the greatest value, the first of equals."""
@@ -141,6 +142,10 @@ class Correction:
         learned, gain = record.weights or {}, max(record.best_gain, 0.0)
         self.candidates.append(Candidate(base, record, value, value + gain, learned))
         self.candidates[-1:] = self._with_and_without_network(self.candidates[-1])
+        self.progress(
+            f"network: {record.n_epochs} epochs, ended by {record.stop_reason}; from {value:.4f} "
+            f"to {self.candidates[-1].value:.4f} nats on the validation set"
+        )
         if self.ended:
             _mark(self.candidates, record.stop_reason)
 

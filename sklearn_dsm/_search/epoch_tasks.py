@@ -39,7 +39,7 @@ class EpochTasks:
             fitted
             | self.space
             | {
-                "weights_": record.weights or {},
+                "network_weights_": record.weights or {},
                 "head_": None,
                 "n_epochs_": record.n_epochs,
                 "loss_curve_": list(record.loss_curve),

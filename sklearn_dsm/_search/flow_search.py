@@ -34,6 +34,8 @@ class FlowSearch(Family):
     max_epochs : int
     """
 
+    name = "autoregressive flow"
+
     def __init__(self, straight: Split, random_state: np.random.RandomState, max_epochs: int):
         self.rows = straight.in_column_order()
         self.random_state, self.max_epochs = random_state, max_epochs

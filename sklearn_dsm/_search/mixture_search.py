@@ -67,6 +67,8 @@ class MixtureSearch(Family):
     the mean log-density of the held-out rows under ``best``, in input units.
     """
 
+    name = "Gaussian mixture"
+
     def __init__(self, split: Split, random_state: np.random.RandomState):
         self.split, self.random_state = split, random_state
         self.rows = self._drawn(*split.train_rows)

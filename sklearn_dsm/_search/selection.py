@@ -14,6 +14,7 @@ from .budget import Budget
 from .correction import Candidate, Correction, kept_if_interrupted
 from .flow_search import FlowSearch
 from .mixture_search import MixtureSearch
+from .progress import Progress
 from .split import Split, Table
 from .tuning import TUNING
 
@@ -42,6 +43,7 @@ def select(
     correction: Correction,
     budget: Budget,
     random_state: np.random.RandomState,
+    progress: Progress,
 ) -> Candidate:
     """The density that the validation rows prefer.
 
@@ -52,7 +54,9 @@ def select(
     with kept_if_interrupted(correction.candidates):
         start, families = fit_bases(table, options, budget, random_state)
         best = max(families, key=_by_value, default=None)
-        correction.yardstick = None if best is None else best.base()
+        if best is not None:
+            progress(f"best base density: {best.name}, {best.value:.4f} nats on the validation set")
+            correction.yardstick = best.base()
         correction.train_on(start, -np.inf if best is None else best.expected_value(budget))
         if best is None or best.value <= correction.best_value:
             return correction.best()
@@ -60,6 +64,7 @@ def select(
             correction.keep_without_network(best.base())
         else:
             best.grow(budget)
+            progress(f"the same grown: {best.value:.4f} nats")
             base = best.base()
             correction.train_on(base, base.expected_value_alone)
     return correction.best()

@@ -1,12 +1,11 @@
 """Training through skorch: nothing else of the package knows it."""
 
 from .judges import ErrorJudge, Judge, State
-from .record import InterruptedFitWarning, NonFiniteLossError, TrainingRecord, TrainingSettings
-from .run import train, train_module, warn_if_interrupted
+from .record import NonFiniteLossError, TrainingRecord, TrainingSettings
+from .run import train, train_module
 
 __all__ = [
     "ErrorJudge",
-    "InterruptedFitWarning",
     "Judge",
     "NonFiniteLossError",
     "State",
@@ -14,5 +13,4 @@ __all__ = [
     "TrainingSettings",
     "train",
     "train_module",
-    "warn_if_interrupted",
 ]

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -20,19 +19,6 @@ class NonFiniteLossError(FloatingPointError):
     ... except NonFiniteLossError as error:
     ...     print("Lower learning_rate" in str(error))
     True
-    """
-
-
-class InterruptedFitWarning(ConvergenceWarning):
-    """A fit was interrupted; the best weights so far are kept.
-
-    Examples
-    --------
-    A script that would rather end than go on with an unfinished model:
-
-    >>> import warnings
-    >>> from sklearn_dsm import InterruptedFitWarning
-    >>> warnings.filterwarnings("error", category=InterruptedFitWarning)
     """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from .callbacks import Averaging, Progress, Schedule, Selection, Stop
 from .judges import GainJudge, Judge
 from .net import BatchLoss, RowBatches, net_for
 from .optimizer import MuonAdamW
-from .record import InterruptedFitWarning, TrainingRecord, TrainingSettings
+from .record import TrainingRecord, TrainingSettings
 
 # With fewer Muon's steps gain nothing, and may memorise them.
 MIN_MUON_ROWS = 500
@@ -87,19 +86,7 @@ def train(
             on_epoch,
             matrices,
         )
-    warn_if_interrupted(record)
     return record
-
-
-def warn_if_interrupted(record: TrainingRecord) -> None:
-    """Say that a model is not finished."""
-    if record.stop_reason == "interrupted":
-        warnings.warn(
-            f"The fit was interrupted after {record.n_epochs} epochs; the best weights so far "
-            "are kept. Fit again for a finished model.",
-            InterruptedFitWarning,
-            stacklevel=3,
-        )
 
 
 def train_module(

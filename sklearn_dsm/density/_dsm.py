@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 
-from .._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from .._compat import CallbackSupportMixin, Interval, StrOptions
 from .._core.likelihood.ode import SolverPlan
 from .._core.losses.loss import ScoreLoss
 from .._core.losses.registry import resolve_loss
@@ -21,16 +20,20 @@ from .._core.noise.processes import NoiseProcess, resolve_process
 from .._evaluation.base import BaseDensity
 from .._evaluation.builder import DensityBuilder
 from .._evaluation.references import Reference
+from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
 from .._search.budget import Budget
 from .._search.correction import Correction, kept_if_interrupted
 from .._search.epoch_tasks import EpochTasks
+from .._search.progress import Progress
 from .._search.selection import Options, select
 from .._search.split import Table
 from .._search.tuning import TUNING
-from .._training import TrainingSettings, warn_if_interrupted
+from .._training import TrainingSettings
 from .._transforms.autoregressive import AutoregressiveTransform
+from .._transforms.chain import Chain
 from .._validation import evaluation_device, resolve_device
+from .._warn import warn
 from ._distillation import distil
 
 MAX_EPOCHS, ENDLESS_EPOCHS = 150, 10**9
@@ -151,11 +154,12 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     random_state : int, RandomState or None, default=None
         Seed of the split, the weights, the noise and the order of the rows.
     verbose : int, default=0
-        1 prints a line every ten epochs, 2 every second or third, 4 each.
+        1 prints a line at every stage of the fit and every ten epochs, 2 every second or third
+        epoch, 4 every epoch.
 
     Attributes
     ----------
-    weights_ : dict of str to ndarray
+    network_weights_ : dict of str to ndarray
         The network; empty where the reference alone is the model.
     reference_ : GaussianMixture or density estimator
         What the network corrects; a mixture is in the latent space.
@@ -175,6 +179,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     fast_error_ : float or None
         Root mean square of the difference between "fast" and "ode" on held-out rows, in nats;
         None where "fast" was not asked for, NaN where a single row was held out.
+    selected_ : str
+        What was selected, for instance "Gaussian mixture of 12 components" or "Gaussian corrected
+        by a network".
     n_epochs_ : int
     loss_curve_ : list of float
         Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
@@ -285,7 +292,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.random_state = random_state
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @whole_fit
     def fit(self, X, y=None, sample_weight=None):
         """Fit the maps, the reference and the correction.
 
@@ -308,6 +315,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             Where X holds NaN, infinity, text or a constant column, or an option is unknown.
         NonFiniteLossError
             Where training diverges.
+        KeyboardInterrupt
+            Where the fit is interrupted. Once something has been learned, the estimator keeps the
+            best of it and is fitted; otherwise, as after an error, it is as it was before.
         RuntimeError
             Where ``compile`` is true and torch finds no compiler.
         """
@@ -326,22 +336,38 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         )
         self.network_ = self._network_options(loss, *X.shape)
         self.solver_ = self._solver_state(SolverPlan())
-        builder, epochs = self._builder(), EpochTasks(self, X, weight)
+        builder, epochs, progress = (
+            self._builder(),
+            EpochTasks(self, X, weight),
+            Progress(self.verbose),
+        )
+        n_held_out, limit = int(table.held_out.sum()), self.max_fit_time
+        progress(
+            f"{len(X) - n_held_out} training and {n_held_out} validation samples of {X.shape[1]} "
+            "features; " + ("no time limit" if limit is None else f"at most {limit:g} s")
+        )
         correction = Correction(
             builder=builder,
             loss=loss,
             levels=loss.levels(self.process_, builder.levels),
-            settings=self._training_settings(int((~table.held_out).sum()), device),
+            settings=self._training_settings(len(X) - n_held_out, device),
             likelihood=self._likelihood_of_fit(),
             budget=budget,
             random_state=random,
             epochs=epochs,
+            progress=progress,
         )
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            best = select(table, options, correction, budget, random)
+            best = select(table, options, correction, budget, random, progress)
             self._keep(best, whole_budget, random)
         epochs.finish()
+        progress(f"selected: {self.selected_}")
+        if self.stop_reason_ == "interrupted":
+            raise InterruptedFit(
+                f"The fit was interrupted after {self.n_epochs_} epochs. The estimator keeps the "
+                "best density so far; fit again for a finished one."
+            )
         return self
 
     def _sampler(self):
@@ -401,12 +427,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         return density
 
     def _warn_of_missed(self, n_missed, n):
-        warnings.warn(
+        warn(
             f"{n_missed} of {n} log-densities missed the tolerance of "
             f"{self.tolerance:g} nats with the finest steps: the learned score is rough "
             "there. Raise tolerance, or use likelihood='identity'.",
             ConvergenceWarning,
-            stacklevel=3,
         )
 
     def _held_out(self, n, random):
@@ -478,9 +503,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     def _keep(self, candidate, budget, random):
         """Store the best candidate, and say so where it has no network."""
         record, base, split = candidate.record, candidate.base, candidate.base.split
-        self.weights_: dict[str, np.ndarray] = candidate.weights
+        self.network_weights_: dict[str, np.ndarray] = candidate.weights
         latent, self.reference_ = split.latent, base.reference
-        if not self.weights_:
+        if not self.network_weights_:
             # Without the held-out rows they stay as they are.
             with kept_if_interrupted([candidate]):
                 latent, self.reference_ = base.without_network(budget)
@@ -491,26 +516,34 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.validation_scores_ = [candidate.base_value + gain for gain in record.gains]
         self.head_: dict[str, np.ndarray] | None = {}
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
-        if self.likelihood == "fast" and self.weights_:
+        if self.likelihood == "fast" and self.network_weights_:
             self._teach_head(record, split, budget, seed_from(random))
-        if not self.weights_ and not split.latent.has(AutoregressiveTransform):
-            reason = {
-                "too_few_rows": f"there are fewer than {TUNING.min_train_rows} rows to train on",
-                "max_fit_time": "max_fit_time was too short for a gain",
-                "interrupted": "the fit was interrupted before a gain",
-                "callback": "a callback ended the fit before a gain",
-            }.get(record.stop_reason, "no network was better on the held-out rows")
-            warnings.warn(
-                f"The fitted density is its reference alone, a {self._name_of_reference()}: "
-                f"{reason}.",
+        self.selected_ = self._name_of_model()
+        if not record.n_epochs:
+            self._warn_of_no_network(record.stop_reason)
+
+    def _warn_of_no_network(self, stop_reason):
+        """Say which network was not even begun, and what to change."""
+        reason = {
+            "too_few_rows": f"{TUNING.min_train_rows} samples to train on, so give more of them",
+            "max_fit_time": "time for a first epoch, so raise max_fit_time",
+        }.get(stop_reason)
+        if reason:
+            warn(
+                f"No network was trained, and the fitted density is a {self.selected_}. A network "
+                f"needs {reason}.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
-    def _name_of_reference(self):
-        if not isinstance(self.reference_, GaussianMixture):
-            return type(self.reference_).__name__
-        return f"Gaussian mixture of {len(self.reference_.weights_)} behind the column maps"
+    def _name_of_model(self):
+        """What was selected, in words."""
+        name = type(self.reference_).__name__
+        if isinstance(self.reference_, GaussianMixture):
+            k = len(self.reference_.weights_)
+            name = f"Gaussian mixture of {k} components" if k > 1 else "Gaussian"
+        if Chain.from_arrays(self.latent_map_).has(AutoregressiveTransform):
+            name = "autoregressive flow"
+        return f"{name} corrected by a network" if self.network_weights_ else name
 
     def _teach_head(self, record, split, budget, seed):
         """Have a head learn the density; after an interrupt the ODE stands in for one."""
@@ -523,7 +556,6 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             self.head_, self.fast_error_ = distil(density, network, split, budget, epochs, seed)
         except KeyboardInterrupt:
             self.stop_reason_ = record.stop_reason = "interrupted"
-            warn_if_interrupted(record)
 
     def _builder(self):
         """Builds densities of mixtures and weights, on the device there is."""
@@ -541,7 +573,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if likelihood == "fast" and self.head_ is None:
             likelihood = "ode"
         return self._builder().density(
-            self.reference_, self.weights_, likelihood, self._solver_plan(), self.head_
+            self.reference_, self.network_weights_, likelihood, self._solver_plan(), self.head_
         )
 
     def _solver_state(self, plan):

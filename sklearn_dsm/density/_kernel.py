@@ -8,12 +8,13 @@ from numbers import Real
 import numpy as np
 import torch
 
-from .._compat import Interval, StrOptions, fit_context
+from .._compat import Interval, StrOptions
 from .._core.distributions.kernel import KernelScore
 from .._core.distributions.two_regime import TwoRegimeKernelScore
 from .._core.noise.processes import VP
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity, chunks, exact_density
+from .._fit import whole_fit
 from .._random import seed_from
 from .._transforms.chain import Chain
 from .._transforms.fitting import fit_latent_map, linear_map
@@ -129,7 +130,7 @@ class KernelScoreEstimator(BaseDensity):
         self.device = device
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @whole_fit
     def fit(self, X, y=None, sample_weight=None):
         """Choose the bandwidth and keep the centres.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,17 +11,19 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import Interval, StrOptions, fit_context
+from .._compat import Interval, StrOptions
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.noise.processes import VP
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity, exact_density
 from .._evaluation.mixtures import full_covariances
+from .._fit import whole_fit
 from .._random import seed_from
 from .._transforms.chain import Chain
 from .._transforms.fitting import linear_map
 from .._transforms.marginal import MarginalTransform
 from .._validation import distinct_rows, evaluation_device, resolve_device
+from .._warn import warn
 from ._inference import covariance_of_some_rows, parameter_units
 from ._optimization import MixtureFit, MixtureOptimizer
 
@@ -178,7 +179,7 @@ class GMMScoreEstimator(BaseDensity):
         self.random_state = random_state
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @whole_fit
     def fit(self, X, y=None, sample_weight=None):
         """Fit the mixture.
 
@@ -219,11 +220,10 @@ class GMMScoreEstimator(BaseDensity):
         self.lower_bound_ = float(np.average(values + log_slope, weights=weight))
         self._infer(best.network, Z, weight, random, device)
         if not best.converged:
-            warnings.warn(
+            warn(
                 f"The optimiser had not converged after {best.n_iter} iterations; raise max_iter "
                 "or tol, or standardise wildly scaled rows.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 

@@ -12,7 +12,7 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import beta, multivariate_normal
 
-from .._compat import Interval, StrOptions, fit_context
+from .._compat import Interval, StrOptions
 from .._core.distributions.gaussian import GaussianScore
 from .._core.likelihood.ode import SolverPlan
 from .._core.noise.level_sampling import LogisticLevels
@@ -21,6 +21,7 @@ from .._core.random import torch_generator
 from .._core.scores.polynomial import PolynomialScore, Rung, fit_polynomial_score, ladder_times
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity
+from .._fit import whole_fit
 from .._random import seed_from
 from .._transforms.chain import Chain
 from .._transforms.fitting import linear_map
@@ -170,7 +171,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.likelihood = likelihood
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @whole_fit
     def fit(self, X, y=None, sample_weight=None):
         """Regress the scores, from high noise to low.
 
