@@ -61,9 +61,7 @@ every_base = pytest.mark.parametrize("name", BASES)
 @every_base
 def test_without_a_network_it_is_the_density_that_was_given(base, name):
     density = correcting(base(name), max_fit_time=1e-9)
-    with pytest.warns(
-        ConvergenceWarning, match="fitted density is a "
-    ):
+    with pytest.warns(ConvergenceWarning, match="fitted density is a "):
         density.fit(rows())
     X = rows(20, 2)
     np.testing.assert_array_equal(density.score_samples(X), base(name).score_samples(X))

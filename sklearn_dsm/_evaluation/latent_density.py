@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._core.likelihood.adjoint import ode_gradient
 from .._core.likelihood.identity import IdentityNodes, identity_log_density, sobol_nodes
 from .._core.likelihood.ode import (
     CALIBRATION_STEPS,
@@ -153,6 +154,18 @@ class LatentDensity:
         gradients = np.empty_like(Z)
         numbers = GRADIENT_CHUNK_NUMBERS // self.n_features
         size = self._chunk_size(numbers, GRADIENT_CHUNK_FACTORS)
+        if self._solves:
+            found = ode_gradient(
+                self.model,
+                self.reference,
+                self._tensor(Z),
+                self.levels,
+                self.tolerance,
+                self.plan,
+                size,
+                self._given(context),
+            )
+            return found.gradient.cpu().numpy()
         for part in chunks(len(Z), size):
             z = self._tensor(Z[part]).requires_grad_()
             value, _ = self._log_density(z, self._given(context, part))

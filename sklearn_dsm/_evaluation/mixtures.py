@@ -59,6 +59,15 @@ def joined(mixtures: Sequence[GaussianMixture], weights: Sequence[float]) -> Gau
     )
 
 
+def without_rare_components(mixture: GaussianMixture, least: float) -> GaussianMixture:
+    """The mixture without components of less than a weight; at least the heaviest stays."""
+    kept = mixture.weights_ >= min(least, mixture.weights_.max())
+    if kept.all():
+        return mixture
+    weights = mixture.weights_[kept] / mixture.weights_[kept].sum()
+    return mixture_from(weights, mixture.means_[kept], full_covariances(mixture)[kept])
+
+
 def numbers_in(mixture: GaussianMixture) -> int:
     """How many free parameters a mixture with full covariances has."""
     k, d = mixture.means_.shape

@@ -10,7 +10,12 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from .._evaluation.mixtures import joined, numbers_in, standard_gaussian
+from .._evaluation.mixtures import (
+    joined,
+    numbers_in,
+    standard_gaussian,
+    without_rare_components,
+)
 from .._transforms.chain import Chain
 from .._transforms.em import expectation_maximization
 from .._validation import effective_number
@@ -209,13 +214,16 @@ class MixtureSearch(Family):
             n_updates += mixture.n_iter_ * len(self.rows)
         self.seconds_per_component = (time.perf_counter() - started) / size
         self.seconds_per_update = self.seconds_per_component / n_updates
-        return mixture
+        # Fewer rows, often a single far one, would buy themselves density that no other has seen.
+        least = max(TUNING.min_component_rows, self.rows.shape[1] + 1)
+        return without_rare_components(mixture, least / self.n)
 
     @staticmethod
     def _continued(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
         """The mixture after more iterations with these rows."""
         again = clone(mixture).set_params(
             max_iter=TUNING.more_iterations,
+            reg_covar=TUNING.reg_covar,
             weights_init=mixture.weights_,
             means_init=mixture.means_,
             precisions_init=mixture.precisions_,

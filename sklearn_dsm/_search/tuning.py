@@ -50,6 +50,8 @@ class Tuning:
     mixture_rows, rows_per_covariance : int
         Most samples a mixture is first fitted to, and most for each entry of a covariance in the
         iterations after that: more take time that a network needs.
+    min_component_rows : int
+        A component of fewer samples, or of no more than features, is left out.
     more_iterations : int
         Of those, and of a refit on training and validation samples.
     enough_validation_rows : int
@@ -82,6 +84,7 @@ class Tuning:
     mixture_sizes: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
     mixture_rows: int = 10000
     rows_per_covariance: int = 20
+    min_component_rows: int = 5
     more_iterations: int = 20
     enough_validation_rows: int = 200
     reg_covar: float = 1e-5

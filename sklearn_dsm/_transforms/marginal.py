@@ -21,6 +21,9 @@ N_ITERATIONS, TOLERANCE = 60, 1e-5
 BLOCK_NUMBERS = 2**15
 # In units of a column's own scale: the narrowest component.
 MIN_SCALE = 3e-3
+# A component is half as wide as the distance to so many rows at least: one row, or a few, must not
+# buy themselves density that no other row has seen.
+ROWS_IN_REACH = 5
 # Where neither a distribution function nor a density comes close to zero, no logarithms of
 # either are needed.
 MIN_TAIL, MIN_DENSITY = 1e-6, 1e-250
@@ -251,7 +254,8 @@ def _fit_mixtures(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.
 
 def _fit_block(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     d = U.shape[1]
-    cells = np.array_split(np.sort(U, axis=0), size)
+    U = np.sort(U, axis=0)
+    cells = np.array_split(U, size)
     # Components first, (size, d), and rows last: the longest axis is the fastest to sum over.
     means = np.stack([cell.mean(0) for cell in cells])
     scales = np.maximum(np.stack([cell.std(0) for cell in cells]), MIN_SCALE)
@@ -271,10 +275,24 @@ def _fit_block(U: np.ndarray, size: int) -> tuple[tuple[np.ndarray, ...], np.nda
         mass = posterior.sum(2) + 1e-10
         means = (posterior * values).sum(2) / mass
         variances = (posterior * (values - means[:, :, None]) ** 2).sum(2) / mass
-        return np.log(mass / mass.sum(0)), means, np.sqrt(np.maximum(variances, MIN_SCALE**2))
+        floors = np.maximum(_reach(values, means.T).T / 2, MIN_SCALE)
+        return np.log(mass / mass.sum(0)), means, np.maximum(np.sqrt(variances), floors)
 
     start: tuple[np.ndarray, ...] = (np.full((size, d), -np.log(size)), means, scales)
     mixtures, log_likelihood = expectation_maximization(
         start, expect, maximize, N_ITERATIONS, TOLERANCE
     )
     return tuple(part.T for part in mixtures), log_likelihood
+
+
+def _reach(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Distance (d, k) from points to the ``ROWS_IN_REACH``-th nearest of sorted values (d, n)."""
+    d, n = values.shape
+    n_rows = min(ROWS_IN_REACH, n)
+    place = np.stack([np.searchsorted(values[j], points[j]) for j in range(d)])
+    # The nearest values are neighbours in the order, some of them below the point.
+    first = np.clip(place[..., None] - np.arange(n_rows + 1), 0, n - n_rows)
+    column = np.arange(d)[:, None, None]
+    below = points[..., None] - values[column, first]
+    above = values[column, first + n_rows - 1] - points[..., None]
+    return np.maximum(below, above).min(-1)

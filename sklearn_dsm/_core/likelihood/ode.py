@@ -99,43 +99,51 @@ def ode_log_density(
     ----------
     [ScoreSDE]_
     """
-    plan = plan or SolverPlan()
+    plan, solution = plan or SolverPlan(), _solution(model, prior, levels)
 
-    def solve(which: Tensor | slice, n_steps: int) -> tuple[Tensor, Tensor]:
+    def solve(which: Tensor | slice, n_steps: int) -> tuple[Tensor, ...]:
         given = None if context is None else context[which]
-        value, error = _solve_in_chunks(model, prior, x[which], levels, n_steps, chunk_rows, given)
+        value, error = in_chunks(solution, x[which], n_steps, chunk_rows, given)
         return value, plan.error_growth * error
 
-    n_steps = plan.n_steps
-    values, errors = solve(slice(None), n_steps)
+    return LogDensity(*refined(solve, plan.n_steps, tolerance))
+
+
+def refined(
+    solve: Callable[[Tensor | slice, int], tuple[Tensor, ...]], n_steps: int, tolerance: float
+) -> tuple[Tensor, ...]:
+    """Solutions of all rows, again with twice the steps for those whose errors are too large.
+
+    ``solve`` gives values, errors and perhaps more for some rows and a number of steps. What it
+    gave last for every row is returned, and before the rest, in the place of the errors, these
+    and whether they suffice.
+    """
+    found = solve(slice(None), n_steps)
     for _ in range(MAX_DOUBLINGS):
-        coarse = torch.nonzero(~_converged(values, errors, tolerance)).squeeze(1)
+        coarse = torch.nonzero(~_converged(found[0], found[1], tolerance)).squeeze(1)
         if len(coarse) == 0:
             break
         n_steps *= 2
-        value, error = solve(coarse, n_steps)
-        values = values.index_put((coarse,), value)
-        errors = errors.index_put((coarse,), error)
-    return LogDensity(values, errors, _converged(values, errors, tolerance))
+        again = solve(coarse, n_steps)
+        found = tuple(old.index_put((coarse,), new) for old, new in zip(found, again, strict=True))
+    value, error, *others = found
+    return value, error, _converged(value, error, tolerance), *others
 
 
-def _solve_in_chunks(
-    model: ScoreModel,
-    prior: ExactScore,
+def in_chunks(
+    solve: Callable[[Tensor, int, Tensor | None], tuple[Tensor, ...]],
     x: Tensor,
-    levels: LogisticLevels,
     n_steps: int,
     chunk_rows: int | None,
     context: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Solve for chunks of rows."""
+) -> tuple[Tensor, ...]:
+    """What a function gives for rows, a number of steps and a context, some rows at a time."""
     results, size = [], chunk_rows or max(1, len(x))
     for part, given in split_alike(x, context, size):
         given = None if given is None else padded(given)
-        solved = _ode_pass(model, prior, padded(part), levels, n_steps, given)
+        solved = solve(padded(part), n_steps, given)
         results.append([out[: len(part)] for out in solved])
-    values, errors = zip(*results, strict=True)
-    return torch.cat(values), torch.cat(errors)
+    return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
 
 def _converged(values: Tensor, errors: Tensor, tolerance: float) -> Tensor:
@@ -160,8 +168,10 @@ def calibrated_plan(
     be integrated again with twice the steps.
     """
 
-    def solve(n_steps: int) -> tuple[Tensor, Tensor]:
-        return _solve_in_chunks(model, prior, x, levels, n_steps, chunk_rows, context)
+    solution = _solution(model, prior, levels)
+
+    def solve(n_steps: int) -> tuple[Tensor, ...]:
+        return in_chunks(solution, x, n_steps, chunk_rows, context)
 
     truth, _ = solve(CALIBRATION_TRUTH_STEPS)
     best, lowest_cost = SolverPlan(CALIBRATION_TRUTH_STEPS), math.inf
@@ -178,81 +188,116 @@ def calibrated_plan(
     return best
 
 
-class _Trace:
-    """The integral of the divergence along a trajectory, where its position is known.
-
-    The position does not depend on the divergence, which costs more than the score, so the
-    divergence is taken at the ends and the middle of every step only: the trapezoidal rule
-    with Gregory's correction of the ends. It converges geometrically, so its error goes as
-    the square of its difference from the rule with half the nodes.
-    """
-
-    def __init__(self, rate: Callable[[Tensor, Tensor], Tensor], x: Tensor, u: Tensor):
-        self.rate = repeated(rate, x.device)
-        self.nodes = [self.rate(x, u)]
-        self.position_error = x.new_zeros(len(x))
-
-    def add(self, step: Step, sensitivity: Tensor) -> None:
-        """Take a step; ``sensitivity`` is the gradient of the answer in the position."""
-        self.nodes.append(self.rate(step.middle, (step.start + step.end) / 2))
-        self.nodes.append(self.rate(step.state, step.end))
-        self.position_error += (sensitivity * step.error).sum(1).detach().abs()
-
-    def integral_and_error(self) -> tuple[Tensor, Tensor]:
-        """The integral over positions 0 to 1, and a measure of its error, each (n,)."""
-        nodes = torch.stack(self.nodes)
-        fine, coarse = _gregory(nodes), _gregory(nodes[::2])
-        gap = (fine - coarse).detach().abs()
-        return fine, self.position_error + gap.minimum(gap**2)
-
-
-def _gregory(nodes: Tensor) -> Tensor:
-    """The integral over [0, 1] from values at equal distances (k, n), exact for cubics."""
-    weights = torch.ones_like(nodes[:, 0])
-    correction = torch.tensor(GREGORY, dtype=nodes.dtype, device=nodes.device)
+def gregory_weights(n_nodes: int, like: Tensor) -> Tensor:
+    """Weights of equally distant values for the integral over [0, 1], exact for cubics."""
+    weights = torch.ones(n_nodes, dtype=like.dtype, device=like.device)
+    correction = torch.tensor(GREGORY, dtype=like.dtype, device=like.device)
     weights[:3] += correction
     weights[-3:] += correction.flip(0)
-    return (weights / (len(nodes) - 1)) @ nodes
+    return weights / (n_nodes - 1)
 
 
-def _ode_pass(
-    model: ScoreModel,
-    prior: ExactScore,
-    x: Tensor,
-    levels: LogisticLevels,
-    n_steps: int,
-    context: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Log-densities (n,), and a measure of the error of each (n,)."""
-    d = x.shape[1]
+def integral_and_error(nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """The integral over [0, 1] from values at equal distances (k, n), and a measure of its error.
 
-    def excess(state: Tensor, log_snr: Tensor) -> Tensor:
-        return state + model.score(state, NoiseLevel.from_log_snr(log_snr), context)
+    The trapezoidal rule with Gregory's correction of the ends converges geometrically, so its
+    error goes as the square of its difference from the rule with half the nodes.
+    """
+    fine, coarse = (gregory_weights(len(part), part) @ part for part in (nodes, nodes[::2]))
+    gap = (fine - coarse).detach().abs()
+    return fine, gap.minimum(gap**2)
 
-    def pace(u: Tensor) -> tuple[Tensor, Tensor]:
-        log_snr = path.at(u)
-        return log_snr, noise_rate(log_snr) * path.slope(u)
 
-    def field(state: Tensor, u: Tensor) -> Tensor:
-        log_snr, rate = pace(u)
-        return rate * excess(state, log_snr)
+class ProbabilityFlow:
+    """The flow of a model between the data and the noise, over positions u from 1 to 0.
 
-    def trace_rate(state: Tensor, u: Tensor) -> Tensor:
-        log_snr, rate = pace(u)
+    Parameters
+    ----------
+    model : ScoreModel
+    prior : ExactScore
+        Its law ends the integral.
+    levels : LogisticLevels
+        Their ends are those of the integral.
+    context : Tensor of shape (n, m), optional
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        prior: ExactScore,
+        levels: LogisticLevels,
+        context: Tensor | None = None,
+    ):
+        self.model, self.prior, self.context, self.low = model, prior, context, levels.low
+        self.leg, self.path = CleanLeg.to(levels.high), SolverLevels(levels.low, levels.high)
+
+    def grid(self, n_steps: int, like: Tensor) -> Tensor:
+        """Positions from the data to the noise."""
+        return torch.linspace(1, 0, n_steps + 1, dtype=like.dtype, device=like.device)
+
+    def excess(self, state: Tensor, log_snr: Tensor) -> Tensor:
+        """Minus the rate of change in Ornstein-Uhlenbeck time."""
+        return state + self.model.score(state, NoiseLevel.from_log_snr(log_snr), self.context)
+
+    def pace(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-SNR of a position, and by how much time goes on there."""
+        log_snr = self.path.at(u)
+        return log_snr, noise_rate(log_snr) * self.path.slope(u)
+
+    def field(self, state: Tensor, u: Tensor) -> Tensor:
+        log_snr, rate = self.pace(u)
+        return rate * self.excess(state, log_snr)
+
+    def trace_rate(self, state: Tensor, u: Tensor) -> Tensor:
+        """The divergence of the field (n,)."""
+        log_snr, rate = self.pace(u)
+        return rate * self._trace(state, log_snr)
+
+    def leg_trace(self, half: Tensor) -> Tensor:
+        """The integral of the divergence over the leg to the data, from the state halfway."""
+        return self.leg.time * self._trace(half, half.new_tensor(self.leg.middle))
+
+    def _trace(self, state: Tensor, log_snr: Tensor) -> Tensor:
         level = NoiseLevel.from_log_snr(log_snr)
-        return rate * (d + model.divergence(state, level, context))
+        return state.shape[1] + self.model.divergence(state, level, self.context)
+
+    def end(self, state: Tensor) -> Tensor:
+        """The log-density at the noise (n,)."""
+        level = NoiseLevel.from_log_snr(state.new_tensor(self.low))
+        return self.prior.log_density(state, level, self.context)
+
+    def error_of_position(self, step: Step) -> Tensor:
+        """By how much a step's local error changes the answer (n,)."""
+        # An error e of the position changes the answer by score . e, whatever comes after.
+        _, rate = self.pace(step.end)
+        return ((step.slope / rate - step.state) * step.error).sum(1).abs()
+
+
+def _solution(
+    model: ScoreModel, prior: ExactScore, levels: LogisticLevels
+) -> Callable[[Tensor, int, Tensor | None], tuple[Tensor, ...]]:
+    """Log-densities and errors of rows by so many steps, given a context."""
+
+    def solve(x: Tensor, n_steps: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return _log_density(ProbabilityFlow(model, prior, levels, context), x, n_steps)
+
+    return solve
+
+
+def _log_density(flow: ProbabilityFlow, x: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    """Log-densities (n,), and a measure of the error of each (n,)."""
+    start, half = flow.leg.cross(flow.excess, x, -1)
+    grid = flow.grid(n_steps, x)
+    rate = repeated(flow.trace_rate, x.device)
+    nodes, position_error = [rate(start, grid[0])], x.new_zeros(len(x))
 
     def watch(step: Step) -> None:
-        # An error e of the position changes the answer by score . e, whatever comes after.
-        _, rate = pace(step.end)
-        trace.add(step, step.slope / rate - step.state)
+        # The position does not depend on the divergence, which costs more than the score, so
+        # the divergence is taken at the ends and the middle of every step only.
+        nodes.append(rate(step.middle, (step.start + step.end) / 2))
+        nodes.append(rate(step.state, step.end))
+        position_error.add_(flow.error_of_position(step).detach())
 
-    leg, path = CleanLeg.to(levels.high), SolverLevels(levels.low, levels.high)
-    start, half = leg.cross(excess, x, -1)
-    middle = NoiseLevel.from_log_snr(x.new_tensor(leg.middle))
-    grid = torch.linspace(1, 0, n_steps + 1, dtype=x.dtype, device=x.device)
-    trace = _Trace(trace_rate, start, grid[0])
-    end = integrate(field, start, grid, watch=watch)
-    integral, error = trace.integral_and_error()
-    base = prior.log_density(end, NoiseLevel.from_log_snr(x.new_tensor(levels.low)), context)
-    return base - integral - leg.time * (d + model.divergence(half, middle, context)), error
+    end = integrate(flow.field, start, grid, watch=watch)
+    integral, error = integral_and_error(torch.stack(nodes))
+    return flow.end(end) - integral - flow.leg_trace(half), position_error + error

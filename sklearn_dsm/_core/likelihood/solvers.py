@@ -89,6 +89,34 @@ def _combine(coefficients: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
     return total
 
 
+def stepper(
+    field: Field,
+    tableau: Tableau = DORMAND_PRINCE,
+    *,
+    after_step: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    watched: bool = True,
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+    """One step of a method: (state, slope there, start, end) -> (state, slope) at the end.
+
+    A watched step also gives the state halfway and the local error.
+    """
+
+    def take(before: Tensor, slope: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, ...]:
+        step, slopes = end - start, [slope]
+        for node, row in zip(tableau.nodes, tableau.stages[:-1], strict=False):
+            slopes.append(field(before + step * _combine(row, slopes), start + node * step))
+        state = before + step * _combine(tableau.stages[-1], slopes)
+        if after_step is not None:
+            state = after_step(state, start, end)
+        slopes.append(field(state, end))
+        if not watched:
+            return state, slopes[-1]
+        middle = before + step * _combine(tableau.middle, slopes)
+        return state, slopes[-1], middle, step * _combine(tableau.error, slopes)
+
+    return take
+
+
 def integrate(
     field: Field,
     state: Tensor,
@@ -120,19 +148,7 @@ def integrate(
     Tensor of shape (n, k)
     """
 
-    def take(before: Tensor, slope: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, ...]:
-        step, slopes = end - start, [slope]
-        for node, row in zip(tableau.nodes, tableau.stages[:-1], strict=False):
-            slopes.append(field(before + step * _combine(row, slopes), start + node * step))
-        state = before + step * _combine(tableau.stages[-1], slopes)
-        if after_step is not None:
-            state = after_step(state, start, end)
-        slopes.append(field(state, end))
-        if watch is None:
-            return state, slopes[-1]
-        middle = before + step * _combine(tableau.middle, slopes)
-        return state, slopes[-1], middle, step * _combine(tableau.error, slopes)
-
+    take = stepper(field, tableau, after_step=after_step, watched=watch is not None)
     take = repeated(take, state.device, generator)
     slope = field(state, grid[0])
     for start, end in pairwise(grid):
