@@ -1,4 +1,4 @@
-"""Checks of user input that scikit-learn does not make: rows, weights, devices."""
+"""Checks of user input that scikit-learn does not make: weights and devices."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import numpy as np
 import torch
 
 from ._compat import check_sample_weight
-
-# Columns are squared and multiplied; beyond these their squares overflow or vanish.
-MAX_MAGNITUDE, MIN_RANGE = 1e150, 1e-150
 
 
 def resolve_device(device: str) -> torch.device:
@@ -67,36 +64,3 @@ def distinct_rows(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
 def effective_number(weight: np.ndarray) -> float:
     """How many equally weighted rows have a mean as certain as that of rows so weighted."""
     return float(weight.sum() ** 2 / (weight**2).sum())
-
-
-def check_rows(X: np.ndarray, feature_names: np.ndarray | None = None) -> None:
-    """Raise where a column has no density: too few rows that count, or one value only."""
-    if len(X) < 2:
-        raise ValueError(
-            f"Found {len(X)} sample with a positive weight; a density needs at least 2."
-        )
-    largest = np.abs(X).max(0)
-    if largest.max() > MAX_MAGNITUDE:
-        raise ValueError(
-            f"Column {_name(largest.argmax(), feature_names)} holds {largest.max():.3g}; squares "
-            f"of values beyond {MAX_MAGNITUDE:g} overflow. Rescale the column."
-        )
-    constant = np.flatnonzero(np.ptp(X, axis=0) <= 8 * np.finfo(float).eps * largest)
-    if len(constant):
-        names = ", ".join(str(_name(j, feature_names)) for j in constant[:5])
-        more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
-        raise ValueError(
-            f"Column(s) {names}{more} hold one value only, so no density exists. Drop them, for "
-            "instance with sklearn.feature_selection.VarianceThreshold() before this estimator."
-        )
-    ranges = np.ptp(X, axis=0)
-    if ranges.min() < MIN_RANGE:
-        raise ValueError(
-            f"Values of column {_name(ranges.argmin(), feature_names)} differ by "
-            f"{ranges.min():.3g} at most; squares of less than {MIN_RANGE:g} vanish. Rescale the "
-            "column."
-        )
-
-
-def _name(column: int, feature_names: np.ndarray | None) -> str | int:
-    return int(column) if feature_names is None else repr(str(feature_names[column]))

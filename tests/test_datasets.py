@@ -311,14 +311,22 @@ def test_rows_are_scored_one_by_one(name, monkeypatch):
 
 
 @every_law
-def test_one_seed_gives_one_sample_and_none_touches_no_global_one(name):
+def test_one_seed_gives_one_sample_and_moves_no_global_one(name):
     law = LAWS[name]
     for seed in (3, np.random.RandomState, np.random.default_rng):
         first, second = (law.sample(9, seed if seed == 3 else seed(3)) for _ in range(2))
         np.testing.assert_array_equal(first, second)
     before = np.random.get_state()[1].copy()
-    assert not np.array_equal(law.sample(9), law.sample(9))
     np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+@every_law
+def test_without_a_seed_it_is_numpys_global_one(name, monkeypatch):
+    monkeypatch.setattr(np.random.mtrand, "_rand", np.random.RandomState(5))
+    first = LAWS[name].sample(9)
+    assert not np.array_equal(first, LAWS[name].sample(9))
+    monkeypatch.setattr(np.random.mtrand, "_rand", np.random.RandomState(5))
+    np.testing.assert_array_equal(LAWS[name].sample(9), first)
 
 
 @every_law

@@ -23,6 +23,7 @@ LAYERS = (
     ("_core.scores",),
     ("_core.noise",),
     ("_core",),
+    ("_columns",),
     ("_validation", "_random", "_fit", "_warn"),
     ("_compat",),
 )

@@ -9,12 +9,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._columns import check_rows, explained
 from .._compat import Interval, validate_parameter_constraints
 from .._core.noise.level import NoiseLevel
 from .._core.noise.processes import NoiseProcess
 from .._random import seed_from
 from .._transforms.chain import Chain
-from .._validation import check_rows, check_weight
+from .._validation import check_weight
 from .latent_density import LatentDensity, chunks
 
 MAP_CHUNK_ROWS = 2**14
@@ -157,7 +158,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _rows_and_weight(self, X, sample_weight):
         """The rows that count, in float64, and their weights, both checked."""
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        X = self._as_numbers(X, ensure_min_samples=2)
         weight = check_weight(sample_weight, X)
         X, weight = X[weight > 0], weight[weight > 0]
         check_rows(X, getattr(self, "feature_names_in_", None))
@@ -165,4 +166,14 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _check_rows(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, reset=False)
+        return self._as_numbers(X, reset=False)
+
+    def _as_numbers(self, X, **options):
+        """The table in float64; an error names the column that could not be converted."""
+        try:
+            return validate_data(self, X, dtype=np.float64, **options)
+        except (TypeError, ValueError) as error:
+            better = explained(error, X)
+            if better is error:
+                raise
+            raise better from error

@@ -144,7 +144,7 @@ def best_gaussian(candidates: Iterable[Split]) -> Base:
 def _cross_validated(table: Table) -> list[float]:
     """What the rows of every fold say of a Gaussian of the others, bent columns first."""
     n_folds = TUNING.n_folds
-    fold = np.random.default_rng(0).permutation(len(table.X)) % n_folds
+    fold = np.random.default_rng(table.seed).permutation(len(table.X)) % n_folds
     tables = [table._replace(held_out=fold == k) for k in range(n_folds)]
     return [
         float(np.mean([gaussian(each.split(marginals)).value for each in tables]))

@@ -178,8 +178,9 @@ class Correction:
             prune_below=prune_below,
             prune_after=TUNING.prune_after,
         )
-        device, seed = torch.device(settings.device), seed_from(self.random_state)
-        model = self.builder.score_model(base.reference, {}, seed).float().to(device)
+        device = torch.device(settings.device)
+        model = self.builder.score_model(base.reference, {}, seed_from(self.random_state))
+        model = model.float().to(device)
         train_rows, held_out_rows = (
             TrainingRows(*(torch.from_numpy(part).float().to(device) for part in parts))
             for parts in (split.train_rows, split.held_out_rows)
@@ -191,7 +192,7 @@ class Correction:
             train_rows,
             held_out_rows,
             settings,
-            torch_generator(seed, device),
+            torch_generator(seed_from(self.random_state), device),
             self.epochs,
         )
 

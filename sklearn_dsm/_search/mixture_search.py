@@ -150,7 +150,7 @@ class MixtureSearch(Family):
 
         A part keeps its share, and its parameters where the time is likely to be too short.
         """
-        latent, (X, weight, _) = self.split.latent, self.split.table
+        latent, (X, weight, *_) = self.split.latent, self.split.table
         rows = self._drawn(latent.forward(X)[0], weight)
         mixtures, shares = zip(*self.parts, strict=True)
         seconds = TUNING.more_iterations * len(rows) * self.seconds_per_update
@@ -163,7 +163,7 @@ class MixtureSearch(Family):
 
     def gain_with_held_out_rows(self) -> float:
         """Nats a row to expect of them: each number of a mixture costs half a nat over the rows."""
-        X, weight, _ = self.split.table
+        X, weight, *_ = self.split.table
         n_with = min(self._n_drawn(*X.shape), effective_number(weight))
         numbers = sum(share * numbers_in(mixture) for mixture, share in self.parts)
         return 0.5 * numbers * (1 / self.n - 1 / n_with)

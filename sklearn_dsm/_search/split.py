@@ -20,15 +20,19 @@ from .._validation import effective_number
 
 
 class Table(NamedTuple):
-    """Rows (n, d) in input units with weights (n,), and which of them are held out (a mask)."""
+    """Rows (n, d) in input units with weights (n,), and which of them are held out (a mask).
+
+    What is random of them, the order of the held-out rows and folds, comes from the seed.
+    """
 
     X: np.ndarray
     weight: np.ndarray
     held_out: np.ndarray
+    seed: int = 0
 
     def split(self, marginals: str | None) -> Split:
         """The rows behind a kind of marginal transforms and a whitening."""
-        return Split(fit_latent_map(*self, marginals), self)
+        return Split(fit_latent_map(*self[:3], marginals), self)
 
 
 class Split:
@@ -39,10 +43,10 @@ class Split:
     """
 
     def __init__(self, latent: Chain, table: Table):
-        X, weight, held_out = table
+        X, weight, held_out, seed = table
         Z, log_slope = latent.forward(X)
         self.latent, self.table = latent, table
-        mixed = np.random.default_rng(0).permutation(np.flatnonzero(held_out))
+        mixed = np.random.default_rng(seed).permutation(np.flatnonzero(held_out))
         self.train_rows, self.held_out_rows = (
             (Z[part], weight[part] / weight[part].mean()) for part in (~held_out, mixed)
         )
@@ -50,7 +54,7 @@ class Split:
 
     def with_radial_map(self) -> Split | None:
         """The same rows behind a radial map as well; None where that would be no gain."""
-        X, weight, held_out = self.table
+        X, weight, held_out, _ = self.table
         used = mapped_rows(X, held_out)
         latent = with_radial_map(self.latent, X[used], weight[used])
         return None if latent is None else Split(latent, self.table)
@@ -66,7 +70,7 @@ class Split:
 
     def map_of_all_rows(self) -> Chain:
         """The map, fitted to the held-out rows as well where it left these out."""
-        X, weight, held_out = self.table
+        X, weight, held_out, _ = self.table
         if isinstance(mapped_rows(X, held_out), slice):
             return self.latent
         return of_all_rows(self.latent, X, weight)

@@ -12,6 +12,7 @@ from .._core.random import torch_generator
 from .._core.scores.amortised import LogDensityHead
 from .._core.scores.network import ScoreNetwork
 from .._evaluation.latent_density import LatentDensity, chunks
+from .._random import seed_from
 from .._search.budget import Budget
 from .._search.split import Split
 from .._training import TrainingSettings
@@ -34,16 +35,17 @@ def distil(
     split: Split,
     budget: Budget,
     max_epochs: int,
-    seed: int,
+    random: np.random.RandomState,
 ) -> tuple[dict[str, np.ndarray], float]:
     """A head's weights for the density of a network, and its error on held-out rows in nats."""
+    weight_seed, noise_seed = seed_from(random), seed_from(random)
     held_out = split.held_out_rows[0][:MAX_HELD_OUT_ROWS]
     solver, _ = replace(density, tolerance=TOLERANCE).calibrated(
         held_out, budget.left(CALIBRATED_SHARE)
     )
     judged = _solved(solver, held_out, budget, HELD_OUT_SHARE)
     learned = _solved(
-        solver, rows_to_learn(solver, split.train_rows[0], seed), budget, SOLVED_SHARE
+        solver, rows_to_learn(solver, split.train_rows[0], random), budget, SOLVED_SHARE
     )
     time_left = budget.left(TAUGHT_SHARE)
     n_epochs = min(max_epochs, MAX_EPOCHS)
@@ -56,19 +58,20 @@ def distil(
         device=str(density.device),
         max_fit_time=max(time_left, 0.1) if np.isfinite(time_left) else None,
     )
-    generator = torch_generator(seed, density.device)
-    head = LogDensityHead(network, torch_generator(seed)).float().to(density.device)
+    generator = torch_generator(noise_seed, density.device)
+    head = LogDensityHead(network, torch_generator(weight_seed)).float().to(density.device)
     error = fit_head(head, learned, judged, settings, generator)
     return arrays_of(head), error
 
 
-def rows_to_learn(density: LatentDensity, Z: np.ndarray, seed: int) -> np.ndarray:
+def rows_to_learn(
+    density: LatentDensity, Z: np.ndarray, random: np.random.RandomState
+) -> np.ndarray:
     """Rows of the table, draws of the model and moved rows, in an order that mixes them."""
-    random = np.random.default_rng(seed)
     own = Z[random.permutation(len(Z))[: int(TABLE_SHARE * MAX_ROWS)]]
-    start = Z[random.integers(len(Z), size=int(MOVED_SHARE * MAX_ROWS))]
+    start = Z[random.randint(len(Z), size=int(MOVED_SHARE * MAX_ROWS))]
     moved = start + random.choice(MOVES, (len(start), 1)) * random.normal(size=start.shape)
-    drawn = density.sample(MAX_ROWS - len(own) - len(moved), "ode", seed)
+    drawn = density.sample(MAX_ROWS - len(own) - len(moved), "ode", seed_from(random))
     rows = np.concatenate([own, moved, drawn])
     return rows[random.permutation(len(rows))]
 

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 
+from .._columns import warn_of_degenerate_columns
 from .._compat import CallbackSupportMixin, Interval, StrOptions
 from .._core.likelihood.ode import SolverPlan
 from .._core.losses.loss import ScoreLoss
@@ -325,12 +326,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         budget = whole_budget.first(SCORE_SHARE[self.likelihood])
         X, weight = self._rows_and_weight(X, sample_weight)
         weight = weight / weight.mean()
+        warn_of_degenerate_columns(X, getattr(self, "feature_names_in_", None))
         loss, device = resolve_loss(self.loss), resolve_device(self.device)
         self.process_ = clone(resolve_process(self.process))
         self._check_combination(loss)
         self.learned_level_ = loss.noise_level
         random = np.random.RandomState(seed_from(self.random_state))
-        table = Table(X, weight, self._held_out(len(X), random))
+        table = Table(X, weight, self._held_out(len(X), random), seed_from(random))
         options = Options(
             self._reference_option(), self._resolved_marginals(), self._resolved_epochs()
         )
@@ -517,7 +519,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.head_: dict[str, np.ndarray] | None = {}
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
         if self.likelihood == "fast" and self.network_weights_:
-            self._teach_head(record, split, budget, seed_from(random))
+            self._teach_head(record, split, budget, random)
         self.selected_ = self._name_of_model()
         if not record.n_epochs:
             self._warn_of_no_network(record.stop_reason)
@@ -545,7 +547,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             name = "autoregressive flow"
         return f"{name} corrected by a network" if self.network_weights_ else name
 
-    def _teach_head(self, record, split, budget, seed):
+    def _teach_head(self, record, split, budget, random):
         """Have a head learn the density; after an interrupt the ODE stands in for one."""
         self.head_ = None
         if record.stop_reason == "interrupted":
@@ -553,7 +555,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         density = self._latent_density(likelihood="ode")
         network, epochs = density.model.network, self._resolved_epochs()
         try:
-            self.head_, self.fast_error_ = distil(density, network, split, budget, epochs, seed)
+            self.head_, self.fast_error_ = distil(density, network, split, budget, epochs, random)
         except KeyboardInterrupt:
             self.stop_reason_ = record.stop_reason = "interrupted"
 

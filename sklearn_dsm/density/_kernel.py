@@ -153,6 +153,7 @@ class KernelScoreEstimator(BaseDensity):
             does not hold the rows, or for more than one column.
         """
         X, weight = self._rows_and_weight(X, sample_weight)
+        self._check_combination(X.shape[1])
         resolve_device(self.device)
         share = weight / weight.sum()
         d = X.shape[1]
@@ -171,6 +172,19 @@ class KernelScoreEstimator(BaseDensity):
             self.centers_, self.center_weights_, self.kernel_width_ = Z, share, width
         self.switch_time_ = float(effective_number(share) ** (-2 * self._rate(d)))
         return self
+
+    def _check_combination(self, d):
+        """Refuse options that would have no effect."""
+        if self.likelihood == "ode" and not self.two_regime:
+            raise ValueError(
+                "likelihood='ode' has no effect with two_regime=False, whose density has a closed "
+                "form. Use likelihood='identity', or two_regime=True."
+            )
+        if self.smoothness > 2 and d > 1:
+            raise ValueError(
+                f"smoothness={self.smoothness!r} needs a kernel of higher order, which there is "
+                f"for one column; X has {d}. Use a smoothness of at most 2."
+            )
 
     def _in_support(self, rows):
         """The rows, reflected where the kernels of the last points reach beyond the ends."""

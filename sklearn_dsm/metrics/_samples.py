@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_array
 
+from .._columns import MAX_MAGNITUDE
 from .._compat import Interval, check_sample_weight, validate_parameter_constraints
-from .._validation import MAX_MAGNITUDE
 
 # Numbers held at once.
 CHUNK_NUMBERS = 2**22

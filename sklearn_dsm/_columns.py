@@ -1,0 +1,130 @@
+"""Checks of a table's columns: what each holds, and what to do where no density exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.linalg import lapack
+
+from ._warn import warn
+
+# Columns are squared and multiplied; beyond these their squares overflow or vanish.
+MAX_MAGNITUDE, MIN_RANGE = 1e150, 1e-150
+# From here on float64 does not tell whole numbers apart.
+MAX_WHOLE = 2.0**53
+# A column of no more values, or with a value in so many of the rows, has no density there.
+FEW_VALUES, MAX_TIED_SHARE = 10, 0.2
+# What is left of a standardised column's variance, given the others, where it depends on them.
+MAX_LEFT = 1e-9
+MAX_NAMED = 5
+
+
+def check_rows(X: np.ndarray, names: np.ndarray | None = None) -> None:
+    """Raise where a column has no density: too few rows that count, or one value only."""
+    if len(X) < 2:
+        raise ValueError(
+            f"Found {len(X)} sample with a positive weight; a density needs at least 2."
+        )
+    largest = np.abs(X).max(0)
+    if largest.max() > MAX_MAGNITUDE:
+        raise ValueError(
+            f"Column {named([largest.argmax()], names)} holds {largest.max():.3g}; squares of "
+            f"values beyond {MAX_MAGNITUDE:g} overflow. Rescale the column."
+        )
+    constant = np.ptp(X, axis=0) <= 8 * np.finfo(float).eps * largest
+    merged = np.flatnonzero(constant & (largest >= MAX_WHOLE))
+    if len(merged):
+        raise ValueError(
+            f"Column(s) {named(merged, names)} hold values of about {largest[merged[0]]:.3g}, "
+            "which float64 cannot tell apart. Subtract an offset, for instance the smallest value, "
+            "while they are whole numbers or dates."
+        )
+    if constant.any():
+        raise ValueError(
+            f"Column(s) {named(np.flatnonzero(constant), names)} hold one value only, so no "
+            "density exists. Drop them, for instance with sklearn.feature_selection.VarianceThreshold() "
+            "before this estimator."
+        )
+    ranges = np.ptp(X, axis=0)
+    if ranges.min() < MIN_RANGE:
+        raise ValueError(
+            f"Values of column {named([ranges.argmin()], names)} differ by {ranges.min():.3g} at "
+            f"most; squares of less than {MIN_RANGE:g} vanish. Rescale the column."
+        )
+
+
+def warn_of_degenerate_columns(X: np.ndarray, names: np.ndarray | None = None) -> None:
+    """Say which columns have no density, though the fit goes on: few values, or dependent ones."""
+    discrete = [j for j in range(X.shape[1]) if _is_discrete(X[:, j])]
+    if discrete:
+        warn(
+            f"Column(s) {named(discrete, names)} take few values, or one value in many samples. "
+            "They have no density, and log-densities depend on how finely the values are resolved. "
+            "Drop such columns, or fit one density to the samples of each value.",
+            UserWarning,
+        )
+    dependent = _dependent(X)
+    if len(dependent):
+        warn(
+            f"Column(s) {named(dependent, names)} are linear combinations of others, up to "
+            "rounding, so the samples have no density in all columns together. Drop these columns.",
+            UserWarning,
+        )
+
+
+def _is_discrete(column: np.ndarray) -> bool:
+    counts = np.unique(column, return_counts=True)[1]
+    # A value of a small sample may repeat by chance.
+    return len(column) >= 5 * FEW_VALUES and bool(
+        len(counts) <= FEW_VALUES or counts.max() > MAX_TIED_SHARE * len(column)
+    )
+
+
+def _dependent(X: np.ndarray) -> np.ndarray:
+    """Columns that those before them determine, most independent first."""
+    if len(X) <= X.shape[1]:
+        return np.array([], dtype=int)
+    correlation = np.atleast_2d(np.corrcoef(X.T))
+    _, order, rank, _ = lapack.dpstrf(correlation, tol=MAX_LEFT)
+    return np.sort(order[rank:] - 1)
+
+
+def explained(error: Exception, X: Any) -> Exception:
+    """The error that a table gave when it was converted to numbers, with the column and a fix."""
+    for name, column in _columns(X):
+        try:
+            values = np.asarray(column, dtype=np.float64)
+        except (TypeError, ValueError):
+            kind = getattr(column, "dtype", type(column).__name__)
+            return type(error)(
+                f"Column {name!r} of type {kind} does not hold numbers. Encode it as numbers, for "
+                "instance dates as days since the first and categories by their own density, or "
+                f"drop it. ({error})"
+            )
+        n_missing = int(np.isnan(values).sum()) if values.ndim == 1 else 0
+        if n_missing:
+            return type(error)(
+                f"Input X contains NaN: column {name!r} has {n_missing} missing values in "
+                f"{len(values)} samples. Drop these samples, or fill the values in, for instance "
+                "with sklearn.impute.SimpleImputer() before this estimator."
+            )
+    return error
+
+
+def _columns(X: Any) -> Iterator[tuple[Any, Any]]:
+    """Names and columns of a frame or a two-dimensional array."""
+    if hasattr(X, "columns") and hasattr(X, "__getitem__"):
+        names = getattr(X, "column_names", X.columns)
+        for name in names:
+            yield name, X[name]
+    elif isinstance(X, np.ndarray) and X.ndim == 2:
+        yield from enumerate(X.T)
+
+
+def named(columns: Any, names: np.ndarray | None) -> str:
+    """Columns by name, or by number where they have none; the first of many."""
+    shown = [int(j) if names is None else repr(str(names[j])) for j in columns[:MAX_NAMED]]
+    more = f" and {len(columns) - MAX_NAMED} more" if len(columns) > MAX_NAMED else ""
+    return ", ".join(map(str, shown)) + more
