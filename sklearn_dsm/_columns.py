@@ -44,8 +44,8 @@ def check_rows(X: np.ndarray, names: np.ndarray | None = None) -> None:
     if constant.any():
         raise ValueError(
             f"Column(s) {named(np.flatnonzero(constant), names)} hold one value only, so no "
-            "density exists. Drop them, for instance with sklearn.feature_selection.VarianceThreshold() "
-            "before this estimator."
+            "density exists. Drop them, for instance with "
+            "sklearn.feature_selection.VarianceThreshold() before this estimator."
         )
     ranges = np.ptp(X, axis=0)
     if ranges.min() < MIN_RANGE:

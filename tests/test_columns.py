@@ -35,11 +35,9 @@ UNUSABLE = {
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_a_column_that_holds_no_numbers_is_named_with_its_type(estimator, kind):
     X = frame(when=UNUSABLE[kind][0])
-    with pytest.raises(
-        (ValueError, TypeError), match=r"Column 'when' of type .* Encode it"
-    ) as told:
+    with pytest.raises((ValueError, TypeError), match="Column 'when' of type") as told:
         estimator.fit(X)
-    assert str(X["when"].dtype) in str(told.value)
+    assert str(X["when"].dtype) in str(told.value) and "Encode it" in str(told.value)
 
 
 def test_columns_of_polars_and_of_arrays_are_named_too():
@@ -53,11 +51,9 @@ def test_columns_of_polars_and_of_arrays_are_named_too():
 @every_estimator
 def test_missing_values_are_counted_and_a_fix_for_densities_is_told(estimator):
     X = frame(age=np.r_[np.nan, np.nan, np.arange(N - 2.0)])
-    with pytest.raises(
-        ValueError, match="column 'age' has 2 missing values in 60 samples.*Drop"
-    ) as told:
+    with pytest.raises(ValueError, match="column 'age' has 2 missing values in 60 samples") as told:
         estimator.fit(X)
-    assert "HistGradientBoosting" not in str(told.value)
+    assert "Drop" in str(told.value) and "HistGradientBoosting" not in str(told.value)
 
 
 def test_rows_to_score_are_told_of_in_the_same_way():
@@ -68,9 +64,7 @@ def test_rows_to_score_are_told_of_in_the_same_way():
 
 def test_whole_numbers_that_float64_merges_are_not_called_one_value():
     X = frame(time=2**60 + np.arange(N))
-    with pytest.raises(
-        ValueError, match="'time' hold values of about 1.15e.18.*Subtract an offset"
-    ):
+    with pytest.raises(ValueError, match=r"'time' hold values of about 1.15e.18.*Subtract"):
         QUICK.fit(X)
     with pytest.raises(ValueError, match="'time' hold one value only"):
         QUICK.fit(frame(time=np.full(N, 7)))
@@ -78,21 +72,18 @@ def test_whole_numbers_that_float64_merges_are_not_called_one_value():
 
 RANDOM = np.random.default_rng(0)
 NORMAL = RANDOM.normal(size=(300, 2))
+ZEROS = np.maximum(NORMAL.sum(1), 0)
 DEGENERATE = {
-    "copies": (np.tile(NORMAL, (1, 3)), "combinations", "2, 3, 4, 5|0, 1, 2, 3|"),
-    "a sum": (np.column_stack([NORMAL, NORMAL.sum(1)]), "combinations", ""),
-    "two values": (np.column_stack([NORMAL, NORMAL[:, 0] > 0]), "few values", "2"),
-    "many zeros": (
-        np.column_stack([NORMAL, np.maximum(NORMAL[:, 0] + NORMAL[:, 1], 0)]),
-        "few values",
-        "2",
-    ),
+    "copies": (np.tile(NORMAL, (1, 3)), "combinations"),
+    "a sum": (np.column_stack([NORMAL, NORMAL.sum(1)]), "combinations"),
+    "two values": (np.column_stack([NORMAL, NORMAL[:, 0] > 0]), "few values"),
+    "many zeros": (np.column_stack([NORMAL, ZEROS]), "few values"),
 }
 
 
 @pytest.mark.parametrize("kind", DEGENERATE)
 def test_columns_without_a_density_are_named_in_a_warning(kind):
-    X, reason, _ = DEGENERATE[kind]
+    X, reason = DEGENERATE[kind]
     with pytest.warns(UserWarning, match=rf"Column\(s\) .* {reason}"):
         warn_of_degenerate_columns(X)
 
@@ -104,24 +95,23 @@ def test_as_many_copies_are_named_as_there_are():
     assert len(numbers) == 4 and len({int(j) % 2 for j in range(6) if str(j) not in numbers}) == 2
 
 
-@pytest.mark.parametrize(
-    "X",
-    [
-        NORMAL,
-        np.round(NORMAL, 1),
-        NORMAL @ [[1, 1], [0, 1e-2]],
-        np.arange(300.0)[:, None],
-        NORMAL[:8].round(),
-    ],
-    ids=["normal", "rounded", "correlated", "counted", "few rows"],
-)
-def test_columns_with_a_density_are_not_warned_of(X):
-    warn_of_degenerate_columns(np.asarray(X))
+DENSE = {
+    "normal": NORMAL,
+    "rounded": np.round(NORMAL, 1),
+    "correlated": NORMAL @ [[1, 1], [0, 1e-2]],
+    "counted": np.arange(300.0)[:, None],
+    "few rows": NORMAL[:8].round(),
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_columns_with_a_density_are_not_warned_of(kind):
+    warn_of_degenerate_columns(DENSE[kind])
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_warning_names_the_line_of_the_user():
-    with pytest.warns(UserWarning, match="'first', 'second' take few values|'second'") as told:
+    with pytest.warns(UserWarning, match="'second' take few values") as told:
         QUICK.fit(frame(second=np.arange(N) % 2))
     assert told[0].filename == __file__
 
