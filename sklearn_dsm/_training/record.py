@@ -30,7 +30,8 @@ class TrainingSettings:
     ``prune_below`` in the end, if it went on to gain as much whenever the epochs double.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
-    unless ``record_steps`` is false. Longer gradients are shortened to ``max_gradient``.
+    unless ``record_steps`` is false. With ``half_precision`` the optimiser multiplies in bfloat16
+    where the device does so faster. Longer gradients are shortened to ``max_gradient``.
     """
 
     max_epochs: int
@@ -47,6 +48,7 @@ class TrainingSettings:
     device: str = "cpu"
     compile: bool = False
     record_steps: bool = True
+    half_precision: bool = True
     verbose: int = 0
 
 

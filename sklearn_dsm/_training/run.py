@@ -73,7 +73,11 @@ def train(
         with half_precision(batch.rows.device, in_half):
             return objective(model, batch, levels, generator)
 
-    settings = replace(settings, record_steps=settings.record_steps and loss.repeats)
+    settings = replace(
+        settings,
+        record_steps=settings.record_steps and loss.repeats,
+        half_precision=model.network.half_precision,
+    )
     matrices = model.network.hidden_matrices if len(train_rows.rows) >= MIN_MUON_ROWS else ()
     with compiled(model.network, settings.compile):
         record = train_module(
@@ -128,7 +132,7 @@ def train_module(
         batch_loss=batch_loss,
         optimizer=MuonAdamW,
         optimizer__matrices=matrices,
-        optimizer__dtype=product_type(torch.device(settings.device).type),
+        optimizer__dtype=product_type(settings.device, settings.half_precision),
         optimizer__weight_decay=settings.weight_decay,
         optimizer__fused=True,
         max_epochs=settings.max_epochs,

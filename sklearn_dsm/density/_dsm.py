@@ -117,7 +117,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         as ``max_fit_time`` allows where it is given.
     max_fit_time : float or None, default=None
         Seconds after which ``fit`` ends with the best weights so far. The steps of the
-        optimiser fall to zero by then.
+        optimiser fall to zero by then. The result depends on the speed of the machine; for a
+        reproducible fit set ``max_epochs`` instead.
     batch_size : int or "auto", default="auto"
         Rows of a training step; each is noised twice, with opposite signs. "auto": about an
         eighth of the rows, from 512 to 2048.
@@ -152,8 +153,13 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         costs up to a minute, which is part of ``max_fit_time``; on a CPU it needs a C++ compiler,
         on CUDA triton. What is fitted differs by rounding. Not for "ism" and "ssm", which take
         derivatives of the network.
+    half_precision : bool, default=True
+        Whether training, and scoring by "fast", multiply in bfloat16 where the processor or the
+        GPU does so faster. Results of machines that do and do not then differ by rounding.
     random_state : int, RandomState or None, default=None
-        Seed of the split, the weights, the noise and the order of the rows.
+        Seed of the split, the weights, the noise and the order of the rows. None draws from NumPy's
+        global generator. The same seed gives the same fit on one machine, unless ``max_fit_time``
+        ends it.
     verbose : int, default=0
         1 prints a line at every stage of the fit and every ten epochs, 2 every second or third
         epoch, 4 every epoch.
@@ -248,6 +254,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         "sampler": [StrOptions({"ode", "sde"})],
         "device": [str],
         "compile": ["boolean"],
+        "half_precision": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -271,6 +278,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         sampler="ode",
         device="auto",
         compile=False,
+        half_precision=True,
         random_state=None,
         verbose=0,
     ):
@@ -290,6 +298,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.sampler = sampler
         self.device = device
         self.compile = compile
+        self.half_precision = half_precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -474,7 +483,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     def _network_options(self, loss, n, d):
         """Layers, sine units and dropout by the table's shape; given layers are taken as given."""
-        whole = {"whole": self.reference is None}
+        whole = {"whole": self.reference is None, "half_precision": self.half_precision}
         sizes = self.hidden_layer_sizes
         if sizes == "auto":
             options = SMALL_NETWORK if n < FEW_ROWS_PER_COLUMN * d else LARGE_NETWORK

@@ -46,7 +46,7 @@ class LogDensityHead(nn.Module):
         width: int = HEAD_WIDTH,
     ):
         super().__init__()
-        self.activations = network.activations
+        self.activations, self.half_precision = network.activations, network.half_precision
         self.branches = nn.ModuleList(self._branch(network, level) for level in levels)
         n_in = len(levels) * (network.hidden_layer_sizes[-1] + 2)
         # Their usual weights would come from torch's global generator.
@@ -76,7 +76,7 @@ class LogDensityHead(nn.Module):
         norm = norm.clamp(min=torch.finfo(norm.dtype).tiny)
         z = (z * (self.radius / norm).clamp(max=1)).to(self.out.weight.dtype)
         # What rounding adds to a log-density is a small part of the head's own error.
-        with half_precision(z.device, z.dtype == torch.float32):
+        with half_precision(z.device, self.half_precision and z.dtype == torch.float32):
             features = torch.cat([self._features(branch, z) for branch in self.branches], -1)
             hidden = nn.functional.silu(self.mix(features))
         return self.center + self.spread * self.out(hidden.to(z.dtype)).squeeze(-1)

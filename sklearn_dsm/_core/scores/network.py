@@ -185,6 +185,8 @@ class ScoreNetwork(NoiseNetwork):
         is the score of white Gaussian rows; a correction fades towards both ends instead.
     n_context : int, default=0
         Numbers in a row's context, none where the density is not conditional.
+    half_precision : bool, default=True
+        Whether its products in training, and those of a head, may be in bfloat16.
     """
 
     level_centers: Tensor
@@ -200,6 +202,7 @@ class ScoreNetwork(NoiseNetwork):
         dropout: float = 0.0,
         whole: bool = False,
         n_context: int = 0,
+        half_precision: bool = True,
         n_level_features: int = 32,
         level_width: int = 64,
     ):
@@ -217,6 +220,7 @@ class ScoreNetwork(NoiseNetwork):
         self.activations = self.activations[-len(hidden_layer_sizes) :]
 
         self.dropout, self.generator, self.whole = dropout, generator, whole
+        self.half_precision = half_precision
         self.register_buffer("level_centers", torch.linspace(-10, 14, n_level_features))
         self.register_buffer("band_gains", torch.ones(N_BANDS))
         self.level_hidden = _Linear(n_level_features, level_width, generator)
