@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-import warnings
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from .._evaluation.mixtures import (
@@ -21,6 +18,7 @@ from .._transforms.em import expectation_maximization
 from .._validation import effective_number
 from .base_densities import Base, Family, gaussian
 from .budget import Budget
+from .mixture_fit import FittedMixture, continue_mixture, fit_mixture
 from .split import Split
 from .tuning import TUNING
 
@@ -66,9 +64,8 @@ class MixtureSearch(Family):
     Where there are enough held-out rows, ``best`` is the mean of the densities so far with the
     weights that these rows prefer: sizes whose errors differ do better together than the best
     of them. A size has to bring more than a further weight would by chance. With few
-    held-out rows it is the one mixture with the best Bayesian information criterion. Weighted
-    rows are resampled, since scikit-learn's mixtures take no weights. Each is fitted to some rows,
-    then for some iterations to all, or to a number for each entry of a covariance. ``value`` is
+    held-out rows it is the one mixture with the best Bayesian information criterion. Each is
+    fitted to some rows, then for some iterations to all, or to a number for each entry of a covariance. ``value`` is
     the mean log-density of the held-out rows under ``best``, in input units.
     """
 
@@ -76,10 +73,9 @@ class MixtureSearch(Family):
 
     def __init__(self, split: Split, random_state: np.random.RandomState):
         self.split, self.random_state = split, random_state
-        self.rows = self._drawn(*split.train_rows)
-        d = self.rows.shape[1]
-        # A row that is drawn again tells nothing new.
-        self.n = min(len(self.rows), effective_number(split.train_rows[1]))
+        self.rows, self.weight = self._drawn(*split.train_rows)
+        d, n_different = self.rows.shape[1], len(np.unique(self.rows, axis=0))
+        self.n = min(effective_number(self.weight), n_different)
         # With fewer rows a component's covariance is singular, and its likelihood without bound.
         self.sizes = [size for size in TUNING.mixture_sizes if self.n >= size * max(3, d + 1)]
         self.enough = effective_number(split.held_out_rows[1]) >= TUNING.enough_validation_rows
@@ -151,13 +147,13 @@ class MixtureSearch(Family):
         A part keeps its share, and its parameters where the time is likely to be too short.
         """
         latent, (X, weight, *_) = self.split.latent, self.split.table
-        rows = self._drawn(latent.forward(X)[0], weight)
+        rows, weight = self._drawn(latent.forward(X)[0], weight)
         mixtures, shares = zip(*self.parts, strict=True)
         seconds = TUNING.more_iterations * len(rows) * self.seconds_per_update
 
         def continued(mixture: GaussianMixture) -> GaussianMixture:
             enough = budget.left() > seconds * mixture.n_components
-            return self._continued(mixture, rows) if enough else mixture
+            return self._continued(mixture, rows, weight).mixture if enough else mixture
 
         return latent, joined([continued(each) for each in mixtures], shares)
 
@@ -172,16 +168,15 @@ class MixtureSearch(Family):
     def _n_drawn(n: int, d: int) -> int:
         return min(n, max(TUNING.mixture_rows, TUNING.rows_per_covariance * d**2))
 
-    def _drawn(self, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """As many rows as mixtures are fitted to; a row is drawn as often as it weighs.
+    def _drawn(self, rows: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As many rows as mixtures are fitted to, with their weights.
 
         Where the first fit takes only some of them, they are in random order.
         """
-        weighted = np.ptp(weight) > 0
-        if len(rows) <= TUNING.mixture_rows and not weighted:
-            return rows
-        n_drawn, share = self._n_drawn(*rows.shape), weight / weight.sum()
-        return rows[self.random_state.choice(len(rows), n_drawn, replace=weighted, p=share)]
+        if len(rows) <= TUNING.mixture_rows:
+            return rows, weight
+        drawn = self.random_state.choice(len(rows), self._n_drawn(*rows.shape), replace=False)
+        return rows[drawn], weight[drawn]
 
     def _stacked_with(self, mixture: GaussianMixture) -> list[tuple[GaussianMixture, float]]:
         """The mixtures so far and this one, with the shares that held-out rows like best."""
@@ -204,14 +199,12 @@ class MixtureSearch(Family):
 
     def _fitted(self, size: int) -> GaussianMixture:
         started = time.perf_counter()
-        mixture = GaussianMixture(size, reg_covar=TUNING.reg_covar, random_state=self.random_state)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(self.rows[: TUNING.mixture_rows])
-        n_updates = mixture.n_iter_ * min(len(self.rows), TUNING.mixture_rows)
+        first = [part[: TUNING.mixture_rows] for part in (self.rows, self.weight)]
+        mixture, n_iterations = fit_mixture(*first, size, TUNING.reg_covar, self.random_state)
+        n_updates = n_iterations * len(first[0])
         if len(self.rows) > TUNING.mixture_rows:
-            mixture = self._continued(mixture, self.rows)
-            n_updates += mixture.n_iter_ * len(self.rows)
+            mixture, n_iterations = self._continued(mixture, self.rows, self.weight)
+            n_updates += n_iterations * len(self.rows)
         self.seconds_per_component = (time.perf_counter() - started) / size
         self.seconds_per_update = self.seconds_per_component / n_updates
         # Fewer rows, often a single far one, would buy themselves density that no other has seen.
@@ -219,23 +212,13 @@ class MixtureSearch(Family):
         return without_rare_components(mixture, least / self.n)
 
     @staticmethod
-    def _continued(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
-        """The mixture after more iterations with these rows."""
-        again = clone(mixture).set_params(
-            max_iter=TUNING.more_iterations,
-            reg_covar=TUNING.reg_covar,
-            weights_init=mixture.weights_,
-            means_init=mixture.means_,
-            precisions_init=mixture.precisions_,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return again.fit(rows)
+    def _continued(mixture: GaussianMixture, rows: np.ndarray, weight: np.ndarray) -> FittedMixture:
+        return continue_mixture(mixture, rows, weight, TUNING.reg_covar, TUNING.more_iterations)
 
     def _value_and_merit(self, mixture: GaussianMixture) -> tuple[float, float]:
         value = self.split.score(mixture.score_samples)
         return value, value if self.enough else -self._bic(mixture)
 
     def _bic(self, mixture: GaussianMixture) -> float:
-        log_likelihood = self.n * mixture.score(self.rows)
+        log_likelihood = self.n * np.average(mixture.score_samples(self.rows), weights=self.weight)
         return numbers_in(mixture) * np.log(self.n) - 2 * log_likelihood
