@@ -54,7 +54,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Say that some log-densities are less exact than asked for."""
 
     def score_samples(self, X):
-        """Log-density of every row.
+        """Compute the log-density of each sample.
 
         Parameters
         ----------
@@ -63,8 +63,13 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Natural logarithms, in the units of the input. Finite wherever the squares of
-            rows in standardised units are.
+            Natural logarithms, in the units of the input. They are finite unless the square of a
+            standardised feature overflows.
+
+        Raises
+        ------
+        ValueError
+            If ``fit`` learned the score of a single noise level only.
         """
         X = self._check_rows(X)
         self._require_level("log-densities")
@@ -80,17 +85,22 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return values
 
     def sample(self, n_samples=1, random_state=None):
-        """Draw rows from the fitted density.
+        """Draw samples from the fitted density.
 
         Parameters
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            The same integer gives the same rows.
+            The same integer gives the same samples.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), float64
+
+        Raises
+        ------
+        ValueError
+            If ``fit`` learned the score of a single noise level only.
         """
         check_is_fitted(self)
         validate_parameter_constraints(
@@ -110,13 +120,17 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return self._in_support(rows)
 
     def stein_score(self, X, noise_level=0.0):
-        r"""Gradient of the log-density of the data noised to a level.
+        r"""Stein score: the gradient of the log-density, of the data or of noised data.
 
-        At level 0 this is the gradient of :meth:`score_samples`, exactly, by
-        differentiating through the likelihood. At a higher level it is the learned score:
-        the noise is added in the process's own scaled space (columns mapped, rows
-        whitened), :math:`Z_s = a Z + \sqrt v \epsilon`, and a row of X stands for its image
-        there; the gradient is taken in the units of the input.
+        - At level 0 it is the gradient of the log-density that :meth:`score_samples` computes. If
+          an ODE solver computes the log-density, the steps of the solver are taken back one by one
+          to obtain the gradient.
+        - At a positive level it is the score that the network learned there, or a closed form if
+          there is no network. It needs no ODE, so a small positive level is much faster than 0.
+
+        Noise is added to the transformed and whitened samples:
+        :math:`Z_s = a Z + \sqrt v \epsilon`. X is transformed in the same way before the score is
+        evaluated. The gradient is taken with respect to X, in the units of the input.
 
         Parameters
         ----------
@@ -127,6 +141,11 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples, n_features), float64
+
+        Raises
+        ------
+        ValueError
+            If ``noise_level`` is not in [0, 1], or ``fit`` learned the score of another level only.
         """
         X = self._check_rows(X)
         if not isinstance(noise_level, Real) or not 0 <= float(noise_level) <= 1:
@@ -142,7 +161,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return gradients
 
     def score(self, X, y=None):
-        """Mean log-density of the rows, the default objective of a grid search.
+        """Mean log-density of the samples, by which a grid search selects by default.
 
         Parameters
         ----------
@@ -152,7 +171,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         float
-            Nats per row, in the units of the input.
+            Nats per sample, in the units of the input.
         """
         return float(np.mean(self.score_samples(X)))
 

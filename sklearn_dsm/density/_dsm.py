@@ -55,164 +55,200 @@ LARGE_NETWORK = {"hidden_layer_sizes": (128, 128, 128, 128), "sine_share": 0.5, 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     r"""Density estimation by denoising score matching over all noise levels.
 
-    Each column passes a monotone map, the rows are whitened, and a network learns how the
-    score of the noised rows differs from that of an exact reference,
+    Each feature passes a monotone transform, and the samples are whitened. Gaussian noise is
+    then added, and a network learns how the Stein score of the noised samples differs from
+    the score of an exact reference distribution:
 
     .. math:: \min_\theta \tfrac12 \int E \left| Z - \hat\epsilon_{ref}(X_\lambda)
-        - c_\theta(X_\lambda, \lambda) \right|^2 d\lambda, \qquad X_\lambda = a X + \sqrt v Z,
+        - c_\theta(X_\lambda, \lambda) \right|^2 d\lambda, \qquad X_\lambda = a X + \sqrt v Z.
 
-    over log signal-to-noise ratios :math:`\lambda`. The log-density then follows from the
-    probability-flow ODE with the exact divergence, or from the likelihood identity, and is
-    given in the units of the input.
+    Here :math:`\lambda` is the log signal-to-noise ratio, Z the noise,
+    :math:`\hat\epsilon_{ref}` the noise that the reference predicts, and :math:`c_\theta` the
+    network. The log-density follows from the scores, by the probability-flow ODE with the
+    exact divergence or by the likelihood identity. It is in the units of the input.
 
     Parameters
     ----------
     process : {"vp", "ve", "subvp", "pbm"} or NoiseProcess, default="vp"
-        How rows turn into noise; a :class:`VP`, :class:`VE`, :class:`SubVP` or :class:`PBM`
-        object to set its parameters. It sets the finest noise level, the scale of
-        ``noise_level`` and what "simple" weights are; up to its scale and its clock a noised
-        row is the same in all of them.
+        The process that adds the noise. It sets the finest noise level, the scale of
+        ``noise_level`` and the meaning of ``weighting="simple"``. Up to a scaling and a change
+        of time, all processes add the same noise.
+
+        - "vp": the variances of signal and noise add up to one. The usual choice.
+        - "ve": noise is added to samples that keep their scale. For noise levels that are
+          standard deviations in units of the whitened samples.
+        - "subvp": as "vp" with less noise, down to finer levels. For finer details.
+        - "pbm": a pinned Brownian motion. For work with its Foellmer drift.
+        - A :class:`VP`, :class:`VE`, :class:`SubVP` or :class:`PBM` object sets the parameters.
     loss : {"dsm", "ism", "ssm", "ssm_vr", "fd_ssm", "lcss", "bsm"} or ScoreLoss, default="dsm"
-        The objective; a :class:`DSM`, :class:`ISM`, :class:`SSM`, :class:`FDSSM`,
-        :class:`LCSS` or :class:`BSM` object to set its parameters. Whatever it is, held-out
-        rows judge by the likelihood bound. With ``noise_level`` in it the score of that level
-        alone is learned, and :meth:`stein_score` there is what the fit is good for.
+        The training objective. For every loss, the weights are chosen by the evidence lower
+        bound (ELBO) of the validation set.
+
+        - "dsm": denoising score matching. The usual choice.
+        - "ism": implicit score matching with the exact trace of the Jacobian. For few features,
+          or two hidden layers.
+        - "ssm": sliced score matching, with the trace along one random direction. For many
+          features.
+        - "ssm_vr": "ssm" with less variance.
+        - "fd_ssm": "ssm" by finite differences. For training without derivatives in the input.
+        - "lcss": the trace by a small smoothing. Also without derivatives in the input.
+        - "bsm": denoising with targets from the network at a cleaner level. For less variance.
+        - A :class:`DSM`, :class:`ISM`, :class:`SSM`, :class:`FDSSM`, :class:`LCSS` or
+          :class:`BSM` object sets the parameters. If its ``noise_level`` is set, the network
+          learns the score of that level alone, for :meth:`stein_score` at that level.
     marginals : {"auto", "gaussianize", "standardize"} or None, default="auto"
-        The transform of every column before the diffusion; its Jacobian enters the log-density
-        exactly.
+        The marginal transform of each feature. Its Jacobian enters the log-density exactly. A
+        whitening follows.
 
-        - "gaussianize": the distribution function of a one-dimensional mixture, then the normal
-          quantile function; a line where there are fewer than 40 rows.
-        - "standardize": a line.
-        - "auto": for each column the one that the Bayesian information criterion prefers, or lines
-          for all where the held-out rows prefer these (with fewer than five rows a column,
-          cross-validation does). A whitening follows, and where the held-out rows gain by it, a
-          transform of the lengths of rows. Where ``reference`` is "auto" too, and there are two
-          columns or more and 150 rows for each, an autoregressive flow is tried instead.
-        - None: no transform.
+        - "gaussianize": the distribution function of a one-dimensional Gaussian mixture, then
+          the normal quantile function. For skewed, heavy-tailed or multimodal features. With
+          fewer than 40 samples the transform is linear.
+        - "standardize": a linear transform. For structure that lies in the joint distribution.
+        - "auto": for each feature, the one of both that the Bayesian information criterion
+          (BIC) prefers. If linear transforms of all features are better on the validation set,
+          they are used instead; with fewer than five samples per feature, cross-validation
+          decides this. If the validation set gains by it, radial Gaussianization follows the
+          whitening.
+        - None: no marginal transform. For features in one common unit.
     reference : {"auto", "gaussian", "gmm"}, fitted density or None, default="auto"
-        What the network corrects.
+        The reference (base) distribution, which the network corrects.
 
-        - "gaussian": a Gaussian.
-        - "gmm": mixtures of several sizes, joined with the weights that the held-out rows prefer,
-          or the one that BIC prefers where these are few.
-        - "auto": the Gaussian, and the best mixture or flow where the network does not beat it.
-          One that no network corrects in the end is fitted with the held-out rows as well.
-        - A fitted ``GaussianMixture``, in input units. ``marginals`` must be "standardize", None or
-          "auto", which then means "standardize".
-        - A fitted density estimator of this package, corrected behind its own transforms.
-          ``marginals`` must be "auto".
-        - None: the network gives the whole score. A Gaussian takes its place only where it could
-          not be trained at all.
+        - "gaussian": a Gaussian. The fastest fit.
+        - "gmm": a Gaussian mixture. For clustered data. It is the average of mixtures of several
+          sizes, with the weights that maximise the log-likelihood of the validation set. If the
+          validation set is small, it is the one mixture with the best BIC.
+        - "auto": the network first corrects a Gaussian. If a Gaussian mixture then has
+          the higher log-likelihood of the validation set, a second network corrects the mixture.
+          If ``marginals`` is "auto" too and there are at least two features and 150 training
+          samples for each, an autoregressive flow competes as well.
+        - A fitted ``GaussianMixture`` in input units. For a mixture of your own. ``marginals``
+          must be "standardize", None or "auto", which then means "standardize".
+        - A fitted density estimator of this package, which keeps its own transforms. For a
+          density learned on another dataset. ``marginals`` must be "auto".
+        - None: the network learns the whole score. For comparison with the usual diffusion
+          model. If no network can be trained at all, a Gaussian is the model.
 
-        Within a search or a cross-validation, whose clones forget their fit, put a
-        :class:`~sklearn.frozen.FrozenEstimator` around a fitted density.
+        If no network improves a mixture, the mixture alone is the model, refitted on training
+        and validation samples. In a search or a cross-validation, wrap a fitted density in a
+        :class:`~sklearn.frozen.FrozenEstimator`, because cloning it would discard the fit.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
-        Width of each hidden layer. "auto": four layers of 128 units, or three for a table
-        with few rows a column. Two layers have an exact divergence at the cost of one matrix
-        product; deeper ones fit better, and their divergence costs a product a column.
+        Width of each hidden layer. "auto": four layers of 128 units, or three if there are fewer
+        than 150 samples per feature. With two layers the exact divergence costs one matrix
+        product. Deeper networks fit better, but their divergence costs a product per feature.
     max_epochs : int or "auto", default="auto"
-        Most passes over the rows; a pass has at least 32 batches, so small tables are
-        passed over several times, with fresh noise, in one epoch. "auto": 150, or as many
-        as ``max_fit_time`` allows where it is given.
+        Largest number of epochs. An epoch has at least 32 batches, so it passes over a small
+        training set several times, with fresh noise. "auto": 150 without ``max_fit_time``, and
+        no limit with it.
     max_fit_time : float or None, default=None
-        Seconds after which ``fit`` ends with the best weights so far. The steps of the
-        optimiser fall to zero by then. The result depends on the speed of the machine; for a
-        reproducible fit set ``max_epochs`` instead.
+        Seconds after which ``fit`` ends with the best weights so far. The learning rate falls to
+        zero by then. The result depends on the speed of the machine. For a reproducible fit set
+        ``max_epochs`` instead.
     batch_size : int or "auto", default="auto"
-        Rows of a training step; each is noised twice, with opposite signs. "auto": about an
-        eighth of the rows, from 512 to 2048.
+        Samples per training step. Each sample is noised twice, with opposite signs. "auto":
+        about an eighth of the training set, from 512 to 2048.
     learning_rate : float, default=0.008
-        Largest step of the optimiser, after a warm-up: AdamW, whose weight decay follows from
-        the number of rows, and, with 500 rows to train on or more, Muon with steps five times as
-        large for matrices between hidden layers.
+        Learning rate after the warm-up, from which it falls. The optimiser is AdamW, with a
+        weight decay that follows from the number of samples. With 500 training samples or more,
+        the matrices between hidden layers take steps of Muon, at five times the rate.
     validation_fraction : float, default=0.1
-        Share of the rows held out to choose the reference and the best weights.
+        Share of the samples in the validation set, which chooses reference and weights.
     n_iter_no_change : int, default=15
-        Epochs without a better held-out likelihood bound before training goes back to the
-        best weights and ends, in a few epochs more, with ever smaller steps. Of a run that
-        ``max_fit_time`` will end, at least a fifth of its epochs.
+        Number of epochs without a higher ELBO of the validation set after which training goes
+        back to the best weights. Training then ends after a few more epochs, with ever smaller
+        steps. If ``max_fit_time`` will end the run, the number is at least a fifth of its epochs.
     likelihood : {"ode", "identity", "fast"}, default="ode"
-        How ``score_samples`` turns scores into log-densities: the probability-flow ODE,
-        normalised; the likelihood identity, which needs no derivative of the score,
-        is a lower bound on average, and is not normalised exactly; or "fast", one pass
-        of a network that ``fit`` teaches what the ODE gives, for scoring many rows. It has
-        to be asked for at ``fit``, which then takes longer or, within ``max_fit_time``,
-        leaves less of it to the score; its typical error is ``fast_error_``, and it is not
-        normalised exactly.
+        How ``score_samples`` computes log-densities from scores.
+
+        - "ode": by the probability-flow ODE. The density is normalised. For the comparison of
+          models, and wherever the value itself matters.
+        - "identity": by the likelihood identity, which needs no derivative of the score. It is a
+          lower bound on average, and not exactly normalised. For rough scores, on which the ODE
+          misses its tolerance.
+        - "fast": by an amortised log-density, a network that learns the result of the ODE during
+          ``fit``. For scoring many samples. It is not exactly normalised, and its typical error
+          is ``fast_error_``. It must be chosen before ``fit``, which then takes longer. Within
+          ``max_fit_time``, it leaves less time for the score.
     tolerance : float, default=1e-3
-        Bound on the estimated error of the ODE, in nats per row.
+        Bound on the estimated error of the ODE, in nats per sample.
     sampler : {"ode", "sde"}, default="ode"
-        How ``sample`` turns noise into rows: the probability flow, whose law is the
-        density of ``score_samples``, or the reverse diffusion.
+        How ``sample`` turns noise into samples.
+
+        - "ode": the probability flow. For samples from the density that ``score_samples``
+          computes with ``likelihood="ode"``.
+        - "sde": the reverse diffusion. For samples in which fresh noise corrects errors of the
+          score. It takes more steps, and the distribution differs slightly from the density.
     device : str, default="auto"
-        "auto" is CUDA where there is one, else CPU; or a torch device. On CUDA the steps of
-        training and of the ODE are recorded as graphs of kernels that are launched as one.
+        "auto" is CUDA if available, else CPU. Otherwise the name of a torch device. On CUDA the
+        steps of training and of the ODE are recorded and replayed as CUDA graphs.
     compile : bool, default=False
-        Whether torch compiles the network for training. Steps then take less time, and the first
-        costs up to a minute, which is part of ``max_fit_time``; on a CPU it needs a C++ compiler,
-        on CUDA triton. What is fitted differs by rounding. Not for "ism" and "ssm", which take
-        derivatives of the network.
+        Whether torch compiles the network for training. Steps then take less time, but the first
+        one takes up to a minute, which counts towards ``max_fit_time``. Compiling needs a C++
+        compiler on a CPU and triton on CUDA. Results differ by rounding. It cannot be combined
+        with "ism", "ssm" and "ssm_vr", which take derivatives of the network.
     half_precision : bool, default=True
-        Whether training, and scoring by "fast", multiply in bfloat16 where the processor or the
-        GPU does so faster. Results of machines that do and do not then differ by rounding.
+        Whether training and "fast" scoring multiply in bfloat16 if the processor or GPU does so
+        faster. Results of machines that do and of machines that do not differ by rounding.
     random_state : int, RandomState or None, default=None
-        Seed of the split, the weights, the noise and the order of the rows. None draws from NumPy's
-        global generator. The same seed gives the same fit on one machine, unless ``max_fit_time``
-        ends it.
+        Seed of the split, the weights, the noise and the order of the samples. None draws from
+        NumPy's global generator. The same seed gives the same fit on one machine, unless
+        ``max_fit_time`` ends the fit.
     verbose : int, default=0
-        1 prints a line at every stage of the fit and every ten epochs, 2 every second or third
-        epoch, 4 every epoch.
+        1 prints a line at every stage of the fit and every ten epochs, 2 every second epoch, and
+        3 or more every epoch.
 
     Attributes
     ----------
     network_weights_ : dict of str to ndarray
-        The network; empty where the reference alone is the model.
+        Weights of the network; empty if the reference alone is the model.
     reference_ : GaussianMixture or density estimator
-        What the network corrects; a mixture is in the latent space.
+        The reference distribution. A mixture is in the latent space.
     latent_map_ : dict of str to ndarray
-        The transforms to the latent space: those of the columns ("0.marginal.location" and so
-        on), the whitening ("1.whitening.matrix") and, where there is one, a third, radial
-        ("2.radial.scales") or autoregressive; and the "version" of this format.
+        The transforms from the input to the latent space: the marginal transforms
+        ("0.marginal.location" and so on), the whitening ("1.whitening.matrix") and, if there is
+        one, a radial ("2.radial.scales") or autoregressive transform. "version" is the version
+        of this format.
     process_ : NoiseProcess
     network_ : dict
         Layer sizes and the other options of the network.
     solver_ : dict
-        How finely the ODE is solved: "n_steps" to begin with and the "error_growth" by which
-        local errors are read, both chosen on held-out rows for "tolerance".
+        Settings of the ODE solver: the initial number of steps "n_steps", the factor
+        "error_growth" from local errors to the error of a log-density, and the "tolerance" for
+        which the validation set chose both.
     head_ : dict of str to ndarray, or None
-        What "fast" evaluates; empty where it was not asked for, or the reference alone is
-        the model. None where ``fit`` was interrupted before: then "fast" is "ode".
+        Weights of the amortised log-density of "fast"; empty without "fast", or if the reference
+        alone is the model. None if an interrupt left no time to learn it: "fast" is then "ode".
     fast_error_ : float or None
-        Root mean square of the difference between "fast" and "ode" on held-out rows, in nats;
-        None where "fast" was not asked for, NaN where a single row was held out.
+        Root mean square of the difference between "fast" and "ode" on the validation set, in
+        nats. None without "fast", 0 if the reference alone is the model, and NaN if the
+        validation set is a single sample.
     selected_ : str
-        What was selected, for instance "Gaussian mixture of 12 components" or "Gaussian corrected
-        by a network".
+        The selected model, for instance "Gaussian mixture of 12 components" or "Gaussian
+        corrected by a network".
     n_epochs_ : int
     loss_curve_ : list of float
-        Training loss of each epoch: minus the gain in the likelihood bound, nats per row.
+        Training loss of each epoch: minus the gain in ELBO over the reference, nats per sample.
     validation_scores_ : list of float
-        Likelihood bound of the held-out rows after each epoch, nats per row, input units; of
-        a fit of one level, how much nearer to the noise the network is than the reference.
+        ELBO of the validation set after each epoch, nats per sample, input units. If only one
+        level is learned: the gain of the network over the reference in predicting the noise.
     learned_level_ : float or None
-        The process time whose score was learned; None where all were.
+        The process time whose score was learned; None if all levels were.
     stop_reason_ : str
-        "max_epochs", "no_change", "max_fit_time", "interrupted", "callback", "too_few_rows" or
-        "pruned": less was to be expected of the network than of its reference alone.
+        Why training ended: "max_epochs", "no_change", "max_fit_time", "interrupted", "callback",
+        "too_few_rows" (too few training samples) or "pruned" (the network was not expected to
+        reach the log-likelihood of a density without a network).
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
-        Where the columns of X had names.
+        Names of the features; only if X had names.
 
     Notes
     -----
-    Rows are trained on in float32 and evaluated in float64, in chunks that bound memory.
-    The process's own scaled space, to which ``noise_level`` refers, is the latent space:
-    columns mapped, rows centred and whitened, perhaps mapped once more.
+    Training is in float32, and evaluation in float64, in chunks that bound memory. A network that
+    corrects a reference is evaluated in float32 if ``tolerance`` is at least 1e-4. The latent
+    space, to which ``noise_level`` refers, is the space of the transformed and whitened samples.
 
-    Rows that occur more than once may be both trained on and held out, as new rows of such a
-    table may repeat old ones. Of copies that are none of the data's doing, as those of a
-    bootstrap, give one with a ``sample_weight``: held-out copies reward memorising.
+    A sample that occurs more than once may be in both the training set and the validation set.
+    This is right if new samples of the dataset may repeat old ones. Copies that a bootstrap or
+    the like makes would reward memorising; give a ``sample_weight`` instead.
 
     References
     ----------
@@ -304,16 +340,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     @whole_fit
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the maps, the reference and the correction.
+        """Fit the transforms, the reference distribution and the network.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows; every column must vary.
+            At least two samples; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. A row of weight zero is as good as absent; otherwise
-            weights enter every mean, but the held-out rows are drawn regardless of them.
+            Non-negative weights, which enter every mean. A sample of weight zero is ignored. The
+            validation set is drawn without regard to weights.
 
         Returns
         -------
@@ -322,14 +358,15 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Raises
         ------
         ValueError
-            Where X holds NaN, infinity, text or a constant column, or an option is unknown.
+            If X holds NaN, infinity, text or a constant feature, an option is unknown, or two
+            options exclude each other.
         NonFiniteLossError
-            Where training diverges.
+            If training diverges.
         KeyboardInterrupt
-            Where the fit is interrupted. Once something has been learned, the estimator keeps the
-            best of it and is fitted; otherwise, as after an error, it is as it was before.
+            If the fit is interrupted. If something has been learned by then, the estimator keeps
+            the best of it and is fitted. Otherwise, as after an error, it is as it was before.
         RuntimeError
-            Where ``compile`` is true and torch finds no compiler.
+            If ``compile`` is true and torch finds no compiler.
         """
         whole_budget = Budget(self.max_fit_time)
         budget = whole_budget.first(SCORE_SHARE[self.likelihood])

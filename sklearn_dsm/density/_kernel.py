@@ -31,61 +31,70 @@ POINTS_AT_ONCE, KERNELS_AT_ONCE = 64, 2**20
 
 
 class KernelScoreEstimator(BaseDensity):
-    r"""Density of a Hoelder class by kernel estimates of its scores.
+    r"""Kernel density estimation by the Stein scores of the noised estimate.
 
-    .. math:: \hat s_t = \nabla \log \hat p_t, \qquad \hat p_t = \text{law of } a X + \sqrt v Z,
+    .. math:: \hat s_t = \nabla \log \hat p_t, \qquad
+        \hat p_t = \text{density of } a X + \sqrt v Z,
         \quad X \sim \hat f_h, \qquad h = c\, n^{-1/(2s+d)},
 
-    for a kernel estimate :math:`\hat f_h` of an order not below the smoothness s. The
-    log-density follows from the scores by the likelihood identity; for one :math:`\hat f_h`
-    at all levels it is :math:`\log \hat f_h`. The :math:`L_1` risk falls as
-    :math:`n^{-s/(2s+d)}`, the best rate of the class.
+    for a kernel estimate :math:`\hat f_h` whose order is at least the smoothness s of the true
+    density. The log-density follows from the scores by the likelihood identity. If the same
+    :math:`\hat f_h` is used at all noise levels, it is :math:`\log \hat f_h`. The :math:`L_1`
+    risk falls as :math:`n^{-s/(2s+d)}`, the best rate for densities of Hoelder smoothness s.
 
     Parameters
     ----------
     bandwidth : {"minimax", "cv"} or float, default="minimax"
-        Width of the kernel. "minimax": the rate above with the constant of the normal law;
-        "cv": the largest leave-one-out likelihood of the estimate; a number is in units of the
-        whitened columns, or of the column where ``support`` is given.
+        Width h of the kernel.
+
+        - "minimax": the rate above with the constant of the normal distribution. It needs no
+          search.
+        - "cv": the candidate with the largest leave-one-out log-likelihood. For densities that
+          are far from normal.
+        - A number: in units of the whitened features, or of the feature itself if ``support`` is
+          given.
     smoothness : float, default=2
-        The s of the class, at most 4. Above 2 one column gets a kernel of order four; more
-        columns always get the Gaussian kernel, whose order is two, and are no better off than
-        with s = 2.
+        Smoothness s of the true density, at most 4. Values above 2 need a single feature and use
+        a kernel of order four. All others use the Gaussian kernel, whose order is two.
     support : tuple of two floats, or None, default=None
-        Where one column is known to live. The estimate is reflected at both ends, which
-        removes the bias there.
+        Interval that holds all values of a single feature. The estimate is reflected at both
+        ends, which removes the bias there.
     two_regime : bool, default=False
-        Use the rows themselves for the scores at noise wider than the kernel. The theory
-        needs it for the rate of the score; the density gains nothing measurable, and is then
-        not normalised exactly.
+        Whether the score of the noised training samples themselves is used where the noise is
+        wider than the kernel. In theory the best rate for the score needs this. The density gains
+        nothing measurable, and is then not exactly normalised.
     likelihood : {"identity", "ode"}, default="identity"
-        How scores become log-densities where there are two regimes.
+        How log-densities are computed from scores if ``two_regime`` is true.
+
+        - "identity": by the likelihood identity, which needs no derivative of the score.
+        - "ode": by the probability-flow ODE. For a normalised density. It raises an error if
+          ``two_regime`` is false.
     device : str, default="auto"
-        "auto" is CUDA where there is one, else CPU; or a torch device.
+        "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
     random_state : int, RandomState or None, default=None
-        Seed of the rows that "cv" is judged on.
+        Seed of the samples on which "cv" compares bandwidths.
 
     Attributes
     ----------
     bandwidth_ : float
-        In units of the whitened columns, or of the column where ``support`` is given.
+        In units of the whitened features, or of the feature itself if ``support`` is given.
     centers_ : ndarray of shape (n_centers, n_features)
-        Latent centres of the kernels with their ``center_weights_`` (n_centers,), and their
-        common width ``kernel_width_``.
+        Centres of the kernels in the latent space of the whitened features, with their
+        ``center_weights_`` (n_centers,) and their common width ``kernel_width_``.
     rows_ : ndarray of shape (n_rows, n_features)
-        The latent rows with their ``row_weights_`` (n_rows,).
+        Training samples in the latent space, with their ``row_weights_`` (n_rows,).
     support_ : ndarray of shape (2,) or None
     kernel_order_ : int
     switch_time_ : float
-        Ornstein-Uhlenbeck time beyond which two regimes use the rows themselves.
+        Ornstein-Uhlenbeck time beyond which ``two_regime`` uses the training samples themselves.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
-        Where the columns of X had names.
+        Names of the features; only if X had names.
 
     Notes
     -----
-    Every row is a centre: an evaluation takes time in proportion to their number. Many rows
-    are evaluated in chunks, of which each takes memory in proportion to the centres too.
+    Every training sample is a centre, so the time of an evaluation is proportional to their
+    number. Evaluation is in chunks; the memory of a chunk includes all centres.
 
     References
     ----------
@@ -132,15 +141,15 @@ class KernelScoreEstimator(BaseDensity):
 
     @whole_fit
     def fit(self, X, y=None, sample_weight=None):
-        """Choose the bandwidth and keep the centres.
+        """Choose the bandwidth and store the centres of the kernels.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows; every column must vary.
+            At least two samples; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows' kernels.
+            Non-negative weights of the samples' kernels.
 
         Returns
         -------
@@ -149,8 +158,9 @@ class KernelScoreEstimator(BaseDensity):
         Raises
         ------
         ValueError
-            Where X holds NaN, infinity, text or a constant column, or a support is given that
-            does not hold the rows, or for more than one column.
+            If X holds NaN, infinity, text or a constant feature. If ``support`` is given and does
+            not hold all samples, or X has several features. If ``smoothness`` is above 2 and X has
+            several features. If ``likelihood`` is "ode" without ``two_regime``.
         """
         X, weight = self._rows_and_weight(X, sample_weight)
         self._check_combination(X.shape[1])

@@ -39,10 +39,11 @@ class GMMScoreEstimator(BaseDensity):
 
     .. math:: p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)
 
-    A mixture's score is known at every noise level, so the mixture is a score network whose
-    weights are :math:`w, \mu, \Sigma`. Denoising score matching over all levels is as
-    efficient as maximum likelihood, asymptotically [DDPMLearning]_; implicit score matching
-    at the data's own level is not where the components are far apart.
+    The Stein score of a mixture is known in closed form at every noise level, so :math:`w`,
+    :math:`\mu` and :math:`\Sigma` are fitted as the weights of a score network are. Denoising
+    score matching over all levels is asymptotically as efficient as maximum likelihood
+    [DDPMLearning]_. Implicit score matching without noise is less efficient if the components
+    are far apart.
 
     Parameters
     ----------
@@ -50,36 +51,46 @@ class GMMScoreEstimator(BaseDensity):
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
         As in :class:`sklearn.mixture.GaussianMixture`.
     loss : {"dsm", "ism", "ssm", "lcss"}, default="dsm"
-        Denoising over all noise levels; or at the data's own level: implicit with the exact
-        trace, sliced, or with local curvature smoothing.
+        The objective.
+
+        - "dsm": denoising score matching over all noise levels. The most efficient choice.
+        - "ism": implicit score matching of the data without noise, with the exact trace.
+        - "ssm": the same, sliced: the trace along one random direction.
+        - "lcss": the same with local curvature smoothing for the trace.
+
+        The last three are for comparison, and for components that overlap.
     tol : float, default=1e-7
-        The optimiser over all rows stops where a step changes the loss, in nats per row, by
-        less than this share of it. Descent in batches makes passes by plan.
+        With "fixed" noise, the optimiser stops if a step changes the loss, in nats per sample,
+        by less than this fraction of the loss. With "fresh" noise, ``tol`` is not used.
     reg_covar : float, default=1e-6
-        Added to every eigenvalue of a covariance, in units of the columns' variances.
+        Added to every eigenvalue of a covariance, in units of the features' variances.
     max_iter : int, default=200
-        Most iterations of the optimiser over all rows, or passes in batches, of which there
-        are no more than a few dozen.
+        Largest number of iterations with "fixed" noise, or of passes over the data with "fresh"
+        noise. The number of passes is planned from the size of the data, and may be smaller.
     n_init : int, default=1
-        Starts from k-means++ centres; the one with the smallest loss is kept, with batches
-        after the first passes.
+        Number of initialisations by k-means, of which the one with the smallest loss is kept.
+        With "fresh" noise the choice is made after the first passes.
     noise : {"auto", "fixed", "fresh"}, default="auto"
-        Whether every row keeps its noise vectors, and all rows are optimised over at once by
-        L-BFGS; or noise and levels are drawn anew in every batch of a natural-gradient
-        descent, whose late iterates are averaged: as if every row had many noise vectors.
-        "auto" is "fresh" for large tables. Only "dsm" can do with "fresh".
+        How noise is drawn for "dsm".
+
+        - "fixed": once for every sample. L-BFGS minimises the loss over all samples. For small
+          datasets. The other losses, which have no noise levels, are minimised alike.
+        - "fresh": anew for every batch, together with the levels. A natural-gradient descent
+          averages its late iterates, as if every sample had many noise vectors. For large
+          datasets. The other losses raise an error.
+        - "auto": "fresh" for large datasets, "fixed" otherwise.
     n_noise : int, default=1
-        Antithetic pairs of noise vectors of a row at each level with "fixed" noise. More
-        bring the estimate closer to that of the exact expectation. One column needs none:
-        its expectation is by quadrature.
+        Antithetic pairs of noise vectors per sample and level with "fixed" noise. With more
+        pairs, the estimate is closer to that of the exact expectation. It has no effect with a
+        single feature, where quadrature gives the expectation.
     standard_errors : {"auto"} or bool, default="auto"
-        Whether to compute ``parameter_covariance_``; "auto" does for up to 150 parameters.
+        Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters.
     device : str, default="auto"
-        "auto" is CUDA where there is one, else CPU; or a torch device.
+        "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
     random_state : int, RandomState or None, default=None
-        Seed of the starts and the noise.
+        Seed of the initialisations and the noise.
     verbose : int, default=0
-        1 prints a line a start.
+        1 prints a line per initialisation, or a single line with "fresh" noise.
 
     Attributes
     ----------
@@ -91,30 +102,32 @@ class GMMScoreEstimator(BaseDensity):
     precisions_, precisions_cholesky_ : ndarray
         Inverses of the covariances and their Cholesky factors, in the same shapes.
     converged_ : bool
-        Whether the optimiser stopped by ``tol``; in batches, whether ``max_iter`` allowed all
-        passes that are planned.
+        With "fixed" noise, whether the optimiser converged within ``max_iter``. With "fresh"
+        noise, whether ``max_iter`` allowed all planned passes.
     n_iter_ : int
     lower_bound_ : float
-        Mean log-density of the training rows.
+        Mean log-density of the training samples.
     loss_ : float
-        The loss that was minimised, in standardised units.
+        The minimum of the loss, in standardised units.
     parameter_covariance_ : ndarray of shape (n_parameters, n_parameters) or None
         Sandwich estimate for weights, means and covariances in this order, each flattened.
     standard_errors_ : dict of str to ndarray, or None
-        Its diagonal's square roots as "weights", "means" and "covariances".
+        Square roots of the diagonal of ``parameter_covariance_``, as "weights", "means" and
+        "covariances".
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
-        Where the columns of X had names.
+        Names of the features; only if X had names.
 
     Notes
     -----
-    Equal rows are one row with their summed weight, so an integer ``sample_weight`` gives
-    what repeated rows give. Standard errors are those of a correctly or wrongly specified
-    model; they know nothing of label switching or of a parameter at its boundary.
+    Equal samples are merged into one sample with their summed weight. An integer
+    ``sample_weight`` therefore gives the same result as repeated samples. Standard errors are
+    valid whether or not the model is correctly specified. They do not account for label
+    switching, or for a parameter at its boundary.
 
-    In several columns, variances far below a thousandth of the columns' own in some direction
-    (columns correlated by more than .9999, clusters hundreds of their widths apart) drown in
-    the noise: whiten such rows before.
+    With several features, the noise hides structure whose variance in some direction is far below
+    a thousandth of the features' own. Examples are features correlated by more than .9999, and
+    clusters that lie hundreds of their widths apart. Whiten such samples first.
 
     References
     ----------
@@ -186,10 +199,10 @@ class GMMScoreEstimator(BaseDensity):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least as many different rows as components; every column must vary.
+            At least as many different samples as components; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; a weight of w is as good as w equal rows.
+            Non-negative weights; a sample of weight w counts as w equal samples.
 
         Returns
         -------
@@ -198,8 +211,8 @@ class GMMScoreEstimator(BaseDensity):
         Raises
         ------
         ValueError
-            Where X holds NaN, infinity, text or a constant column, or fewer different rows
-            than components.
+            If X holds NaN, infinity, text or a constant feature, or fewer different samples than
+            components. If ``noise`` is "fresh" and ``loss`` is not "dsm".
         """
         X, weight = self._rows_and_weight(X, sample_weight)
         X, weight = distinct_rows(X, weight)
@@ -228,7 +241,7 @@ class GMMScoreEstimator(BaseDensity):
         return self
 
     def predict(self, X):
-        """The likeliest component of every row.
+        """Predict the most likely component of each sample.
 
         Parameters
         ----------
@@ -241,7 +254,7 @@ class GMMScoreEstimator(BaseDensity):
         return self._as_sklearn().predict(self._check_rows(X))
 
     def predict_proba(self, X):
-        """Probability of every component, given the row.
+        """Predict the posterior probability of each component, given the sample.
 
         Parameters
         ----------
@@ -254,7 +267,7 @@ class GMMScoreEstimator(BaseDensity):
         return self._as_sklearn().predict_proba(self._check_rows(X))
 
     def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit, and give the likeliest component of every row.
+        """Fit the mixture and predict the most likely component of each sample.
 
         Parameters
         ----------
@@ -269,7 +282,7 @@ class GMMScoreEstimator(BaseDensity):
         return self.fit(X, y, sample_weight).predict(X)
 
     def aic(self, X):
-        """Akaike information criterion of the rows, the lower the better.
+        """Akaike information criterion on X; lower is better.
 
         Parameters
         ----------
@@ -282,7 +295,7 @@ class GMMScoreEstimator(BaseDensity):
         return float(self._as_sklearn().aic(self._check_rows(X)))
 
     def bic(self, X):
-        """Bayesian information criterion of the rows, the lower the better.
+        """Bayesian information criterion on X; lower is better.
 
         Parameters
         ----------

@@ -41,25 +41,28 @@ CHECK_PLAN, ODE_TOLERANCE = SolverPlan(40), 0.1
 
 
 class Coverage(NamedTuple):
-    """The share of rows within epsilon of the truth, and its lower confidence bound (95 %)."""
+    """Share of samples whose log-density is within epsilon of the truth, and a lower bound.
+
+    The ``lower_bound`` is a one-sided confidence bound at 95 %.
+    """
 
     share: float
     lower_bound: float
 
 
 class SelfCheck(NamedTuple):
-    """What a density whose truth is unknown can say of itself.
+    """Diagnostics of a fitted density whose true density is unknown.
 
     Attributes
     ----------
     disagreement : float
-        Mean absolute difference between the likelihood identity and the probability-flow ODE
-        on the rows, in nats.
+        Mean absolute difference, over the samples, between the log-densities by the likelihood
+        identity and by the probability-flow ODE, in nats.
     mass : float
-        Integral of the density, by importance sampling from its own reference: one, but for
-        the error of either and for mass far from all rows.
+        Integral of the density by importance sampling from a wide normal distribution. It is one,
+        except for errors of the density or of the sampling, and for mass far from all samples.
     mass_error : float
-        Its standard error.
+        Standard error of ``mass``.
     """
 
     disagreement: float
@@ -68,64 +71,74 @@ class SelfCheck(NamedTuple):
 
 
 class Entropy(NamedTuple):
-    """An entropy in nats and its standard error over the rows."""
+    """An entropy in nats, and its standard error over the samples."""
 
     value: float
     standard_error: float
 
 
 class LocationMixtureScoreEstimator(BaseDensity):
-    r"""Density of a Gaussian location mixture, whatever its mixing law.
+    r"""Gaussian location mixture with an arbitrary mixing distribution.
 
     .. math:: p = Q * N(0, \sigma^2 I)
 
-    with known :math:`\sigma` and unknown :math:`Q`, which need not be discrete. From high noise
-    to low, the noise of noised rows is regressed on polynomials in cells, which the denoised
-    rows of the level above define; the log-density follows by the likelihood identity. No
-    number of components is chosen.
+    with known :math:`\sigma` and unknown mixing distribution :math:`Q`, which need not be
+    discrete. The noise levels are fitted from high noise to low. At each level, the noise in the
+    noised samples is regressed on polynomials, one in each cell of a partition. The cells group
+    the samples by their denoised values at the next noisier level. The log-density follows by the
+    likelihood identity. No number of components is chosen.
 
     Parameters
     ----------
     scale : float or "auto", default="auto"
-        The components' standard deviation, in the units of the input, the same for every
-        column. "auto": that of a kernel estimate with a bandwidth by Scott's rule, in each
-        column's own units, for rows that are no location mixture.
+        Standard deviation :math:`\sigma` of the components.
+
+        - A number: in the units of the input, the same for every feature. For a known error of
+          measurement.
+        - "auto": the bandwidth of a kernel estimate by Scott's rule, in each feature's own units.
+          For data that are no location mixture.
     degree : int or "auto", default="auto"
-        Total degree of the polynomials. "auto": 5, 4 and 3 for one, two and three columns,
+        Total degree of the polynomials. "auto": 5, 4 and 3 for one, two and three features,
         and 2 for more.
     n_levels : int, default=24
+        Number of noise levels.
     shortest_time : float, default=2e-3
-        Ornstein-Uhlenbeck time of the cleanest level, in units where the rows have unit
-        variance. The density is smoothed by as much noise.
+        Ornstein-Uhlenbeck time of the level with the least noise, for samples of unit variance.
+        The fitted density is smoothed by that much noise.
     n_noise : int, default=4
-        Antithetic pairs of noise vectors that a row is noised with at each level.
+        Antithetic pairs of noise vectors per sample and level.
     likelihood : {"identity", "ode"}, default="identity"
-        How scores become log-densities. The scores jump between cells, so the identity, which
-        needs none of their derivatives, is several times closer.
+        How log-densities are computed from scores.
+
+        - "identity": by the likelihood identity. The scores jump between cells, and the identity
+          needs no derivative of the scores, so its error is several times smaller.
+        - "ode": by the probability-flow ODE. For the log-density of the distribution from which
+          ``sample`` draws.
     random_state : int, RandomState or None, default=None
         Seed of the noise and the cells.
 
     Attributes
     ----------
     centers_ : ndarray of shape (n_cells, n_features)
-        Centres of the cells at the cleanest level, in the units of the input.
+        Centres of the cells at the level with the least noise, in the units of the input.
     scale_ : ndarray of shape (n_features,)
-        The components' standard deviation in every column.
+        Standard deviation of the components in every feature.
     degree_ : int
     log_mass_ : float
-        Logarithm of the mass that the identity's density had, and is divided by.
+        Logarithm of the integral by which the density of the likelihood identity is divided.
     rungs_ : list of dict of str to ndarray
         The regression at every level, from low to high noise.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
-        Where the columns of X had names.
+        Names of the features; only if X had names.
 
     Notes
     -----
-    The identity with learned scores is not normalised, so its mass is found at ``fit``: by
-    quadrature in one column, by importance sampling from a kernel estimate in more, where it
-    is right to about a percent. Draws follow the probability flow of the same scores,
-    which is not exactly the same law: see :meth:`self_check`.
+    With learned scores, the identity gives a density that does not integrate to one. ``fit``
+    therefore computes its integral. With one feature it uses quadrature. With more features it
+    uses importance sampling from a kernel estimate, whose error is about a percent. ``sample``
+    follows the probability flow of the same scores, whose distribution differs slightly:
+    see :meth:`self_check`.
 
     References
     ----------
@@ -173,15 +186,15 @@ class LocationMixtureScoreEstimator(BaseDensity):
 
     @whole_fit
     def fit(self, X, y=None, sample_weight=None):
-        """Regress the scores, from high noise to low.
+        """Fit the scores by regression, from high noise to low.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows; every column must vary.
+            At least two samples; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows in every regression.
+            Non-negative weights of the samples in every regression.
 
         Returns
         -------
@@ -190,7 +203,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Raises
         ------
         ValueError
-            Where X holds NaN, infinity, text or a constant column.
+            If X holds NaN, infinity, text or a constant feature.
         """
         X, weight = self._rows_and_weight(X, sample_weight)
         d = X.shape[1]
@@ -235,23 +248,30 @@ class LocationMixtureScoreEstimator(BaseDensity):
         return float(logsumexp(values + log_weight))
 
     def pac_coverage(self, X, log_density: Callable | np.ndarray, epsilon: float) -> Coverage:
-        r"""How many rows have a log-density within epsilon of a known truth.
+        r"""Share of samples whose log-density is within epsilon of the known true one.
 
-        .. math:: P\left( |\log \hat p(X) - \log p(X)| \le \epsilon \right)
+        It estimates
+
+        .. math:: P\left( |\log \hat p(X) - \log p(X)| \le \epsilon \right).
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Fresh rows of the law.
+            New samples from the true distribution.
         log_density : callable or array-like of shape (n_samples,)
-            The true log-density, as a function of X or of its rows.
+            The true log-density: a function of X, or its values at X.
         epsilon : float
-            Nats.
+            Tolerance in nats; positive.
 
         Returns
         -------
         Coverage
-            The share, and its lower Clopper-Pearson bound at 95 %.
+            The share, and its lower Clopper-Pearson confidence bound at 95 %.
+
+        Raises
+        ------
+        ValueError
+            If ``epsilon`` is not positive, or ``log_density`` has the wrong shape.
         """
         if not epsilon > 0:
             raise ValueError(f"epsilon={epsilon!r} must be positive.")
@@ -267,17 +287,17 @@ class LocationMixtureScoreEstimator(BaseDensity):
         return Coverage(n_within / n, float(lower))
 
     def self_check(self, X, n_samples: int = 4000, random_state=None) -> SelfCheck:
-        """Signs of trouble where no truth is known.
+        """Compute diagnostics that need no true density.
 
-        Small numbers prove nothing, since all three can be right for a wrong density; large
-        ones are a warning.
+        A large ``disagreement``, or a ``mass`` far from one, is a warning. Good values prove
+        nothing, since a wrong density can have them too.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows on which the identity is compared with the ODE.
+            Samples on which the likelihood identity is compared with the ODE.
         n_samples : int, default=4000
-            Draws for the total mass.
+            Number of draws for the integral of the density.
         random_state : int, RandomState or None, default=None
 
         Returns
@@ -304,7 +324,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         )
 
     def entropy(self, X) -> Entropy:
-        r"""Estimate of :math:`-E \log p(X)` from rows that were not used to fit.
+        r"""Estimate the entropy :math:`-E \log p(X)` from samples that were not used to fit.
 
         Parameters
         ----------
@@ -313,8 +333,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Returns
         -------
         Entropy
-            In nats, in the units of the input; the error is over rows alone, and the value
-            is above the truth on average by the error of the scores.
+            In nats, in the units of the input. The standard error covers only the choice of the
+            samples. Errors of the scores make the value too large on average.
         """
         values = self.score_samples(X)
         return Entropy(-float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
