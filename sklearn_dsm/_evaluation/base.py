@@ -127,6 +127,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
           to obtain the gradient.
         - At a positive level it is the score that the network learned there, or a closed form if
           there is no network. It needs no ODE, so a small positive level is much faster than 0.
+          If ``fit`` learned level 0 alone, level 0 also gives the score that the network learned.
 
         Noise is added to the transformed and whitened samples:
         :math:`Z_s = a Z + \sqrt v \epsilon`. X is transformed in the same way before the score is

@@ -1,4 +1,4 @@
-"""Data for examples, tests and benchmarks."""
+"""Data, and distributions with known density, for examples, tests and benchmarks."""
 
 from ._funnel import Funnel, make_funnel
 from ._mixture import GaussianMixtureLaw, make_gaussian_mixture

@@ -16,24 +16,24 @@ REACH = 10.0
 
 
 class Funnel(ExactLaw):
-    r"""Neal's funnel: one column sets the variance of all others.
+    r"""Neal's funnel: the first feature sets the variance of all others.
 
     .. math:: x_1 \sim N(0, s^2), \qquad x_i \mid x_1 \sim N(0, e^{x_1}), \quad i = 2, \dots, d,
 
-    where :math:`e^{x_1}` is a variance. Given the clean first column :math:`u` the noised law is
-    Gaussian, so that its density is an integral over a single number:
+    where :math:`e^{x_1}` is a variance. Given the first feature :math:`u` without noise, the noised
+    distribution is Gaussian. The noised density is therefore a one-dimensional integral,
 
     .. math:: p(x) = \int N(u; 0, s^2)\, N(x_1; a u, v)
         \prod_{i=2}^d N(x_i; 0, a^2 e^u + v)\, du,
 
-    taken by the trapezoidal rule where the integrand matters; the relative error is about 1e-9.
+    which is computed by the trapezoidal rule, with a relative error of about 1e-9.
 
     Parameters
     ----------
     n_features : int, default=10
         At least two.
     scale : float, default=3.0
-        Deviation s of the first column.
+        Standard deviation s of the first feature.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Funnel(ExactLaw):
     Raises
     ------
     ValueError
-        Where ``n_features`` is less than two or ``scale`` not positive.
+        If ``n_features`` is less than two or ``scale`` is not positive.
 
     References
     ----------
@@ -69,11 +69,12 @@ class Funnel(ExactLaw):
         self.n_features, self.scale = n_features, scale
 
     def entropy(self):
-        """Minus the mean log-density.
+        """Entropy: minus the expected log-density.
 
         Returns
         -------
         float
+            In nats.
         """
         # The mean of the first column is 0, so the others add what standard normals would.
         return 0.5 * (self.n_features * (LOG_2PI + 1) + float(np.log(self.scale**2)))
@@ -144,21 +145,22 @@ def _where_it_matters(log_integrand, bracket):
 
 
 def make_funnel(n_samples=100, n_features=10, *, scale=3.0, random_state=None):
-    """Draw rows from Neal's funnel.
+    """Draw samples from Neal's funnel.
 
     Parameters
     ----------
     n_samples : int, default=100
     n_features : int, default=10
     scale : float, default=3.0
-        Deviation of the first column. No row is clipped.
+        Standard deviation of the first feature. No sample is clipped.
     random_state : int, RandomState, Generator or None, default=None
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
     law : Funnel
-        With the exact ``log_density`` and ``score``, and more rows by ``sample``.
+        The distribution, with its exact ``log_density`` and ``score``, and ``sample`` for more
+        samples.
 
     References
     ----------

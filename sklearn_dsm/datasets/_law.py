@@ -22,7 +22,7 @@ def level_of(a: float, v: float) -> NoiseLevel:
 
 
 class ExactLaw(ABC):
-    """A law with exact log-density and score, at every level of added noise.
+    """Distribution with known log-density and Stein score, without and with added Gaussian noise.
 
     Attributes
     ----------
@@ -36,13 +36,12 @@ class ExactLaw(ABC):
     _numbers_per_row: int
 
     def sample(self, n_samples=1, random_state=None):
-        """Draw independent rows.
+        """Draw independent samples.
 
         Parameters
         ----------
         n_samples : int, default=1
         random_state : int, RandomState, Generator or None, default=None
-            A numpy Generator is accepted too.
 
         Returns
         -------
@@ -51,14 +50,14 @@ class ExactLaw(ABC):
         Raises
         ------
         ValueError
-            Where ``n_samples`` is less than one.
+            If ``n_samples`` is less than one.
         """
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples!r} must be at least 1.")
         return self._sample(n_samples, numpy_random(random_state))
 
     def log_density(self, X):
-        """Exact log-density, a natural logarithm.
+        """Compute the exact log-density, a natural logarithm.
 
         Parameters
         ----------
@@ -71,7 +70,7 @@ class ExactLaw(ABC):
         return self.noised_log_density(X, 1.0, 0.0)
 
     def score(self, X):
-        """Gradient of the log-density.
+        """Compute the Stein score, which is the gradient of the log-density.
 
         Parameters
         ----------
@@ -80,21 +79,21 @@ class ExactLaw(ABC):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Per unit of X.
+            In the inverse units of X.
         """
         return self.noised_score(X, 1.0, 0.0)
 
     def noised_log_density(self, X, a, v):
-        r"""Exact log-density of :math:`a X_0 + \sqrt v Z`, with Z standard normal.
+        r"""Compute the exact log-density of :math:`a X_0 + \sqrt v Z`, with Z standard normal.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            In the units of :math:`a X_0`.
+            Noised samples, in the units of :math:`a X_0`.
         a : float
-            Factor of the rows, positive.
+            Factor of the sample :math:`X_0`; positive.
         v : float
-            Variance of the noise, not negative.
+            Variance of the noise; not negative.
 
         Returns
         -------
@@ -103,30 +102,31 @@ class ExactLaw(ABC):
         Raises
         ------
         ValueError
-            Where a is not positive, v is negative, or X has other columns than the law.
+            If a is not positive, v is negative, or X has the wrong number of features.
         """
         return np.concatenate([log_density for log_density, _ in self._parts(X, a, v)])
 
     def noised_score(self, X, a, v):
-        r"""Gradient of the log-density of :math:`a X_0 + \sqrt v Z`, with Z standard normal.
+        r"""Compute the Stein score of :math:`a X_0 + \sqrt v Z`, with Z standard normal.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            In the units of :math:`a X_0`.
+            Noised samples, in the units of :math:`a X_0`.
         a : float
-            Factor of the rows, positive.
+            Factor of the sample :math:`X_0`; positive.
         v : float
-            Variance of the noise, not negative.
+            Variance of the noise; not negative.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            In the inverse units of X.
 
         Raises
         ------
         ValueError
-            Where a is not positive, v is negative, or X has other columns than the law.
+            If a is not positive, v is negative, or X has the wrong number of features.
         """
         return np.concatenate([score for _, score in self._parts(X, a, v)])
 

@@ -15,7 +15,7 @@ WEIGHT_TOLERANCE = 1e-8
 
 
 class GaussianMixtureLaw(ExactLaw):
-    r"""A Gaussian mixture with known parameters.
+    r"""Gaussian mixture with known parameters.
 
     .. math:: x \sim \sum_k w_k N(\mu_k, \Sigma_k), \qquad
         a x + \sqrt v z \sim \sum_k w_k N(a \mu_k, a^2 \Sigma_k + v I).
@@ -24,9 +24,9 @@ class GaussianMixtureLaw(ExactLaw):
     ----------
     means : array-like of shape (n_components, n_features)
     covariances : array-like of shape (n_components, n_features, n_features) or None
-        Symmetric and positive definite. None stands for unit covariances.
+        Symmetric and positive definite. None gives identity matrices.
     weights : array-like of shape (n_components,) or None, default=None
-        Positive, summing to one. None weighs all components alike.
+        Positive, with sum one. None gives equal weights.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ class GaussianMixtureLaw(ExactLaw):
     Raises
     ------
     ValueError
-        Where the shapes do not fit, a weight is not positive or a covariance not positive
-        definite.
+        If the shapes do not fit, a weight is not positive, the weights do not sum to one, or a
+        covariance is not symmetric and positive definite.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class GaussianMixtureLaw(ExactLaw):
         return weights
 
     def sample_labelled(self, n_samples=1, random_state=None):
-        """Draw independent rows, each with the component that it comes from.
+        """Draw independent samples, each with the component that it comes from.
 
         Parameters
         ----------
@@ -110,11 +110,12 @@ class GaussianMixtureLaw(ExactLaw):
         -------
         X : ndarray of shape (n_samples, n_features)
         component : ndarray of shape (n_samples,)
+            Index of the component.
         """
         return self._sample_labelled(n_samples, numpy_random(random_state))
 
     def predict_proba(self, X):
-        """Posterior probability of every component.
+        """Compute the posterior probability of each component, given the sample.
 
         Parameters
         ----------
@@ -142,9 +143,9 @@ class GaussianMixtureLaw(ExactLaw):
 def make_gaussian_mixture(
     n_samples=100, n_features=50, *, n_components=10, spread=4.0, random_state=None
 ):
-    """Draw rows from well separated Gaussians with random means.
+    """Draw samples from a mixture of well separated Gaussians with random means.
 
-    The components have equal weights and unit covariances; the means are uniform in the cube
+    The components have equal weights and unit covariances. The means are uniform in the cube
     from ``-spread`` to ``spread``.
 
     Parameters
@@ -153,20 +154,21 @@ def make_gaussian_mixture(
     n_features : int, default=50
     n_components : int, default=10
     spread : float, default=4.0
-        Half the side of the cube, in deviations of a component.
+        Half the side of the cube, in standard deviations of a component.
     random_state : int, RandomState, Generator or None, default=None
-        Seed of the means and of the rows.
+        Seed of the means and of the samples.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
     law : GaussianMixtureLaw
-        With the exact ``log_density`` and ``score``, and more rows by ``sample``.
+        The distribution, with its exact ``log_density`` and ``score``, and ``sample`` for more
+        samples.
 
     Raises
     ------
     ValueError
-        Where a number is not positive.
+        If one of the numbers is not positive.
 
     Examples
     --------

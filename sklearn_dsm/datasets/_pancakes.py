@@ -13,24 +13,24 @@ LEAST_LOG_WEIGHT = -40.0
 
 
 class GaussianPancakes(ExactLaw):
-    r"""Standard normal but for one hidden direction, along which mass lies in thin slices.
+    r"""Standard normal distribution, cut into thin slices along one hidden direction.
 
     .. math:: w^T x \sim \sum_{i \in Z} \pi_i N\left( \frac{\sqrt{2\pi}\, \gamma i}{s^2},
         \frac{\beta^2}{s^2} \right), \qquad \pi_i \propto e^{-\pi i^2 / s^2}, \qquad
-        s^2 = \beta^2 + \gamma^2,
+        s^2 = \beta^2 + \gamma^2.
 
-    and every direction orthogonal to w is N(0, 1), independently. The slices lie
-    :math:`\sqrt{2\pi}\gamma/s^2` apart. For :math:`\gamma \ge 2\sqrt d` no algorithm is
-    known that tells the law from N(0, I) in polynomial time, and there are reasons to
-    believe that none exists.
+    Along every direction orthogonal to w, x is N(0, 1) and independent of :math:`w^T x`. The slices
+    lie :math:`\sqrt{2\pi}\gamma/s^2` apart. If :math:`\gamma \ge 2\sqrt d`, no algorithm is known
+    that tells the distribution from N(0, I) in polynomial time, and there are reasons to believe
+    that none exists.
 
     Parameters
     ----------
     n_features : int
     gamma : float, default=2.0
-        Inverse distance of the slices, about.
+        The slices are about :math:`\sqrt{2\pi} / \gamma` apart.
     beta : float, default=0.1
-        Their relative width.
+        The standard deviation across a slice is about :math:`\beta / \gamma`.
     random_state : int, RandomState or None, default=None
         Seed of the hidden direction.
 
@@ -90,7 +90,7 @@ class GaussianPancakes(ExactLaw):
 
 
 def make_gaussian_pancakes(n_samples=100, n_features=2, *, gamma=2.0, beta=0.1, random_state=None):
-    """Draw rows from Gaussian pancakes with a random hidden direction.
+    """Draw samples from Gaussian pancakes with a random hidden direction.
 
     Parameters
     ----------
@@ -99,13 +99,14 @@ def make_gaussian_pancakes(n_samples=100, n_features=2, *, gamma=2.0, beta=0.1, 
     gamma, beta : float
         As in :class:`GaussianPancakes`.
     random_state : int, RandomState or None, default=None
-        Seed of the direction and of the rows.
+        Seed of the direction and of the samples.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
     law : GaussianPancakes
-        With the exact ``log_density`` and ``score``, and more rows by ``sample``.
+        The distribution, with its exact ``log_density`` and ``score``, and ``sample`` for more
+        samples.
 
     Examples
     --------

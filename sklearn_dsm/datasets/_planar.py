@@ -20,13 +20,13 @@ class TwoMoons(ExactLaw):
     .. math:: x = c + \sigma z, \qquad c = (\cos t, \sin t) \text{ or }
         (1 - \cos t, \tfrac12 - \sin t), \qquad t \sim U(0, \pi),
 
-    either with probability one half. The integral over t is a composite Gauss-Legendre rule,
-    exact to rounding near the moons.
+    each half circle with probability one half. The density is an integral over t, which is computed
+    by a composite Gauss-Legendre rule. Near the moons it is exact to rounding.
 
     Parameters
     ----------
     noise : float, default=0.1
-        Deviation of the noise, at least 0.001.
+        Standard deviation :math:`\sigma` of the noise; at least 0.001.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class TwoMoons(ExactLaw):
     Raises
     ------
     ValueError
-        Where the noise is smaller than that.
+        If ``noise`` is less than 0.001.
 
     Examples
     --------
@@ -87,10 +87,11 @@ def _panel_rule(low, high, n_panels):
 
 
 class Checkerboard(ExactLaw):
-    r"""Uniform on eight of the sixteen squares of side two in :math:`[-4, 4]^2`.
+    """Uniform distribution on eight of the sixteen squares of side two in :math:`[-4, 4]^2`.
 
-    Inside the squares the score is zero, outside it does not exist and is NaN; with noise it
-    exists everywhere. The square in the lower left corner is one of the eight.
+    Inside these squares the score is zero. Outside them the score does not exist, and is NaN. With
+    added noise the score exists everywhere. The square in the lower left corner is one of the
+    eight.
 
     Attributes
     ----------

@@ -10,16 +10,18 @@ from sklearn.utils import Bunch
 
 
 def load_sachs() -> Bunch:
-    """Load eleven phosphorylated proteins and lipids measured in 853 human T cells.
+    """Load the Sachs data: eleven proteins and lipids measured in 853 human T cells.
 
-    The observational part of the flow-cytometry data of [Sachs2005]_: positive, strongly
-    skewed intensities, given to three significant digits.
+    This is the observational part of the flow-cytometry data of [Sachs2005]_. The measurements are
+    intensities of phosphorylated molecules: positive, strongly skewed, and given to three
+    significant digits.
 
     Returns
     -------
     Bunch
-        ``data``, ndarray of shape (853, 11), fluorescence intensities in arbitrary units;
-        ``feature_names``, list of 11 str; ``DESCR``, str.
+        - ``data``, ndarray of shape (853, 11): fluorescence intensities in arbitrary units.
+        - ``feature_names``, list of 11 str.
+        - ``DESCR``, str.
 
     References
     ----------

@@ -81,8 +81,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         - "pbm": a pinned Brownian motion. For work with its Foellmer drift.
         - A :class:`VP`, :class:`VE`, :class:`SubVP` or :class:`PBM` object sets the parameters.
     loss : {"dsm", "ism", "ssm", "ssm_vr", "fd_ssm", "lcss", "bsm"} or ScoreLoss, default="dsm"
-        The training objective. For every loss, the weights are chosen by the evidence lower
-        bound (ELBO) of the validation set.
+        The training objective. For every loss, the evidence lower bound (ELBO) of the validation
+        set chooses the network weights that are kept.
 
         - "dsm": denoising score matching. The usual choice.
         - "ism": implicit score matching with the exact trace of the Jacobian. For few features,
@@ -104,10 +104,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
           the normal quantile function. For skewed, heavy-tailed or multimodal features. With
           fewer than 40 samples the transform is linear.
         - "standardize": a linear transform. For structure that lies in the joint distribution.
-        - "auto": for each feature, the one of both that the Bayesian information criterion
-          (BIC) prefers. If linear transforms of all features are better on the validation set,
-          they are used instead; with fewer than five samples per feature, cross-validation
-          decides this. If the validation set gains by it, radial Gaussianization follows the
+        - "auto": for each feature, the one of these two that the Bayesian information criterion
+          (BIC) prefers. If the validation set prefers linear transforms of all features, these
+          are used. With fewer than five samples per feature, cross-validation decides that. If
+          radial Gaussianization raises the log-likelihood of the validation set, it follows the
           whitening.
         - None: no marginal transform. For features in one common unit.
     reference : {"auto", "gaussian", "gmm"}, fitted density or None, default="auto"
@@ -117,16 +117,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         - "gmm": a Gaussian mixture. For clustered data. It is the average of mixtures of several
           sizes, with the weights that maximise the log-likelihood of the validation set. If the
           validation set is small, it is the one mixture with the best BIC.
-        - "auto": the network first corrects a Gaussian. If a Gaussian mixture then has
-          the higher log-likelihood of the validation set, a second network corrects the mixture.
-          If ``marginals`` is "auto" too and there are at least two features and 150 training
-          samples for each, an autoregressive flow competes as well.
+        - "auto": the network first corrects a Gaussian. Gaussian mixtures are candidates, too.
+          So is an autoregressive flow, if ``marginals`` is "auto" and there are at least two
+          features and 150 training samples for each. If the best candidate then has the higher
+          log-likelihood of the validation set, a second network corrects that candidate.
         - A fitted ``GaussianMixture`` in input units. For a mixture of your own. ``marginals``
           must be "standardize", None or "auto", which then means "standardize".
         - A fitted density estimator of this package, which keeps its own transforms. For a
           density learned on another dataset. ``marginals`` must be "auto".
-        - None: the network learns the whole score. For comparison with the usual diffusion
-          model. If no network can be trained at all, a Gaussian is the model.
+        - None: no reference, the network learns the score itself. For comparison with the usual
+          diffusion model. If no network can be trained at all, a Gaussian is the model.
 
         If no network improves a mixture, the mixture alone is the model, refitted on training
         and validation samples. In a search or a cross-validation, wrap a fitted density in a
@@ -147,15 +147,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Samples per training step. Each sample is noised twice, with opposite signs. "auto":
         about an eighth of the training set, from 512 to 2048.
     learning_rate : float, default=0.008
-        Learning rate after the warm-up, from which it falls. The optimiser is AdamW, with a
+        Learning rate after the warm-up. It then falls to zero. The optimiser is AdamW, with a
         weight decay that follows from the number of samples. With 500 training samples or more,
-        the matrices between hidden layers take steps of Muon, at five times the rate.
+        the optimiser of the matrices between hidden layers is Muon, at five times the rate.
     validation_fraction : float, default=0.1
         Share of the samples in the validation set, which chooses reference and weights.
     n_iter_no_change : int, default=15
         Number of epochs without a higher ELBO of the validation set after which training goes
         back to the best weights. Training then ends after a few more epochs, with ever smaller
-        steps. If ``max_fit_time`` will end the run, the number is at least a fifth of its epochs.
+        steps. If ``max_fit_time`` will end the run, the number is at least a fifth of the run's
+        epochs.
     likelihood : {"ode", "identity", "fast"}, default="ode"
         How ``score_samples`` computes log-densities from scores.
 
@@ -166,8 +167,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
           misses its tolerance.
         - "fast": by an amortised log-density, a network that learns the result of the ODE during
           ``fit``. For scoring many samples. It is not exactly normalised, and its typical error
-          is ``fast_error_``. It must be chosen before ``fit``, which then takes longer. Within
-          ``max_fit_time``, it leaves less time for the score.
+          is ``fast_error_``. It must be chosen before ``fit``, which then takes longer. If
+          ``max_fit_time`` is given, less of that time is left to learn the score.
     tolerance : float, default=1e-3
         Bound on the estimated error of the ODE, in nats per sample.
     sampler : {"ode", "sde"}, default="ode"
@@ -187,7 +188,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         with "ism", "ssm" and "ssm_vr", which take derivatives of the network.
     half_precision : bool, default=True
         Whether training and "fast" scoring multiply in bfloat16 if the processor or GPU does so
-        faster. Results of machines that do and of machines that do not differ by rounding.
+        faster. Machines that do so and machines that do not give results that differ by rounding.
     random_state : int, RandomState or None, default=None
         Seed of the split, the weights, the noise and the order of the samples. None draws from
         NumPy's global generator. The same seed gives the same fit on one machine, unless

@@ -31,7 +31,7 @@ POINTS_AT_ONCE, KERNELS_AT_ONCE = 64, 2**20
 
 
 class KernelScoreEstimator(BaseDensity):
-    r"""Kernel density estimation by the Stein scores of the noised estimate.
+    r"""Kernel density estimate, with its Stein score at every noise level.
 
     .. math:: \hat s_t = \nabla \log \hat p_t, \qquad
         \hat p_t = \text{density of } a X + \sqrt v Z,
@@ -39,8 +39,9 @@ class KernelScoreEstimator(BaseDensity):
 
     for a kernel estimate :math:`\hat f_h` whose order is at least the smoothness s of the true
     density. The log-density follows from the scores by the likelihood identity. If the same
-    :math:`\hat f_h` is used at all noise levels, it is :math:`\log \hat f_h`. The :math:`L_1`
-    risk falls as :math:`n^{-s/(2s+d)}`, the best rate for densities of Hoelder smoothness s.
+    :math:`\hat f_h` is used at all noise levels, the log-density is :math:`\log \hat f_h`. The
+    :math:`L_1` risk falls as :math:`n^{-s/(2s+d)}`, the best rate for densities of Hoelder
+    smoothness s.
 
     Parameters
     ----------
@@ -93,8 +94,9 @@ class KernelScoreEstimator(BaseDensity):
 
     Notes
     -----
-    Every training sample is a centre, so the time of an evaluation is proportional to their
-    number. Evaluation is in chunks; the memory of a chunk includes all centres.
+    The time of an evaluation is proportional to the number of centres. Every training sample is a
+    centre, unless ``support`` is given or the kernel is of order four. The centres are then the
+    points of a fine grid. Evaluation is in chunks; the memory of a chunk includes all centres.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Distances between samples, and what is left of them between samples of one law."""
+"""Distances between two samples, and their values for two samples of the same distribution."""
 
 from ._floor import DistanceFloor, distance_floor
 from ._pairs import energy_distance, maximum_mean_discrepancy

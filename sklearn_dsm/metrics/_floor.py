@@ -15,7 +15,7 @@ MAX_SEED = np.iinfo(np.int32).max
 
 
 class DistanceFloor(NamedTuple):
-    """Mean and deviation of a distance between samples of one law, and its single values."""
+    """Mean, standard deviation and values of a distance between samples of one distribution."""
 
     mean: float
     std: float
@@ -23,36 +23,41 @@ class DistanceFloor(NamedTuple):
 
 
 def distance_floor(metric, sample, n_samples, *, n_repeats=10, random_state=None):
-    """Mean and deviation of a distance between two independent samples of one law.
+    """Mean and standard deviation of a distance between two samples of the same distribution.
 
-    A distance between finite samples is not zero where their laws are the same. One that is
-    no larger than its floor, at the same sample sizes, tells nothing against a model.
+    A distance between finite samples is not zero, even if their distributions are equal. If the
+    distance of a model's sample from the data is no larger than this floor, at the same sample
+    sizes, the distance is no evidence against the model.
 
     Parameters
     ----------
     metric : callable
-        ``metric(X, Y) -> float``. Options are bound with :func:`functools.partial`.
+        ``metric(X, Y) -> float``. To set options of the metric, use :func:`functools.partial`.
     sample : callable or array-like of shape (n_rows, n_features)
-        ``sample(n_samples, random_state) -> X``, such as the method of a law in
-        :mod:`sklearn_dsm.datasets` or of a density estimator. Of rows, two disjoint parts are
-        drawn for each repeat; repeats then share rows, and their deviation is too small where
-        the parts are not a small share of all.
+        The source of the samples.
+
+        - A callable ``sample(n_samples, random_state) -> X``, such as the ``sample`` method of a
+          distribution in :mod:`sklearn_dsm.datasets` or of a density estimator.
+        - An array, for data whose distribution is unknown. Two disjoint parts are drawn in each
+          repeat. Repeats share rows, so ``std`` is too small unless the parts are a small share
+          of all rows.
     n_samples : int or pair of int
-        Rows in both samples, or in the first and the second.
+        Size of both samples, or sizes of the first and the second.
     n_repeats : int, default=10
-        Pairs of samples, at least two.
+        Number of pairs of samples; at least two.
     random_state : int, RandomState, Generator or None, default=None
+        Seed of the samples.
 
     Returns
     -------
     DistanceFloor
-        A named tuple, all in the units of the metric: ``mean`` and ``std``, float, the latter
-        with ``n_repeats - 1`` in its denominator; ``values``, ndarray of shape (n_repeats,).
+        A named tuple in the units of the metric: ``mean``, float; ``std``, float, with
+        ``n_repeats - 1`` in its denominator; ``values``, ndarray of shape (n_repeats,).
 
     Raises
     ------
     ValueError
-        Where an option is out of range, or there are fewer rows than both samples need.
+        If an option is out of range, or the array has fewer rows than both samples need.
 
     Examples
     --------

@@ -22,38 +22,40 @@ PairFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def energy_distance(X, Y, *, squared=False, unbiased=False, X_weight=None, Y_weight=None):
-    r"""Energy distance between two samples.
+    r"""Energy distance between two samples X and Y.
 
-    .. math:: D^2(X, Y) = 2\, E|x - y| - E|x - x'| - E|y - y'|,
+    .. math:: D^2(X, Y) = 2\, E|x - y| - E|x - x'| - E|y - y'|.
 
-    of which the root is returned unless ``squared``, as by ``scipy.stats.energy_distance``,
-    with which it agrees in one column. All means are over all pairs of rows, with those of a row
-    and itself (V-statistic): this is the distance of the two empirical laws, which is zero for
-    equal samples and never negative. With ``unbiased`` the last two means leave out the pairs of
-    a row and itself (U-statistic): the expectation of the square is then that of the laws behind
-    the samples, zero where they are equal, and single values can be negative.
+    The means are over all pairs of rows. The result is D, unless ``squared`` is true. With one
+    feature, it equals ``scipy.stats.energy_distance``.
+
+    - By default, a row is also paired with itself (V-statistic). The result is the distance of
+      the two empirical distributions: never negative, and zero for equal samples.
+    - With ``unbiased``, no row is paired with itself (U-statistic). The expectation of the square
+      is that for the true distributions: zero if they are equal. A single value can be negative.
 
     Parameters
     ----------
     X : array-like of shape (n_samples_X, n_features)
     Y : array-like of shape (n_samples_Y, n_features)
     squared : bool, default=False
-        Return :math:`D^2`.
+        Whether to return :math:`D^2`.
     unbiased : bool, default=False
-        Needs ``squared=True``: a negative value has no root.
+        Whether to use the U-statistic. It needs ``squared=True``, because a negative value has no
+        root.
     X_weight, Y_weight : array-like of shape (n_samples_X,) and (n_samples_Y,), or None
-        Weights of the rows, not negative, of any positive sum. None weighs all alike.
+        Non-negative weights of the rows, of any positive sum. None gives equal weights.
 
     Returns
     -------
     float
-        The square in the units of X, its root in the root of these.
+        The square is in the units of X, the root in their square root.
 
     Raises
     ------
     ValueError
-        Where the samples have other columns, hold NaN or infinity or no row that counts, or
-        where ``unbiased`` lacks ``squared`` or a second row.
+        If the samples differ in their features, hold NaN or infinity, or have no row of positive
+        weight. If ``unbiased`` is used without ``squared``, or with a sample of one row.
 
     References
     ----------
@@ -81,45 +83,51 @@ def maximum_mean_discrepancy(
     Y_weight=None,
     random_state=None,
 ):
-    r"""Maximum mean discrepancy between two samples, with a Gaussian kernel.
+    r"""Maximum mean discrepancy between two samples X and Y, with a Gaussian kernel.
 
     .. math:: \mathrm{MMD}^2(X, Y) = E\,k(x, x') + E\,k(y, y') - 2\, E\,k(x, y), \qquad
-        k(x, y) = \exp\left( -\frac{|x - y|^2}{2 h^2} \right),
+        k(x, y) = \exp\left( -\frac{|x - y|^2}{2 h^2} \right).
 
-    of which the root is returned unless ``squared``. All means are over all pairs of rows, with
-    those of a row and itself (V-statistic): this is the distance of the two empirical laws,
-    which is zero for equal samples and never negative. With ``unbiased`` the first two means
-    leave out the pairs of a row and itself (U-statistic): at a fixed bandwidth the expectation
-    of the square is then that of the laws behind the samples, and single values can be negative.
+    The means are over all pairs of rows. The result is the root, unless ``squared`` is true.
+
+    - By default, a row is also paired with itself (V-statistic). The result is the distance of
+      the two empirical distributions: never negative, and zero for equal samples.
+    - With ``unbiased``, no row is paired with itself (U-statistic). At a fixed bandwidth, the
+      expectation of the square is that for the true distributions. A single value can be negative.
 
     Parameters
     ----------
     X : array-like of shape (n_samples_X, n_features)
     Y : array-like of shape (n_samples_Y, n_features)
     bandwidth : float or "median", default="median"
-        h in the units of X. "median" is the median distance between two different rows of both
-        samples together, without regard to weights. To compare several samples with one, give
-        all the same number.
+        Bandwidth h of the kernel.
+
+        - A number, in the units of X. To compare several samples with one, use the same number
+          for all.
+        - "median": the median distance between two different rows of both samples together,
+          without regard to weights.
     squared : bool, default=False
-        Return the square.
+        Whether to return the square.
     unbiased : bool, default=False
-        Needs ``squared=True``: a negative value has no root.
+        Whether to use the U-statistic. It needs ``squared=True``, because a negative value has no
+        root.
     X_weight, Y_weight : array-like of shape (n_samples_X,) and (n_samples_Y,), or None
-        Weights of the rows, not negative, of any positive sum. None weighs all alike.
+        Non-negative weights of the rows, of any positive sum. None gives equal weights.
     random_state : int, RandomState, Generator or None, default=None
-        Seed of the 4000 rows of which the median is taken where there are more.
+        Seed of the 4000 rows between which the median distance is taken, if both samples together
+        have more than 4000.
 
     Returns
     -------
     float
-        At most the root of two, without units.
+        Without units. The root of the V-statistic is at most the square root of two.
 
     Raises
     ------
     ValueError
-        Where the samples have other columns, hold NaN or infinity or no row that counts, an
-        option is out of range, the median distance is zero, or ``unbiased`` lacks ``squared`` or
-        a second row.
+        If the samples differ in their features, hold NaN or infinity, or have no row of positive
+        weight. If an option is out of range, or the median distance is zero. If ``unbiased`` is
+        used without ``squared``, or with a sample of one row.
 
     References
     ----------

@@ -10,32 +10,35 @@ from ._samples import check_options
 
 
 def score_error(estimated, exact, *, sample_weight=None, squared=True):
-    r"""Mean squared error of a Stein score.
+    r"""Mean squared error of an estimated Stein score.
 
     .. math:: \frac{\sum_i w_i |\hat s(x_i) - s(x_i)|^2}{\sum_i w_i},
 
-    summed over columns. For rows of the law itself its expectation is the Fisher divergence.
+    where the squared norm sums over the features. If the samples come from the true distribution,
+    the expectation of the error is the Fisher divergence.
 
     Parameters
     ----------
     estimated : array-like of shape (n_samples, n_features)
-        What a model gives at some rows, for instance by its ``stein_score``.
+        The estimated score at some samples, for instance by ``stein_score`` of an estimator.
     exact : array-like of shape (n_samples, n_features)
-        The true score at the same rows, for instance by the ``score`` or ``noised_score`` of a
-        law in :mod:`sklearn_dsm.datasets`.
+        The true score at the same samples, for instance by ``score`` or ``noised_score`` of a
+        distribution in :mod:`sklearn_dsm.datasets`.
     sample_weight : array-like of shape (n_samples,) or None, default=None
+        Non-negative weights w. None gives equal weights.
     squared : bool, default=True
-        Return the mean square, else its root.
+        Whether to return the mean square rather than its root.
 
     Returns
     -------
     float
-        In the inverse squared units of the rows; the root in the inverse units.
+        The mean square is in the inverse squared units of the samples, the root in the inverse
+        units.
 
     Raises
     ------
     ValueError
-        Where the shapes differ, a score is NaN or infinite, or the weights do not fit.
+        If the shapes differ, a score is NaN or infinite, or the weights are invalid.
 
     References
     ----------

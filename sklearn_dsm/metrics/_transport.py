@@ -19,16 +19,16 @@ MAX_PIVOTS = 100_000_000
 def sliced_wasserstein_distance(
     X, Y, *, n_projections=200, p=2, X_weight=None, Y_weight=None, random_state=None
 ):
-    r"""Wasserstein distance of projections to lines, averaged over their directions.
+    r"""Wasserstein distance between projections onto a line, averaged over random directions.
 
     .. math:: \mathrm{SW}_p(X, Y) = \Big( \frac1L \sum_{l=1}^L
         W_p^p(\theta_l^T X, \theta_l^T Y) \Big)^{1/p}, \qquad
-        \theta_l \text{ uniform on the unit sphere},
+        \theta_l \text{ uniform on the unit sphere}.
 
-    where the distance on a line is exact: it couples equal quantiles, whatever the sizes of the
-    samples. A translation by t has :math:`E\, \mathrm{SW}_2^2 = |t|^2 / d`, so that values fall
-    with the number of columns. Between samples of one law it is not zero:
-    :func:`distance_floor` tells how large.
+    The distance of each projection is exact: it couples equal quantiles, and the samples may have
+    different sizes. A translation by t has :math:`E\, \mathrm{SW}_2^2 = |t|^2 / d`, so values fall
+    with the number d of features. Two samples of the same distribution have a distance above zero;
+    :func:`distance_floor` estimates it.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ def sliced_wasserstein_distance(
     n_projections : int, default=200
         Number L of directions.
     p : float, default=2
-        At least one.
+        Order of the distance; at least one.
     X_weight, Y_weight : array-like of shape (n_samples_X,) and (n_samples_Y,), or None
-        Weights of the rows, not negative, of any positive sum. None weighs all alike.
+        Non-negative weights of the rows, of any positive sum. None gives equal weights.
     random_state : int, RandomState, Generator or None, default=None
         Seed of the directions.
 
@@ -51,8 +51,8 @@ def sliced_wasserstein_distance(
     Raises
     ------
     ValueError
-        Where the samples have other columns, hold NaN or infinity or no row that counts, or an
-        option is out of range.
+        If the samples differ in their features, hold NaN or infinity, or have no row of positive
+        weight. If an option is out of range.
 
     References
     ----------
@@ -123,23 +123,24 @@ def _line_distance(x, y, x_levels, y_levels, p):
 
 
 def wasserstein_distance(X, Y, p=2, *, X_weight=None, Y_weight=None):
-    r"""Wasserstein distance by exact optimal transport.
+    r"""Wasserstein distance between two samples X and Y, by exact optimal transport.
 
     .. math:: W_p(X, Y) = \Big( \min_\pi \sum_{ij} \pi_{ij} |x_i - y_j|^p \Big)^{1/p},
 
-    over all couplings :math:`\pi` of the rows. Needs POT. It holds the matrix of all distances,
-    and its time grows faster than the square of the sample size: a few thousand rows are
-    feasible. In many columns it converges slowly as samples grow; :func:`distance_floor` tells
-    what is left between samples of one law.
+    over all couplings :math:`\pi` of the rows. The package POT must be installed. The matrix of all
+    distances is held in memory, and the time grows faster than the square of the sample size, so a
+    few thousand rows are feasible. With many features, the distance converges slowly as the samples
+    grow. Two samples of the same distribution have a distance above zero;
+    :func:`distance_floor` estimates it.
 
     Parameters
     ----------
     X : array-like of shape (n_samples_X, n_features)
     Y : array-like of shape (n_samples_Y, n_features)
     p : float, default=2
-        At least one.
+        Order of the distance; at least one.
     X_weight, Y_weight : array-like of shape (n_samples_X,) and (n_samples_Y,), or None
-        Weights of the rows, not negative, of any positive sum. None weighs all alike.
+        Non-negative weights of the rows, of any positive sum. None gives equal weights.
 
     Returns
     -------
@@ -149,12 +150,12 @@ def wasserstein_distance(X, Y, p=2, *, X_weight=None, Y_weight=None):
     Raises
     ------
     ImportError
-        Where POT is not installed.
+        If POT is not installed.
     RuntimeError
-        Where the solver stops before its optimum.
+        If the solver stops before its optimum.
     ValueError
-        Where the samples have other columns, hold NaN or infinity or no row that counts, or p
-        is less than one.
+        If the samples differ in their features, hold NaN or infinity, or have no row of positive
+        weight. If p is less than one.
 
     References
     ----------

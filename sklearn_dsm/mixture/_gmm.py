@@ -55,8 +55,8 @@ class GMMScoreEstimator(BaseDensity):
 
         - "dsm": denoising score matching over all noise levels. The most efficient choice.
         - "ism": implicit score matching of the data without noise, with the exact trace.
-        - "ssm": the same, sliced: the trace along one random direction.
-        - "lcss": the same with local curvature smoothing for the trace.
+        - "ssm": as "ism", but with the trace along one random direction.
+        - "lcss": as "ism", but with the trace by local curvature smoothing.
 
         The last three are for comparison, and for components that overlap.
     tol : float, default=1e-7
@@ -74,15 +74,15 @@ class GMMScoreEstimator(BaseDensity):
         How noise is drawn for "dsm".
 
         - "fixed": once for every sample. L-BFGS minimises the loss over all samples. For small
-          datasets. The other losses, which have no noise levels, are minimised alike.
+          datasets. The other losses have no noise levels, and are minimised in the same way.
         - "fresh": anew for every batch, together with the levels. A natural-gradient descent
           averages its late iterates, as if every sample had many noise vectors. For large
           datasets. The other losses raise an error.
         - "auto": "fresh" for large datasets, "fixed" otherwise.
     n_noise : int, default=1
         Antithetic pairs of noise vectors per sample and level with "fixed" noise. With more
-        pairs, the estimate is closer to that of the exact expectation. It has no effect with a
-        single feature, where quadrature gives the expectation.
+        pairs, the estimate is closer to the minimum of the expected loss. With a single feature
+        ``n_noise`` has no effect, because quadrature gives the expectation.
     standard_errors : {"auto"} or bool, default="auto"
         Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters.
     device : str, default="auto"

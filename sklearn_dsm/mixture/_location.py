@@ -83,10 +83,10 @@ class LocationMixtureScoreEstimator(BaseDensity):
     .. math:: p = Q * N(0, \sigma^2 I)
 
     with known :math:`\sigma` and unknown mixing distribution :math:`Q`, which need not be
-    discrete. The noise levels are fitted from high noise to low. At each level, the noise in the
-    noised samples is regressed on polynomials, one in each cell of a partition. The cells group
-    the samples by their denoised values at the next noisier level. The log-density follows by the
-    likelihood identity. No number of components is chosen.
+    discrete. The score is fitted level by level, from high noise to low. At each level, the noise
+    in the noised samples is regressed on polynomials, one in each cell of a partition. The cells
+    group the samples by their denoised values at the next noisier level. The log-density follows
+    by the likelihood identity. No number of components is chosen.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         - A number: in the units of the input, the same for every feature. For a known error of
           measurement.
         - "auto": the bandwidth of a kernel estimate by Scott's rule, in each feature's own units.
-          For data that are no location mixture.
+          For data that are not a location mixture.
     degree : int or "auto", default="auto"
         Total degree of the polynomials. "auto": 5, 4 and 3 for one, two and three features,
         and 2 for more.
@@ -135,10 +135,10 @@ class LocationMixtureScoreEstimator(BaseDensity):
     Notes
     -----
     With learned scores, the identity gives a density that does not integrate to one. ``fit``
-    therefore computes its integral. With one feature it uses quadrature. With more features it
-    uses importance sampling from a kernel estimate, whose error is about a percent. ``sample``
-    follows the probability flow of the same scores, whose distribution differs slightly:
-    see :meth:`self_check`.
+    therefore computes the integral and divides the density by it. With one feature, quadrature
+    gives the integral. With more features, importance sampling from a kernel estimate gives it to
+    about a percent. ``sample`` follows the probability flow of the same scores, whose distribution
+    differs slightly: see :meth:`self_check`.
 
     References
     ----------

@@ -15,25 +15,25 @@ from .targets import bootstrapped_noise, earlier_level
 
 
 class BSM(RegressionLoss):
-    r"""Bootstrapped score matching: the target comes from the model itself at an earlier level.
+    r"""Bootstrapped score matching, with targets from the model itself at a less noisy level.
 
-    With :math:`X_{t'}` and :math:`X_t = \alpha X_{t'} + \sigma_\Delta Z_\Delta` on one path, the
-    noise of denoising is replaced by its expectation given both, for which a frozen average
-    of the network's weights stands in,
+    Let :math:`X_{t'}` and :math:`X_t = \alpha X_{t'} + \sigma_\Delta Z_\Delta` lie on one path.
+    Denoising has the noise Z as its target. Here the target is the expectation of Z given both
+    points, which a network with a frozen average of the weights predicts,
 
     .. math:: Z \to \frac{\alpha \sigma_{t'} \hat\epsilon_{t'}(X_{t'})
         + \sigma_\Delta Z_\Delta}{\sigma_t}, \qquad t' = t / r,
 
-    in Ornstein-Uhlenbeck time. Its variance is never larger, but errors of the frozen network
-    are passed on from level to level.
+    in Ornstein-Uhlenbeck time. The target never has a larger variance than Z. Errors of the
+    frozen network are passed on from level to level.
 
     Parameters
     ----------
     ratio : float, default=2.0
-        r above, larger than 1. The nearer to 1, the less variance and the more that errors add
-        up.
+        The ratio r of the times; larger than 1. Close to 1, the variance is low, but errors add
+        up over many levels.
     n_plain_steps : int, default=500
-        Steps of denoising score matching that come first.
+        Number of steps of denoising score matching that come first.
     weighting : {"likelihood", "simple", "edm"}, default="likelihood"
         As in :class:`DSM`.
 

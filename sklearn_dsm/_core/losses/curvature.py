@@ -12,29 +12,32 @@ from .loss import ScoreLoss
 
 
 class LCSS(ScoreLoss):
-    r"""Local curvature smoothing: the trace by Stein's identity over a small noise.
+    r"""Local curvature smoothing: the trace by Stein's identity, with a small extra noise.
 
     .. math:: L = \int v\, E\left[ \tfrac12 |s(x)|^2
         + \frac{(s(x + \delta z) - s(x - \delta z)) \cdot z}{2 \delta} \right] d\lambda,
         \qquad \delta = \sigma \sqrt v.
 
-    It needs no Jacobian, and no law of the noised rows given the clean ones. Its bias, of order
-    delta squared, is that of smoothing the trace but not the norm, and grows in tails.
+    The loss needs no Jacobian and no distribution of noised samples given clean ones. It smooths
+    the trace but not the norm, so it has a bias of order :math:`\delta^2`, which grows in tails.
 
     Parameters
     ----------
     sigma : float, default=0.1
-        The smoothing in units of the level's noise; positive.
+        Standard deviation of the extra noise, as a multiple of that of the level's noise;
+        positive.
     norm_at : {"clean", "noisy"}, default="clean"
-        Where the norm is taken: at x, or at the moved rows, which makes the loss that of
-        denoising the smoothing.
+        Where the norm of the score is taken.
+
+        - "clean": at x.
+        - "noisy": at x with the extra noise. The loss is then that of denoising the extra noise.
     two_sided : bool, default=True
-        Move rows both ways. One way costs a score less, and has a variance of
-        :math:`|s|^2 / \delta^2`.
+        Whether the extra noise is used with both signs. With one sign, the loss needs one score
+        less, but its trace has a variance of :math:`|s|^2 / \delta^2`.
     weighting : {"likelihood", "simple", "edm"}, default="likelihood"
         As in :class:`DSM`.
     noise_level : float or None, default=None
-        Process time in [0, 1] of the one level whose score is learned; None is all of them.
+        Process time in [0, 1] of the one level whose score is learned. None learns all levels.
 
     References
     ----------

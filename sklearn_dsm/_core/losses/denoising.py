@@ -30,28 +30,32 @@ class RegressionLoss(ScoreLoss):
 
 
 class DSM(RegressionLoss):
-    r"""Denoising score matching, over all noise levels weighted as the likelihood is.
+    r"""Denoising score matching over all noise levels, weighted as in the likelihood.
 
     .. math:: L = \tfrac12 \int E\left[ |Z - \hat\epsilon(X_\lambda)|^2
         - |Z - \hat\epsilon_{ref}(X_\lambda)|^2 \right] d\lambda,
 
-    the negative log-likelihood bound of the model minus the reference's: zero for an
-    untrained correction. Levels are drawn from a truncated logistic law, one in each of
-    equally likely cells, and divided by its density; a few rows share each, which saves
-    time.
+    where Z is the noise, and the model and the reference predict :math:`\hat\epsilon` and
+    :math:`\hat\epsilon_{ref}`. L is minus the gain in evidence lower bound (ELBO) over the
+    reference, so it is zero before training. Levels are drawn from a truncated logistic
+    distribution, one in each of equally likely cells, and each term is divided by the density of
+    its level. A few samples share each level, which saves time.
 
     Parameters
     ----------
     weighting : {"likelihood", "simple", "edm"}, default="likelihood"
-        What stands for :math:`d\lambda`. "simple": uniform in process time. "edm": a normal
-        law of :math:`\log \sigma` times :math:`1 + \sigma^2`, sigma being the noise's scale
-        over the signal's.
+        The weight of the noise levels, in the place of :math:`d\lambda`.
+
+        - "likelihood": :math:`d\lambda` itself. For log-densities.
+        - "simple": uniform in process time. For samples rather than log-densities.
+        - "edm": :math:`1 + \sigma^2` times a normal density of :math:`\log \sigma`, where
+          :math:`\sigma` is the ratio of noise to signal. Also for samples.
     noise_level : float or None, default=None
-        Process time in (0, 1] of the one level whose score is learned; None is all of them,
+        Process time in (0, 1] of the one level whose score is learned. None learns all levels,
         which log-densities and samples need.
     antithetic : bool, default=True
-        Use every noise vector with both signs; the variance of the gradient then stays
-        bounded towards the data.
+        Whether every noise vector is used with both signs. The variance of the gradient then
+        stays bounded at low noise.
 
     References
     ----------

@@ -12,21 +12,22 @@ from .loss import ScoreLoss
 
 
 class FDSSM(ScoreLoss):
-    r"""Sliced score matching by finite differences: two scores a row, and no Jacobian.
+    r"""Sliced score matching by finite differences: two scores per sample, and no Jacobian.
 
     .. math:: L = \int v\, E\left[ \tfrac18 |s(x + w) + s(x - w)|^2
         + \frac{d}{2 |w|^2} (s(x + w) - s(x - w)) \cdot w \right] d\lambda
 
-    with a direction w that is uniform on a sphere. It is exact where the score is linear.
+    for the score s and a direction w that is uniform on a sphere. If the score is linear, the
+    differences are exact.
 
     Parameters
     ----------
     step : float, default=0.1
-        Length of w in units of the level's noise; positive.
+        Length of w, as a multiple of the standard deviation of the level's noise; positive.
     weighting : {"likelihood", "simple", "edm"}, default="likelihood"
         As in :class:`DSM`.
     noise_level : float or None, default=None
-        Process time in [0, 1] of the one level whose score is learned; None is all of them.
+        Process time in [0, 1] of the one level whose score is learned. None learns all levels.
 
     References
     ----------

@@ -10,15 +10,15 @@ class ISM(ScoreLoss):
 
     .. math:: L = \int v\, E\left[ \tfrac12 |s|^2 + \nabla \cdot s \right] d\lambda
 
-    at the noised rows. The trace costs one matrix product for a network of two hidden layers,
-    and about a pass a column for a deeper one.
+    for the score s at the noised samples. With two hidden layers the trace costs one matrix
+    product. With more layers it costs about one pass of the network per feature.
 
     Parameters
     ----------
     weighting : {"likelihood", "simple", "edm"}, default="likelihood"
         As in :class:`DSM`.
     noise_level : float or None, default=None
-        Process time in [0, 1] of the one level whose score is learned; None is all of them.
+        Process time in [0, 1] of the one level whose score is learned. None learns all levels.
 
     References
     ----------

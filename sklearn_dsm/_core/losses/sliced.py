@@ -14,21 +14,26 @@ from .loss import ScoreLoss
 
 
 class SSM(ScoreLoss):
-    r"""Sliced score matching: the trace along one random direction w a row.
+    r"""Sliced score matching, with the trace along one random direction per sample.
 
     .. math:: L = \int v\, E\left[ \tfrac12 (w \cdot s)^2 + w^T (\nabla s)\, w \right] d\lambda,
-        \qquad E[w w^T] = I.
+        \qquad E[w w^T] = I,
+
+    for the score s at the noised samples and the random direction w.
 
     Parameters
     ----------
     variance_reduced : bool, default=False
-        Take :math:`\tfrac12 |s|^2`, its expectation, in place of the first term ("ssm_vr").
+        Whether the first term is replaced by its expectation :math:`\tfrac12 |s|^2` ("ssm_vr").
     direction : {"rademacher", "gaussian"}, default="rademacher"
-        The law of w. Signs have no error where the Jacobian is diagonal.
+        Distribution of w.
+
+        - "rademacher": random signs. The trace has no error if the Jacobian is diagonal.
+        - "gaussian": standard normal.
     weighting : {"likelihood", "simple", "edm"}, default="likelihood"
         As in :class:`DSM`.
     noise_level : float or None, default=None
-        Process time in [0, 1] of the one level whose score is learned; None is all of them.
+        Process time in [0, 1] of the one level whose score is learned. None learns all levels.
 
     References
     ----------

@@ -133,7 +133,7 @@ class _LinearRate(NoiseProcess):
 
 
 class VP(_LinearRate):
-    r"""Variance-preserving process with a linear rate.
+    r"""Variance-preserving process, whose noise rate is linear in time.
 
     .. math:: dX = -\tfrac12 \beta(s) X\, ds + \sqrt{\beta(s)}\, dW, \qquad
         \beta(s) = \beta_{min} + s (\beta_{max} - \beta_{min}),
@@ -143,9 +143,9 @@ class VP(_LinearRate):
     Parameters
     ----------
     beta_min : float, default=0.1
-        Rate at the data, per unit of process time; positive.
+        Rate at time 0, the data, per unit of process time; positive.
     beta_max : float, default=20.0
-        Rate at the noise; above ``beta_min``.
+        Rate at time 1, the noise; above ``beta_min``.
 
     References
     ----------
@@ -176,7 +176,7 @@ class VP(_LinearRate):
 
 
 class SubVP(_LinearRate):
-    r"""Sub-variance-preserving process: the mean of :class:`VP`, with less noise.
+    r"""Sub-variance-preserving process: the signal of :class:`VP`, with less noise.
 
     .. math:: a = e^{-B/2}, \qquad v = (1 - e^{-B})^2, \qquad
         B = \int_0^s \beta, \quad \beta(s) = \beta_{min} + s (\beta_{max} - \beta_{min}),
@@ -186,9 +186,9 @@ class SubVP(_LinearRate):
     Parameters
     ----------
     beta_min : float, default=0.1
-        Rate at the data, per unit of process time; positive.
+        Rate at time 0, the data, per unit of process time; positive.
     beta_max : float, default=20.0
-        Rate at the noise; above ``beta_min``.
+        Rate at time 1, the noise; above ``beta_min``.
 
     References
     ----------
@@ -220,27 +220,27 @@ class SubVP(_LinearRate):
 
 
 class PBM(NoiseProcess):
-    r"""Pinned Brownian motion: run backwards from its noise end, every path starts at 0.
+    r"""Pinned Brownian motion: read from noise to data, every path starts at 0.
 
     .. math:: a = 1 - s, \qquad v = \sigma^2 s (1 - s).
 
-    In generation time t = 1 - s this is a Brownian motion of variance :math:`\sigma^2 t`
-    that is steered to the data by the Foellmer drift
+    In generation time t = 1 - s this is a Brownian motion of variance :math:`\sigma^2 t` that
+    the Foellmer drift steers to the data,
 
     .. math:: b(y, t) = \frac{E[X_0 \mid Y_t = y] - y}{1 - t}
         = \frac yt + \sigma^2 \nabla \log p_t(y).
 
-    At s = 1 the law is a point, where the score does not exist and the second form of the
-    drift is a difference of infinities; :func:`foellmer_drift` takes the first. Divided by
-    :math:`\sqrt{a^2 + v}` the process is an Ornstein-Uhlenbeck process in another time, as
-    :class:`VP` is, so likelihoods and samples are computed as there, and begin where the
-    signal is e^-6 of the noise.
+    At s = 1 all paths are at one point, so there is no score, and the second form of the drift is
+    a difference of infinities; the first form stays finite. Divided by :math:`\sqrt{a^2 + v}`,
+    the process is an Ornstein-Uhlenbeck process in another time, as :class:`VP` is. Log-densities
+    and samples are therefore computed as for :class:`VP`. The computation begins where the
+    signal is :math:`e^{-6}` times the noise.
 
     Parameters
     ----------
     sigma : float, default=1.0
-        Scale of the Brownian motion, in units of the process's own scaled space, where the
-        data have unit variance; positive.
+        Scale of the Brownian motion, in units of the whitened samples, which have unit variance;
+        positive.
 
     References
     ----------
@@ -276,7 +276,7 @@ class PBM(NoiseProcess):
 
 
 class VE(NoiseProcess):
-    r"""Variance-exploding process with a geometric noise scale.
+    r"""Variance-exploding process, whose noise scale grows geometrically in time.
 
     .. math:: a = 1, \qquad v = \sigma(s)^2, \qquad
         \sigma(s) = \sigma_{min} (\sigma_{max} / \sigma_{min})^s.
@@ -284,8 +284,8 @@ class VE(NoiseProcess):
     Parameters
     ----------
     sigma_min : float, default=0.01
-        Noise scale at time 0, in units of the process's own scaled space, where the data
-        have unit variance; positive. It bounds how sharp a density can be learned.
+        Noise scale at time 0, in units of the whitened samples, which have unit variance;
+        positive. Details of the density that are finer than ``sigma_min`` are not learned.
     sigma_max : float, default=50.0
         Noise scale at time 1; above ``sigma_min``.
 
