@@ -286,6 +286,4 @@ def fit_autoregressive(
     if record.weights is None:
         return None
     network.load_state_dict(state_of(record.weights))
-    half = max([judge.baseline, *record.gains[: len(record.gains) // 2]])
-    later_gain = record.best_gain - half
-    return FittedFlow(AutoregressiveTransform(network), record.best_gain, later_gain)
+    return FittedFlow(AutoregressiveTransform(network), record.best_gain, record.later_gain)
