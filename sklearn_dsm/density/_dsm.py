@@ -94,7 +94,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         - "gmm": mixtures of several sizes, joined with the weights that the held-out rows prefer,
           or the one that BIC prefers where these are few.
         - "auto": the Gaussian, and the best mixture or flow where the network does not beat it.
-          One that no network corrects in the end is fitted with the held-out rows as well.
+          A mixture that no network corrects in the end is fitted with the held-out rows as well.
         - A fitted ``GaussianMixture``, in input units. ``marginals`` must be "standardize", None or
           "auto", which then means "standardize".
         - A fitted density estimator of this package, corrected behind its own transforms.
@@ -186,7 +186,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         The process time whose score was learned; None where all were.
     stop_reason_ : str
         "max_epochs", "no_change", "max_fit_time", "interrupted", "callback", "too_few_rows" or
-        "pruned": less was to be expected of the network than of its reference alone.
+        "pruned": less was to be expected of the network than of the best density without one.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where the columns of X had names.
