@@ -54,7 +54,7 @@ class Observed:
     def train(self, correction, base, prune_below):
         """A network's training, and its bound when it may be pruned."""
         began = time.perf_counter()
-        seconds = correction.budget.left(TUNING.training_until)
+        seconds = correction._time_left
         marks = []
         plain = correction.epochs
 

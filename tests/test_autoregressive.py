@@ -12,6 +12,7 @@ from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.correction import Correction
 from sklearn_dsm._search.flow_search import FlowSearch
 from sklearn_dsm._search.split import Table
+from sklearn_dsm._search.tuning import TUNING
 from sklearn_dsm._transforms.autoregressive import (
     AutoregressiveNetwork,
     AutoregressiveTransform,
@@ -112,7 +113,7 @@ def noised_scale(n, seed):
 def test_it_learns_a_scale_that_depends_on_another_column(shift_last):
     """Given the first column, the second is normal, and its log-scale is linear in it."""
     train, held_out, fresh = (noised_scale(n, seed) for n, seed in ((4000, 0), (500, 1), (2000, 2)))
-    flow, value = fit_autoregressive(
+    flow, value, later_gain = fit_autoregressive(
         (train, np.ones(4000)),
         (held_out, np.ones(500)),
         2,
@@ -125,7 +126,7 @@ def test_it_learns_a_scale_that_depends_on_another_column(shift_last):
     )
     Y, log_slope = flow.forward(held_out)
     density = log_slope - 0.5 * (Y**2 + np.log(2 * np.pi)).sum(1)
-    assert value == pytest.approx(density.mean(), abs=1e-4)
+    assert value == pytest.approx(density.mean(), abs=1e-4) and later_gain >= 0
     Y, log_slope = flow.forward(fresh)
     learned = log_slope - 0.5 * (Y**2).sum(1)
     true = -0.5 * (fresh[:, 0] ** 2 + (fresh[:, 1] * np.exp(-fresh[:, 0])) ** 2) - fresh[:, 0]
@@ -200,6 +201,19 @@ def test_a_flow_that_leads_is_the_only_one_of_the_start(flows):
     base = flows.base()
     assert base.value == base.split.score(base.reference.score_samples)
     assert base.value == pytest.approx(flows.value, abs=1e-4)
+
+
+def test_a_flow_expects_its_later_gain_of_every_doubling_of_its_time(flows):
+    """So that a network is pruned against what the flow may become."""
+    assert flows.expected_value(Budget(60)) == -np.inf
+    flows.start(Budget(None), -1e9)
+    assert flows.found[0].later_gain > 0.01
+    doublings = np.log2(TUNING.grown_flow_share / TUNING.flow_share)
+    expected = flows.value + doublings * flows.found[0].later_gain
+    assert flows.expected_value(Budget(60)) == pytest.approx(expected)
+    over = Budget(1.0)
+    over.started -= 2
+    assert flows.expected_value(over) == flows.value
 
 
 def test_a_flow_that_does_not_lead_is_tried_with_more_layers(flows):

@@ -83,9 +83,9 @@ class Family(metaclass=ABCMeta):
     name: str
     value: float
 
+    @abstractmethod
     def expected_value(self, budget: Budget) -> float:
-        """The value to expect of growing; that of the best so far where that cannot be told."""
-        return self.value
+        """The value to expect of growing."""
 
     @abstractmethod
     def grow(self, budget: Budget) -> None:

@@ -199,8 +199,7 @@ class Correction:
     def _with_and_without_network(self, corrected: Candidate) -> list[Candidate]:
         """The base, and the network's density where it has one, scored alike."""
         base, record = corrected.base, corrected.record
-        value = corrected.base_value + base.gain_of_refit
-        alone = corrected._replace(value=value, weights={})
+        alone = corrected._replace(value=corrected.base_value + base.gain_of_refit, weights={})
         if record.weights is None or record.stop_reason == "pruned":
             return [alone]
         # A base alone has closed forms; a chance gain is not worth the way of the ODE.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -16,10 +17,11 @@ from .tuning import TUNING
 
 
 class _Flow(NamedTuple):
-    """A flow of so many layers, and the value of the Gaussian behind it."""
+    """A flow of so many layers, the value of the Gaussian behind it, and its later gain."""
 
     transform: AutoregressiveTransform
     value: float
+    later_gain: float
     n_layers: int
 
 
@@ -65,6 +67,13 @@ class FlowSearch(Family):
                 seconds = TUNING.flow_share * budget.seconds
                 self._train(n_layers, False, min(seconds, budget.left()), n_epochs, best_value)
 
+    def expected_value(self, budget: Budget) -> float:
+        """The value to expect, if it gains as much whenever the time of training doubles."""
+        if not self.found or budget.left(TUNING.grown_until) <= 0:
+            return self.value
+        doublings = math.log2(TUNING.grown_flow_share / TUNING.flow_share)
+        return self.value + doublings * self._best.later_gain
+
     def grow(self, budget: Budget) -> None:
         """Train longer with the better number of layers, with the shift before and after."""
         n_layers = self._best.n_layers
@@ -91,6 +100,6 @@ class FlowSearch(Family):
             seed_from(self.random_state),
         )
         if found is not None:
-            flow, value = found
-            self.found.append(_Flow(flow, value + rows.mean_log_slope, n_layers))
+            value = found.value + rows.mean_log_slope
+            self.found.append(_Flow(found.transform, value, found.later_gain, n_layers))
             self.value = self._best.value

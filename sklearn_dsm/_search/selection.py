@@ -54,14 +54,16 @@ def select(
     with kept_if_interrupted(correction.candidates):
         start, families = fit_bases(table, options, budget, random_state)
         best = max(families, key=_by_value, default=None)
-        if best is not None:
-            progress(f"best base density: {best.name}, {best.value:.4f} nats on the validation set")
-            correction.yardstick = best.base()
-        correction.train_on(start, -np.inf if best is None else best.expected_value(budget))
-        if best is None or best.value <= correction.best_value:
+        if best is None:
+            correction.train_on(start)
+            return correction.best()
+        progress(f"best base density: {best.name}, {best.value:.4f} nats on the validation set")
+        correction.yardstick = base = best.base()
+        correction.train_on(start, best.expected_value(budget))
+        if best.value <= correction.best_value:
             return correction.best()
         if correction.ended:
-            correction.keep_without_network(best.base())
+            correction.keep_without_network(base)
         else:
             best.grow(budget)
             progress(f"the same grown: {best.value:.4f} nats")

@@ -36,8 +36,8 @@ class Tuning:
     flow_rows_per_feature : int
         Fewer do not determine the flow's weights. density.txt: below it no table gains.
     prune_after : float
-        The share of a network's training after which it is judged whether less is to be expected of
-        it than of its base. model_selection.txt: networks that win in the end are ahead by then.
+        The share of a training after which it is judged whether less is to be expected of it than
+        of the best base density. model_selection.txt: no network that wins in the end is pruned.
     training_until : float
         When training ends; what follows it takes time as well.
     min_train_rows : int

@@ -144,10 +144,9 @@ class Selection(Callback):
         if not self.may_be_pruned or self.schedule.progress(epoch) < self.settings.prune_after:
             return False
         self.may_be_pruned = False
-        best = self.record.best_gain
-        earlier = max([self.judge.baseline, *self.record.gains[: epoch // 2]])
         doublings = -math.log2(self.schedule.progress(epoch))
-        return best + doublings * (best - earlier) < self.settings.prune_below
+        expected = self.record.best_gain + doublings * self.record.later_gain
+        return expected < self.settings.prune_below
 
     def _return_to_best(self, net) -> None:
         """Go on from the best averaged weights: later ones may have memorised their rows."""

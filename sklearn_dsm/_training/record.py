@@ -65,8 +65,10 @@ class TrainingRecord:
         Mean training loss of each epoch, in nats per row.
     gains : list of float
         Mean held-out gain over the reference after each epoch, in nats per row.
+    baseline : float
+        What the judge gave before the first step.
     best_gain : float
-        Gain of ``weights``.
+        Gain of ``weights``; the baseline where there are none.
     stop_reason : str
         "max_epochs", "no_change", "max_fit_time", "pruned", "interrupted" or "callback".
     """
@@ -75,5 +77,11 @@ class TrainingRecord:
     n_epochs: int = 0
     loss_curve: list[float] = field(default_factory=list)
     gains: list[float] = field(default_factory=list)
+    baseline: float = 0.0
     best_gain: float = 0.0
     stop_reason: str = "max_epochs"
+
+    @property
+    def later_gain(self) -> float:
+        """What the later half of the epochs gained, and a doubling of all may gain again."""
+        return self.best_gain - max([self.baseline, *self.gains[: len(self.gains) // 2]])

@@ -122,7 +122,7 @@ def train_module(
     -----
     An interrupt ends the training, and nothing but the record's ``stop_reason`` tells of it.
     """
-    record = TrainingRecord(best_gain=judge.baseline)
+    record = TrainingRecord(baseline=judge.baseline, best_gain=judge.baseline)
     averaging = Averaging()
     schedule = Schedule(settings)
     selection = Selection(schedule, averaging, judge, record, settings)

@@ -211,6 +211,14 @@ class _LikelihoodJudge(Judge):
         return (value if math.isfinite(value) else -math.inf), module.state_dict()
 
 
+class FittedFlow(NamedTuple):
+    """A transform, its held-out log-density, and what that gained in the later half of training."""
+
+    transform: AutoregressiveTransform
+    value: float
+    later_gain: float
+
+
 def fit_autoregressive(
     train_rows: tuple[np.ndarray, np.ndarray],
     held_out_rows: tuple[np.ndarray, np.ndarray],
@@ -221,8 +229,8 @@ def fit_autoregressive(
     seconds: float,
     max_epochs: int,
     seed: int,
-) -> tuple[AutoregressiveTransform, float] | None:
-    """Train on some rows; the transform with the best held-out log-density, and that.
+) -> FittedFlow | None:
+    """Train on some rows; the transform with the best held-out log-density.
 
     None where training brought no gain or diverged.
 
@@ -278,4 +286,4 @@ def fit_autoregressive(
     if record.weights is None:
         return None
     network.load_state_dict(state_of(record.weights))
-    return AutoregressiveTransform(network), record.best_gain
+    return FittedFlow(AutoregressiveTransform(network), record.best_gain, record.later_gain)
