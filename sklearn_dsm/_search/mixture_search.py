@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from .._evaluation.mixtures import joined, numbers_in, standard_gaussian
 from .._transforms.chain import Chain
@@ -65,6 +66,9 @@ class MixtureSearch(Family):
     rows are resampled, since scikit-learn's mixtures take no weights. Each is fitted to some rows,
     then for some iterations to all, or to a number for each entry of a covariance. ``value`` is
     the mean log-density of the held-out rows under ``best``, in input units.
+
+    NumPy and SciPy bring a BLAS each, whose idle threads keep cores busy for a while: one that
+    takes turns with the other is faster with one thread.
     """
 
     def __init__(self, split: Split, random_state: np.random.RandomState):
@@ -86,6 +90,7 @@ class MixtureSearch(Family):
         self.seconds_per_component, self.seconds_per_update = 0.0, 0.0
         self.value, self.merit = self._value_and_merit(self.best)
 
+    @threadpool_limits.wrap(limits=1, user_api="blas")
     def go_on(self, budget: Budget, until: float = 1.0) -> GaussianMixture:
         """Try more sizes until this share of the time is over; the best mixture of all so far.
 
@@ -110,7 +115,10 @@ class MixtureSearch(Family):
 
         A network takes the time until it may be pruned.
         """
-        value, seconds = self.value, (1 - TUNING.prune_after) * budget.left(TUNING.grown_until)
+        value, seconds = (
+            self.value,
+            (1 - TUNING.pruned_between[0]) * budget.left(TUNING.grown_until),
+        )
         if not self.enough or self.n_worse or len(self.gains) < 2:
             return value
         gain, ratio = self.gains[-1], min(TUNING.max_gain_ratio, self.gains[-1] / self.gains[-2])
@@ -138,6 +146,7 @@ class MixtureSearch(Family):
             gain_of_refit=self.gain_with_held_out_rows(),
         )
 
+    @threadpool_limits.wrap(limits=1, user_api="blas")
     def with_held_out_rows(self, budget: Budget) -> tuple[Chain, GaussianMixture]:
         """The map, and ``best``, each part of it after more iterations with all rows.
 
