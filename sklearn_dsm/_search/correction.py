@@ -171,7 +171,7 @@ class Correction:
             self.settings,
             max_fit_time=time_left,
             prune_below=prune_below,
-            prune_after=TUNING.prune_after,
+            pruned_between=TUNING.pruned_between,
         )
         device, seed = torch.device(settings.device), seed_from(self.random_state)
         model = self.builder.score_model(base.reference, {}, seed).float().to(device)
