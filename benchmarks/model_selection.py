@@ -65,7 +65,7 @@ class Observed:
         watching.begin = plain.begin
         with patch.object(correction, "epochs", watching):
             record = TRAIN(correction, base, prune_below)
-        early = [gain for t, gain in marks if t <= TUNING.prune_after * seconds]
+        early = [gain for t, gain in marks if t <= TUNING.pruned_between[0] * seconds]
         self.add(
             "network",
             base=base.value,
@@ -73,6 +73,7 @@ class Observed:
             early=base.value + max(early, default=0.0),
             best=base.value + record.best_gain,
             stop_reason=record.stop_reason,
+            share=marks[-1][0] / seconds if marks else 0.0,
         )
         return record
 
@@ -109,7 +110,8 @@ def tell(report: Report, table: str, found: dict) -> None:
         if event["kind"] == "network":
             report(
                 head + f"from {event['base']:9.3f}: {event['early']:9.3f} after a fifth, to beat "
-                f"{event['wanted']:9.3f}; {event['best']:9.3f} at the end, {event['stop_reason']}"
+                f"{event['wanted']:9.3f}; {event['best']:9.3f} at the end, {event['stop_reason']} "
+                f"after {event['share']:.0%}"
             )
         else:
             report(head + f"{event['value']:9.3f}")

@@ -496,18 +496,28 @@ def test_patience_follows_the_time_of_a_run_that_ends_by_it(max_epochs, max_fit_
     assert schedule.patience(10) == pytest.approx(patience, rel=1e-2)
 
 
-def test_what_would_stay_behind_is_pruned_after_a_fifth(fit):
-    """If it gained as much whenever the epochs double."""
-    whole = fit(max_epochs=40, learning_rate=5e-4)
-    half, early = max(whole.gains[:4]), max(whole.gains[:8])
-    later = early + math.log2(40 / 8) * (early - half)
-    assert later > early + 0.01
-    passed = fit(max_epochs=40, learning_rate=5e-4, prune_below=later - 1e-3, prune_after=0.2)
-    assert passed.gains == whole.gains
-    pruned = fit(max_epochs=40, learning_rate=5e-4, prune_below=later + 1e-3, prune_after=0.2)
-    assert pruned.stop_reason == "pruned" and pruned.gains == whole.gains[:8]
-    sooner = fit(max_epochs=40, learning_rate=5e-4, prune_below=1e9, prune_after=0.1)
-    assert sooner.stop_reason == "pruned" and sooner.gains == whole.gains[:4]
+def test_what_would_stay_behind_is_pruned(fit):
+    """If it gained as much whenever the epochs double; after the first epoch that says so."""
+    plan = {"max_epochs": 40, "learning_rate": 1e-3}
+    whole = fit(**plan)
+
+    def expected(epoch: int) -> float:
+        early, half = max(whole.gains[:epoch]), max([0.0, *whole.gains[: epoch // 2]])
+        return early + math.log2(40 / epoch) * (early - half)
+
+    def pruned(below: float, first: int, last: int) -> int | None:
+        record = fit(**plan, prune_below=below, pruned_between=(first / 40, last / 40))
+        assert record.gains == whole.gains[: record.n_epochs]
+        return record.n_epochs if record.stop_reason == "pruned" else None
+
+    values = {epoch: expected(epoch) for epoch in range(8, 21)}
+    below = (values[8] + values[20]) / 2
+    assert values[20] < below - 0.1
+    first = min(epoch for epoch, value in values.items() if value < below)
+    assert 8 < first < 20 and pruned(below, 8, 20) == first
+    assert pruned(below, 8, first - 1) is None
+    assert pruned(values[8] + 1e-3, 8, 20) == 8
+    assert pruned(1e9, 4, 20) == 4
 
 
 def test_an_early_end_goes_back_to_the_best_weights(fit):

@@ -176,7 +176,7 @@ class Correction:
             self.settings,
             max_fit_time=time_left,
             prune_below=prune_below,
-            prune_after=TUNING.prune_after,
+            pruned_between=TUNING.pruned_between,
         )
         device = torch.device(settings.device)
         model = self.builder.score_model(base.reference, {}, seed_from(self.random_state))

@@ -94,7 +94,7 @@ class FlowSearch(Family):
             n_layers,
             shift_last,
             wanted - rows.mean_log_slope,
-            TUNING.prune_after,
+            TUNING.pruned_between,
             seconds,
             n_epochs,
             seed_from(self.random_state),

@@ -65,8 +65,9 @@ class MixtureSearch(Family):
     weights that these rows prefer: sizes whose errors differ do better together than the best
     of them. A size has to bring more than a further weight would by chance. With few
     held-out rows it is the one mixture with the best Bayesian information criterion. Each is
-    fitted to some rows, then for some iterations to all, or to a number for each entry of a covariance. ``value`` is
-    the mean log-density of the held-out rows under ``best``, in input units.
+    fitted to some rows, then for some iterations to all, or to a number for each entry of a
+    covariance. ``value`` is the mean log-density of the held-out rows under ``best``, in input
+    units.
     """
 
     name = "Gaussian mixture"
@@ -113,7 +114,10 @@ class MixtureSearch(Family):
 
         A network takes the time until it may be pruned.
         """
-        value, seconds = self.value, (1 - TUNING.prune_after) * budget.left(TUNING.grown_until)
+        value, seconds = (
+            self.value,
+            (1 - TUNING.pruned_between[0]) * budget.left(TUNING.grown_until),
+        )
         if not self.enough or self.n_worse or len(self.gains) < 2:
             return value
         gain, ratio = self.gains[-1], min(TUNING.max_gain_ratio, self.gains[-1] / self.gains[-2])

@@ -9,7 +9,7 @@ from operator import attrgetter
 import numpy as np
 
 from .._evaluation.references import Reference
-from .base_densities import Base, Family, best_gaussian, given, spaces
+from .base_densities import Base, Family, best_gaussian, gaussian, given, spaces
 from .budget import Budget
 from .correction import Candidate, Correction, kept_if_interrupted
 from .flow_search import FlowSearch
@@ -94,8 +94,13 @@ def fit_bases(
         families.append(flows)
     # A mixture tells whether radial Gaussianization tears clusters; the Gaussian tells how far
     # from normal the marginal transform leaves the features.
-    preferred = (max(each, key=_by_value).split for each in mixtures)
+    preferred = (max(each, key=_best_in_space).split for each in mixtures)
     return best_gaussian(preferred), families
+
+
+def _best_in_space(search: MixtureSearch) -> float:
+    """The greater value of the mixture and of the Gaussian: of few rows the former may be less."""
+    return max(search.value, gaussian(search.split).value)
 
 
 def fit_mixtures(

@@ -35,9 +35,10 @@ class Tuning:
         One layer suits features that depend on those before them; a second goes the other way.
     flow_rows_per_feature : int
         Fewer do not determine the flow's weights. density.txt: below it no table gains.
-    prune_after : float
-        The share of a training after which it is judged whether less is to be expected of it than
-        of the best base density. model_selection.txt: no network that wins in the end is pruned.
+    pruned_between : tuple of float
+        The shares of a training between which it is judged, after every epoch, whether less is to
+        be expected of it than of the best base density. model_selection.txt: no network that wins
+        in the end is pruned. After that a base density has too little time left to grow in.
     training_until : float
         When training ends; what follows it takes time as well.
     min_train_rows : int
@@ -77,7 +78,7 @@ class Tuning:
     grown_flow_share: float = 0.2
     flow_layers: tuple[int, ...] = (1, 2)
     flow_rows_per_feature: int = 150
-    prune_after: float = 0.2
+    pruned_between: tuple[float, float] = (0.2, 0.5)
     training_until: float = 0.93
     min_train_rows: int = 10
     n_folds: int = 5

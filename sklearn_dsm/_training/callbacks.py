@@ -107,7 +107,6 @@ class Selection(Callback):
         self.schedule, self.averaging, self.judge = schedule, averaging, judge
         self.record, self.settings = record, settings
         self.stop_reason: str | None = None
-        self.may_be_pruned = True
 
     def measure(self) -> float:
         value, state = self.judge.measure(self.averaging.average.module.eval())
@@ -140,11 +139,11 @@ class Selection(Callback):
             self.stop_reason = "no_change"
 
     def _pruned(self, epoch: int) -> bool:
-        """Whether this is the epoch that decides, and the run is behind then."""
-        if not self.may_be_pruned or self.schedule.progress(epoch) < self.settings.prune_after:
+        """Whether less is to be expected than what is wanted, at a time when that is judged."""
+        progress, (first, last) = self.schedule.progress(epoch), self.settings.pruned_between
+        if not first <= progress <= last:
             return False
-        self.may_be_pruned = False
-        doublings = -math.log2(self.schedule.progress(epoch))
+        doublings = -math.log2(progress)
         expected = self.record.best_gain + doublings * self.record.later_gain
         return expected < self.settings.prune_below
 

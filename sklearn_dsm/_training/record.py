@@ -26,8 +26,9 @@ class NonFiniteLossError(FloatingPointError):
 class TrainingSettings:
     """How long, how fast and where to train; the estimator's parameters of the same names.
 
-    Training ends after the share ``prune_after`` of its epochs or time where it would not gain
-    ``prune_below`` in the end, if it went on to gain as much whenever the epochs double.
+    Training ends where it would not gain ``prune_below`` in the end, if it went on to gain as much
+    whenever the epochs double. That is judged after each epoch that ends between these two shares
+    of the epochs or the time, ``pruned_between``.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
     unless ``record_steps`` is false. With ``half_precision`` the optimiser multiplies in bfloat16
@@ -44,7 +45,7 @@ class TrainingSettings:
     min_batches: int = 32
     held_out_draws: int = 16384
     prune_below: float = -math.inf
-    prune_after: float = 1.0
+    pruned_between: tuple[float, float] = (0.0, 1.0)
     device: str = "cpu"
     compile: bool = False
     record_steps: bool = True

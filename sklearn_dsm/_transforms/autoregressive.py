@@ -225,7 +225,7 @@ def fit_autoregressive(
     n_layers: int,
     shift_last: bool,
     wanted: float,
-    prune_after: float,
+    pruned_between: tuple[float, float],
     seconds: float,
     max_epochs: int,
     seed: int,
@@ -243,8 +243,8 @@ def fit_autoregressive(
         Whether a layer shifts after it has scaled, which suits columns whose scale varies much.
     wanted : float
         Training that is not likely to come half of the way to this held-out log-density ends early.
-    prune_after : float
-        The share of the training after which that is judged.
+    pruned_between : tuple of float
+        The shares of the training between which that is judged, after every epoch.
     seconds : float
         Most seconds it may take; infinite for no limit.
     max_epochs, seed : int
@@ -271,7 +271,7 @@ def fit_autoregressive(
         max_gradient=learning.max_gradient,
         max_fit_time=seconds if math.isfinite(seconds) else None,
         prune_below=(wanted + judge.baseline) / 2,
-        prune_after=prune_after,
+        pruned_between=pruned_between,
     )
 
     def batch_loss(network: AutoregressiveNetwork, rows: Tensor, weight: Tensor) -> Tensor:
