@@ -3,6 +3,8 @@
 python3 dev.py demo            run the demonstration (examples/demo.py)
 python3 dev.py test            check with ruff and mypy, then run the tests
 python3 dev.py slow            run the slow tests
+python3 dev.py oldest          run the tests with the oldest supported dependencies
+python3 dev.py newest          run the tests with the newest ones; torch stays pinned
 python3 dev.py lint            check with ruff and mypy only
 python3 dev.py docs            build the documentation into docs/_build/html
 python3 dev.py bench NAME      run benchmarks/NAME.py
@@ -17,6 +19,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +30,8 @@ ENVIRONMENTS = {
     "demo": ("demo", "plots"),
     "test": ("test", "test"),
     "slow": ("test", "test"),
+    "oldest": ("oldest", "test"),
+    "newest": ("newest", "test"),
     "lint": ("test", "test"),
     "docs": ("docs", "docs"),
     "bench": ("bench", "bench"),
@@ -78,19 +83,33 @@ def environment(name: str, extra: str) -> Path:
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp, wanted = home / "installed", fingerprint(extra)
     complete = python.exists() and stamp.exists()
-    if complete and stamp.read_text() == wanted:
+    # What is newest changes without any of these files.
+    if complete and stamp.read_text() == wanted and name != "newest":
         return python
     if not complete and run(sys.executable, "-m", "venv", "--clear", str(home)):
         fail(f"{home} could not be made; the lines above say why.")
-    install(python, extra)
+    install(python, extra, *versions(name, home))
     stamp.write_text(wanted)
     return python
 
 
-def install(python: Path, extra: str) -> None:
+def versions(name: str, home: Path) -> tuple[str, ...]:
+    """The options of pip that decide which dependencies an environment gets."""
+    if name == "newest":
+        return ("--upgrade", "--upgrade-strategy", "eager")
+    if name != "oldest":
+        return ()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lowest = home / "lowest.txt"
+    lines = [each.split(",")[0].replace(">=", "==") for each in project["dependencies"]]
+    lowest.write_text("\n".join(lines) + "\n")
+    return ("--constraint", str(lowest))
+
+
+def install(python: Path, extra: str, *options: str) -> None:
     """Install the project for editing, with an extra, under the constraints."""
     print("Installing the project; the first time takes some minutes.", flush=True)
-    project = ("--constraint", "constraints.txt", "--editable", f".[{extra}]")
+    project = (*options, "--constraint", "constraints.txt", "--editable", f".[{extra}]")
     for arguments in (("--upgrade", "pip"), project):
         if run(python, "-m", "pip", "install", "--quiet", *arguments):
             fail(
@@ -132,6 +151,8 @@ def main(command: str = "", *arguments: str) -> int:
     modules = {
         "test": (*LINT, ("pytest", *rest)),
         "slow": (("pytest", "-m", "slow", *rest),),
+        "oldest": (("pytest", *rest),),
+        "newest": (("pytest", *rest),),
         "lint": LINT,
         "docs": ((*SPHINX, *rest),),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from ._compat import fit_context
+from ._threads import take_one_thread_where_forked
 
 
 class InterruptedFit(KeyboardInterrupt):
@@ -22,6 +23,7 @@ def whole_fit(fit):
 
     @functools.wraps(fit)
     def fit_or_restore(self, *args, **kwargs):
+        take_one_thread_where_forked()
         earlier = dict(vars(self))
         try:
             return checked(self, *args, **kwargs)

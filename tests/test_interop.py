@@ -1,7 +1,10 @@
 """The estimator inside scikit-learn's tools, with other libraries' tables and formats."""
 
+import os
 import pickle
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -381,3 +384,35 @@ def test_skops(X, process):
     again = skops.loads(data, trusted=untrusted)
     np.testing.assert_array_equal(again.score_samples(X), fitted.score_samples(X))
     np.testing.assert_array_equal(again.stein_score(X), fitted.stein_score(X))
+
+
+FORKING = """
+import multiprocessing
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn_dsm import DSMDensityEstimator
+
+torch.set_num_threads(2)
+X = np.random.default_rng(0).normal(size=(2000, 8))
+density = DSMDensityEstimator(max_epochs=1, reference="gaussian", random_state=0).fit(X)
+expected = density.score_samples(X)
+
+
+def work(seed):
+    values = density.score_samples(X)
+    density.sample(100, random_state=seed)
+    return float(abs(values - expected).max()), clone(density).fit(X).score(X)
+
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    found = pool.map_async(work, range(2)).get(timeout=60)
+assert max(gap for gap, _ in found) < 1e-6, found
+assert np.allclose([score for _, score in found], density.score(X), atol=1e-2), found
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_forked_processes_score_and_fit():
+    """Threads of OpenMP do not survive a fork, and nobody waits for them."""
+    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=120)

@@ -9,6 +9,14 @@ import torch
 from torch import Tensor, nn
 
 
+def tensor_of(array: np.ndarray) -> Tensor:
+    """A tensor that shares the array's memory, or a copy of it where that is read-only.
+
+    Arrays that joblib maps from a file are, and torch has no tensors that must not be written.
+    """
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
 def arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
     """The module's state as arrays, wherever it lies."""
     return {name: value.cpu().numpy() for name, value in module.state_dict().items()}
@@ -16,7 +24,7 @@ def arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
 
 def state_of(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """What ``load_state_dict`` takes, from arrays."""
-    return {name: torch.from_numpy(value) for name, value in arrays.items()}
+    return {name: tensor_of(value) for name, value in arrays.items()}
 
 
 def split_alike(

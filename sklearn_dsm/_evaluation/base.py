@@ -14,6 +14,7 @@ from .._compat import Interval, validate_parameter_constraints
 from .._core.noise.level import NoiseLevel
 from .._core.noise.processes import NoiseProcess
 from .._random import seed_from
+from .._threads import take_one_thread_where_forked
 from .._transforms.chain import Chain
 from .._validation import check_weight
 from .latent_density import LatentDensity, chunks
@@ -103,6 +104,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             If ``fit`` learned the score of a single noise level only.
         """
         check_is_fitted(self)
+        take_one_thread_where_forked()
         validate_parameter_constraints(
             {
                 "n_samples": [Interval(Integral, 1, None, closed="left")],
@@ -186,6 +188,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _check_rows(self, X):
         check_is_fitted(self)
+        take_one_thread_where_forked()
         return self._as_numbers(X, reset=False)
 
     def _as_numbers(self, X, **options):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._core.arrays import tensor_of
 from .._core.likelihood.adjoint import ode_gradient
 from .._core.likelihood.identity import IdentityNodes, identity_log_density, sobol_nodes
 from .._core.likelihood.ode import (
@@ -255,7 +256,7 @@ class LatentDensity:
         return max(block, rows - rows % block)
 
     def _tensor(self, Z: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(Z)).to(self.device)
+        return tensor_of(np.ascontiguousarray(Z)).to(self.device)
 
     def _given(self, context: np.ndarray | None, part: slice = ALL) -> Tensor | None:
         """What rows of a part are conditional on."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from sklearn.mixture import GaussianMixture
 
+from .._core.arrays import tensor_of
 from .._core.distributions.gaussian import GaussianScore
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.scores.model import ExactScore
@@ -76,8 +76,8 @@ def numbers_in(mixture: GaussianMixture) -> int:
 
 def as_score(mixture: GaussianMixture) -> ExactScore:
     """The mixture as an exact score model, in float64."""
-    means = torch.from_numpy(mixture.means_)
-    covariances = torch.from_numpy(full_covariances(mixture))
+    means = tensor_of(mixture.means_)
+    covariances = tensor_of(full_covariances(mixture))
     if len(means) == 1:
         return GaussianScore(means[0], covariances[0])
-    return GaussianMixtureScore(torch.from_numpy(mixture.weights_), means, covariances)
+    return GaussianMixtureScore(tensor_of(mixture.weights_), means, covariances)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._core.arrays import tensor_of
 from .._core.likelihood.ode import SolverPlan
 from .._core.losses.loss import ScoreLoss, TrainingRows
 from .._core.noise.level_sampling import LevelLaw
@@ -182,7 +183,7 @@ class Correction:
         model = self.builder.score_model(base.reference, {}, seed_from(self.random_state))
         model = model.float().to(device)
         train_rows, held_out_rows = (
-            TrainingRows(*(torch.from_numpy(part).float().to(device) for part in parts))
+            TrainingRows(*(tensor_of(part).float().to(device) for part in parts))
             for parts in (split.train_rows, split.held_out_rows)
         )
         return train(

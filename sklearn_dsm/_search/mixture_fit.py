@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from .._core.arrays import tensor_of
 from .._core.constants import LOG_2PI
 from .._evaluation.mixtures import full_covariances, mixture_from
 from .._transforms.em import expectation_maximization
@@ -55,7 +56,7 @@ def fit_mixture(
     """
     clusters = KMeans(n_components, n_init=1, random_state=random_state)
     labels = clusters.fit(rows, sample_weight=weight).labels_
-    posterior = torch.from_numpy(labels == np.arange(n_components)[:, None]).double()
+    posterior = tensor_of(labels == np.arange(n_components)[:, None]).double()
     em = _WeightedEM(rows, weight, reg_covar)
     return em.run(em.maximize(posterior), MAX_ITERATIONS)
 
@@ -69,14 +70,14 @@ def continue_mixture(
 ) -> FittedMixture:
     """The mixture after more iterations with these rows."""
     parts = (mixture.weights_, mixture.means_, full_covariances(mixture))
-    start = _Parameters(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+    start = _Parameters(*(tensor_of(np.ascontiguousarray(part)) for part in parts))
     return _WeightedEM(rows, weight, reg_covar).run(start, n_iterations)
 
 
 class _WeightedEM:
     def __init__(self, rows: np.ndarray, weight: np.ndarray, reg_covar: float):
-        self.rows = torch.from_numpy(np.ascontiguousarray(rows))
-        self.weight = torch.from_numpy(weight / weight.sum())
+        self.rows = tensor_of(np.ascontiguousarray(rows))
+        self.weight = tensor_of(weight / weight.sum())
         self.floor = reg_covar * torch.eye(rows.shape[1], dtype=torch.float64)
         self.n_iterations = 0
 

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import lsq_linear
 from torch import Tensor, nn
 
+from .._core.arrays import tensor_of
 from .._core.likelihood.bound import HeldOutBound
 from .._core.scores.corrected import CorrectedScore
 from .._core.scores.network import band_weights
@@ -71,7 +72,7 @@ class GainJudge(Judge):
             factor, (bands.T @ products.flatten().double())[:, None], upper=False
         )
         fit = lsq_linear(factor.T.cpu().numpy(), right[:, 0].cpu().numpy(), (0.0, MAX_GAIN), "bvls")
-        return torch.from_numpy(fit.x).to(products)
+        return tensor_of(fit.x).to(products)
 
 
 class ErrorJudge(Judge):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._core.arrays import arrays_of, state_of
+from .._core.arrays import arrays_of, state_of, tensor_of
 from .._core.constants import LOG_2PI
 from .._core.random import torch_generator
 from .._training import Judge, NonFiniteLossError, State, TrainingSettings, train_module
@@ -194,7 +194,7 @@ class AutoregressiveTransform(Transform):
 
     @staticmethod
     def _parts(rows: np.ndarray) -> Iterator[Tensor]:
-        yield from torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64)).split(CHUNK_ROWS)
+        yield from tensor_of(np.ascontiguousarray(rows, dtype=np.float64)).split(CHUNK_ROWS)
 
 
 class _LikelihoodJudge(Judge):
@@ -255,7 +255,7 @@ def fit_autoregressive(
         Where training is interrupted: a transform half learned is not worth keeping.
     """
     (Z, weight), held_out = (
-        [torch.from_numpy(part).float() for part in rows] for rows in (train_rows, held_out_rows)
+        [tensor_of(part).float() for part in rows] for rows in (train_rows, held_out_rows)
     )
     (n, d), generator = Z.shape, torch_generator(seed)
     width = min(max(UNITS_PER_COLUMN * d, MIN_WIDTH), MAX_WIDTH)

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import elementwise
 from scipy.special import log_ndtr, logsumexp, ndtri_exp
 
+from .._core.arrays import tensor_of
 from .._core.constants import LOG_2PI
 from .._validation import effective_number
 from .em import expectation_maximization
@@ -94,9 +95,9 @@ class MarginalTransform(ArrayTransform):
         """Normal scores and the log-slopes there, by logarithms only where these are needed."""
         # In torch throughout: the threads of numpy's products would be in the way of torch's.
         used = np.isfinite(self.log_weights[j])
-        means, scales = (torch.from_numpy(part[j, used]) for part in (self.means, self.scales))
-        weights = torch.from_numpy(np.exp(self.log_weights[j, used]))
-        y = (torch.from_numpy(np.ascontiguousarray(u))[:, None] - means) / scales
+        means, scales = (tensor_of(part[j, used]) for part in (self.means, self.scales))
+        weights = tensor_of(np.exp(self.log_weights[j, used]))
+        y = (tensor_of(np.ascontiguousarray(u))[:, None] - means) / scales
         centered = torch.erf(y / np.sqrt(2)) @ weights
         density = torch.exp(-0.5 * y**2) @ (weights / scales)
         plain = (centered.abs() < 1 - 2 * MIN_TAIL) & (density > MIN_DENSITY)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from .._core.arrays import tensor_of
 from .._validation import effective_number
 from .transform import ArrayTransform
 
@@ -40,7 +40,7 @@ class Whitening(ArrayTransform):
 
     def forward(self, X, context=None):
         # By torch, whose threads then stay the only ones.
-        Z = (torch.from_numpy(X - self.mean) @ torch.from_numpy(self.matrix)).numpy()
+        Z = (tensor_of(X - self.mean) @ tensor_of(self.matrix)).numpy()
         return Z, np.full(len(X), self.log_determinant)
 
     def inverse(self, Z, context=None):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, gen_batches
 
+from .._core.arrays import tensor_of
 from .._core.noise.level import NoiseLevel
 from .._core.scores.model import ExactScore
 from .._random import numpy_random
@@ -154,5 +155,5 @@ class ExactLaw(ABC):
 
     def _evaluate(self, X: np.ndarray, a: float, v: float) -> tuple[np.ndarray, np.ndarray]:
         """Log-density (n,) and score (n, d) of the noised law; those of the exact score model."""
-        x, level = torch.from_numpy(X), level_of(a, v)
+        x, level = tensor_of(X), level_of(a, v)
         return self._exact.log_density(x, level).numpy(), self._exact.score(x, level).numpy()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from sklearn.utils import check_array
 
+from .._core.arrays import tensor_of
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.distributions.mixture_algebra import responsibilities
 from .._random import numpy_random
@@ -63,7 +63,7 @@ class GaussianMixtureLaw(ExactLaw):
         equal = np.full(n_components, 1 / n_components)
         self.weights = equal if self._choice is None else self._choice
         parts = (self.weights, self.means, self.covariances)
-        self._exact = GaussianMixtureScore(*(torch.from_numpy(part) for part in parts))
+        self._exact = GaussianMixtureScore(*(tensor_of(part) for part in parts))
 
     def _checked_covariances(self, covariances):
         k, d = self.means.shape
@@ -125,7 +125,7 @@ class GaussianMixtureLaw(ExactLaw):
         -------
         ndarray of shape (n_samples, n_components)
         """
-        terms = self._exact.terms(torch.from_numpy(self._checked(X)), level_of(1.0, 0.0))
+        terms = self._exact.terms(tensor_of(self._checked(X)), level_of(1.0, 0.0))
         return responsibilities(terms.log_joint).numpy()
 
     def _sample_labelled(self, n_samples, random):

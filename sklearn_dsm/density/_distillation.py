@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .._core.arrays import arrays_of
+from .._core.arrays import arrays_of, tensor_of
 from .._core.random import torch_generator
 from .._core.scores.amortised import LogDensityHead
 from .._core.scores.network import ScoreNetwork
@@ -89,7 +89,7 @@ def _solved(
         if budget.left(share) <= 0:
             break
     rows, target = (
-        torch.from_numpy(np.concatenate(parts)).float().to(density.device)
+        tensor_of(np.concatenate(parts)).float().to(density.device)
         for parts in (known, differences)
     )
     return rows, target

@@ -6,9 +6,9 @@ from dataclasses import replace
 from numbers import Real
 
 import numpy as np
-import torch
 
 from .._compat import Interval, StrOptions
+from .._core.arrays import tensor_of
 from .._core.distributions.kernel import KernelScore
 from .._core.distributions.two_regime import TwoRegimeKernelScore
 from .._core.noise.processes import VP
@@ -331,12 +331,12 @@ class KernelScoreEstimator(BaseDensity):
 
     def _latent_density(self) -> LatentDensity:
         device = evaluation_device(self.device)
-        centers, weights = torch.from_numpy(self.centers_), torch.from_numpy(self.center_weights_)
+        centers, weights = tensor_of(self.centers_), tensor_of(self.center_weights_)
         kernel = KernelScore(centers, self.kernel_width_, weights)
         exact = exact_density(kernel, centers.shape[1], len(centers), device)
         if not self.two_regime:
             return exact
         switch = -float(np.log(np.expm1(2 * self.switch_time_)))
-        rows = KernelScore(torch.from_numpy(self.rows_), 0.0, torch.from_numpy(self.row_weights_))
+        rows = KernelScore(tensor_of(self.rows_), 0.0, tensor_of(self.row_weights_))
         model = TwoRegimeKernelScore(kernel, rows, switch).to(device)
         return replace(exact, model=model, likelihood=self.likelihood)

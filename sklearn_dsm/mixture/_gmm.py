@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions
+from .._core.arrays import tensor_of
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.noise.processes import VP
 from .._evaluation.base import BaseDensity
@@ -394,5 +395,5 @@ class GMMScoreEstimator(BaseDensity):
             full_covariances(self) / np.outer(marginal.scale, marginal.scale),
         )
         device = evaluation_device(self.device)
-        score = GaussianMixtureScore(*(torch.from_numpy(part) for part in parts))
+        score = GaussianMixtureScore(*(tensor_of(part) for part in parts))
         return exact_density(score, d, k * d, device)

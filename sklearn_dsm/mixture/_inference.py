@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .._core.arrays import tensor_of
 from .._core.constants import LOG_2PI
 from .._core.distributions.mixture_algebra import MixtureTerms
 from .._core.distributions.mixture_network import MixtureNetwork, MixtureScores
@@ -30,8 +31,8 @@ def covariance_of_some_rows(
     n_used, device = min(len(Z), MAX_ROWS), network.means.device
     chosen = random.choice(len(Z), n_used, replace=False) if n_used < len(Z) else slice(None)
     generator = torch_generator(seed_from(random), device)
-    losses = row_losses(loss, n_noise, torch.from_numpy(Z[chosen]).to(device), generator)
-    rows_weight = torch.from_numpy(weight[chosen]).to(device)
+    losses = row_losses(loss, n_noise, tensor_of(Z[chosen]).to(device), generator)
+    rows_weight = tensor_of(weight[chosen]).to(device)
     n_free = sum(parameter.numel() for parameter in network.parameters())
     # Derivatives in all parameters at once take as many times the memory.
     chunk = losses.rows_within(CHUNK_NUMBERS // n_free, len(network.means))

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from scipy.stats import beta, multivariate_normal
 
 from .._compat import Interval, StrOptions
+from .._core.arrays import tensor_of
 from .._core.distributions.gaussian import GaussianScore
 from .._core.likelihood.ode import SolverPlan
 from .._core.noise.level_sampling import LogisticLevels
@@ -224,8 +225,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Z, _ = latent.forward(X)
         self.reference_covariance_ = np.atleast_2d(np.cov(Z.T, aweights=weight)) + 1e-9 * np.eye(d)
         score = fit_polynomial_score(
-            torch.from_numpy(Z),
-            torch.from_numpy(weight / weight.mean()),
+            tensor_of(Z),
+            tensor_of(weight / weight.mean()),
             ladder_times(self.shortest_time, LONGEST_TIME, self.n_levels),
             self.degree_,
             COVER_SCALES * float(self.scale_[0] / deviation[0]),
@@ -345,7 +346,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         )
         d = self.n_features_in_
         reference = GaussianScore(
-            torch.zeros(d, dtype=torch.float64), torch.from_numpy(self.reference_covariance_)
+            torch.zeros(d, dtype=torch.float64), tensor_of(self.reference_covariance_)
         )
         log_snr = torch.tensor([rung.log_snr for rung in score.rungs], dtype=torch.float64)
         return LatentDensity(
@@ -368,5 +369,5 @@ def _to_arrays(rung: Rung) -> dict[str, np.ndarray]:
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> Rung:
-    parts = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
+    parts = {name: tensor_of(arrays[name]) for name in ARRAYS}
     return Rung(time=float(arrays["time"]), **parts)

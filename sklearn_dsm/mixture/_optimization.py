@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from .._core.arrays import tensor_of
 from .._core.distributions.mixture_network import MixtureNetwork
 from .._core.random import torch_generator
 from .._evaluation.latent_density import chunks
@@ -96,17 +97,17 @@ class MixtureOptimizer:
         # A cluster of few rows may have no extent in some direction.
         covariances = covariances + START_VARIANCE * np.eye(d)
         return MixtureNetwork(
-            torch.from_numpy(mass / mass.sum()),
-            torch.from_numpy(means),
-            torch.from_numpy(covariances),
+            tensor_of(mass / mass.sum()),
+            tensor_of(means),
+            tensor_of(covariances),
             self.covariance_type,
             self.reg_covar,
         )
 
     def _search(self, starts, Z, weight, random, device) -> MixtureFit:
         """Every start to its minimum under the same noise; the lowest."""
-        rows = torch.from_numpy(Z).to(device)
-        share = torch.from_numpy(weight / weight.sum()).to(device)
+        rows = tensor_of(Z).to(device)
+        share = tensor_of(weight / weight.sum()).to(device)
         fits, seed = [], seed_from(random)
         for start in starts:
             losses = row_losses(self.loss, self.n_noise, rows, torch_generator(seed, device))
@@ -120,7 +121,7 @@ class MixtureOptimizer:
         parameters = list(network.parameters())
 
         def value_and_slope(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            vector_to_parameters(torch.from_numpy(theta).to(losses.rows), parameters)
+            vector_to_parameters(tensor_of(theta).to(losses.rows), parameters)
             return mean_and_slope(network, losses, share, chunk)
 
         result = minimize(
@@ -131,15 +132,15 @@ class MixtureOptimizer:
             bounds=parameter_bounds(network),
             options={"maxiter": self.max_iter, "maxfun": 2 * self.max_iter, "ftol": self.tol},
         )
-        vector_to_parameters(torch.from_numpy(result.x).to(losses.rows), parameters)
+        vector_to_parameters(tensor_of(result.x).to(losses.rows), parameters)
         # A line search that finds nothing below the present value has arrived, too.
         return MixtureFit(network, float(result.fun), int(result.nit), result.status != 1)
 
     def _descend(self, starts, Z, weight, random, device) -> MixtureFit:
         """Some passes from every start, and the rest from where the loss is then lowest."""
         generator, seed = torch_generator(seed_from(random), device), seed_from(random)
-        rows = torch.from_numpy(Z).float().to(device)
-        scaled = torch.from_numpy(weight).float().to(device)
+        rows = tensor_of(Z).float().to(device)
+        scaled = tensor_of(weight).float().to(device)
         descent = Descent(rows, scaled, FRESH_LEVELS, generator)
         kind, floor = self.covariance_type, self.reg_covar
         mixtures = [Mixture.of(start) for start in starts]

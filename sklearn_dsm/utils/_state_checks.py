@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import tempfile
 import warnings
 from itertools import combinations
 
+import joblib
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, clone
@@ -78,6 +80,24 @@ def check_pickle(name: str, estimator: BaseEstimator) -> None:
         not foreign,
         f"{name}: the pickle needs {foreign}, so it is tied to a device and a version.",
     )
+
+
+def check_memory_mapped(name: str, estimator: BaseEstimator) -> None:
+    """An estimator whose arrays are read-only, mapped from a file, gives the same values."""
+    X = bimodal_rows()
+    fitted = fit_clone(estimator, X)
+    expected = [fitted.score_samples(X), fitted.sample(3, random_state=0), fitted.stein_score(X)]
+    # On Windows a file that is mapped cannot be deleted.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        joblib.dump(fitted, f"{folder}/estimator")
+        mapped = joblib.load(f"{folder}/estimator", mmap_mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = [mapped.score_samples(X), mapped.sample(3, random_state=0)]
+            found.append(mapped.stein_score(X))
+        del mapped
+    for one, other in zip(found, expected, strict=True):
+        assert_array_equal(one, other, err_msg=f"{name} gives other values when memory-mapped.")
 
 
 def check_refit_same_seed(name: str, estimator: BaseEstimator) -> None:

@@ -18,6 +18,7 @@ from ._state_checks import (
     check_fitted_state_is_plain,
     check_global_generators_untouched,
     check_grid_search_without_scoring,
+    check_memory_mapped,
     check_pickle,
     check_refit_same_seed,
     check_sample_random_state,
@@ -50,6 +51,7 @@ __all__ = [
     "check_mass_one_column",
     "check_mass_skewed_column",
     "check_mass_two_columns",
+    "check_memory_mapped",
     "check_pickle",
     "check_refit_same_seed",
     "check_sample_output",
@@ -217,6 +219,7 @@ def yield_density_checks(estimator: BaseEstimator) -> Iterator[Check]:
     yield check_stein_score_noise_level
     yield check_far_rows
     yield check_pickle
+    yield check_memory_mapped
     yield check_refit_same_seed
     yield check_global_generators_untouched
     yield check_fitted_state_is_plain

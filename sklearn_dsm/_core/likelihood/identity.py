@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from ..arrays import tensor_of
 from ..noise.level import NoiseLevel
 from ..scores.model import ExactScore, ScoreModel
 
@@ -47,10 +48,10 @@ def hermite_nodes(n_levels: int, n_noise: int, low: float, high: float) -> Ident
     levels, level_weights = legendre_levels(n_levels, low, high)
     noise, weights = np.polynomial.hermite_e.hermegauss(n_noise)
     return IdentityNodes(
-        torch.from_numpy(levels),
-        torch.from_numpy(level_weights),
-        torch.from_numpy(noise)[None, :, None],
-        torch.from_numpy(weights / math.sqrt(2 * math.pi)),
+        tensor_of(levels),
+        tensor_of(level_weights),
+        tensor_of(noise)[None, :, None],
+        tensor_of(weights / math.sqrt(2 * math.pi)),
     )
 
 
@@ -66,8 +67,8 @@ def sobol_nodes(
     k, half = len(levels), n_noise // 2
     uniform = SobolEngine(n_features, scramble=True, seed=seed).draw(k * half, dtype=torch.float64)
     return antithetic_nodes(
-        torch.from_numpy(levels),
-        torch.from_numpy(level_weights),
+        tensor_of(levels),
+        tensor_of(level_weights),
         uniform.reshape(k, half, n_features),
     )
 
