@@ -34,7 +34,7 @@ from .._core.scores.network import ROW_BLOCK, padded
 CHUNK_NUMBERS = 2**17
 # A head's layers are in half precision, and its larger chunks keep the processor busier.
 HEAD_CHUNK_NUMBERS = 2**19
-# A gradient keeps the whole solution in memory, with a tangent a column.
+# A gradient keeps a step of the solution or all nodes of the identity, with a tangent a column.
 GRADIENT_CHUNK_NUMBERS = 2**16
 # A GPU wants so many times as many, and its memory allows so many times as many gradients.
 CHUNK_FACTORS, GRADIENT_CHUNK_FACTORS = {"cpu": 1, "cuda": 2**5}, {"cpu": 1, "cuda": 2**2}

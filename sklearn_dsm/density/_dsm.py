@@ -220,8 +220,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         alone is the model. None if an interrupt left no time to learn it: "fast" is then "ode".
     fast_error_ : float or None
         Root mean square of the difference between "fast" and "ode" on the validation set, in
-        nats. None without "fast", 0 if the reference alone is the model, and NaN if the
-        validation set is a single sample.
+        nats. None without "fast", 0 if the reference alone is the model or an interrupt left the
+        ODE in the place of "fast", and NaN if the validation set is a single sample.
     selected_ : str
         The selected model, for instance "Gaussian mixture of 12 components" or "Gaussian
         corrected by a network".

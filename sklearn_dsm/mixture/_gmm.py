@@ -59,7 +59,9 @@ class GMMScoreEstimator(BaseDensity):
         - "ssm": as "ism", but with the trace along one random direction.
         - "lcss": as "ism", but with the trace by local curvature smoothing.
 
-        The last three are for comparison, and for components that overlap.
+        The last three are for comparison, and for components that overlap. They differ from the
+        losses of the same names in :class:`~sklearn_dsm.DSMDensityEstimator`, which learn the
+        scores of all noise levels.
     tol : float, default=1e-7
         With "fixed" noise, the optimiser stops if a step changes the loss, in nats per sample,
         by less than this fraction of the loss. With "fresh" noise, ``tol`` is not used.
