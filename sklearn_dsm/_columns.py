@@ -16,6 +16,8 @@ MAX_MAGNITUDE, MIN_RANGE = 1e150, 1e-150
 MAX_WHOLE = 2.0**53
 # A column of no more values, or with a value in so many of the rows, has no density there.
 FEW_VALUES, MAX_TIED_SHARE = 10, 0.2
+# Rows, from all over the table, in which repeated values are looked for.
+MAX_LOOKED_AT = 10000
 # What is left of a standardised column's variance, given the others, where it depends on them.
 MAX_LEFT = 1e-9
 MAX_NAMED = 5
@@ -57,7 +59,8 @@ def check_rows(X: np.ndarray, names: np.ndarray | None = None) -> None:
 
 def warn_of_degenerate_columns(X: np.ndarray, names: np.ndarray | None = None) -> None:
     """Say which columns have no density, though the fit goes on: few values, or dependent ones."""
-    discrete = [j for j in range(X.shape[1]) if _is_discrete(X[:, j])]
+    some = X[:: -(-len(X) // MAX_LOOKED_AT)]
+    discrete = [j for j in range(X.shape[1]) if _is_discrete(some[:, j])]
     if discrete:
         warn(
             f"Column(s) {named(discrete, names)} take few values, or one value in many samples. "

@@ -23,10 +23,12 @@ MAP_CHUNK_ROWS = 2**14
 
 
 class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
-    """A density behind a map of the columns, given by its scores at the levels of a process.
+    """Base class of the density estimators.
 
-    ``fit`` leaves ``latent_map_`` and ``process_`` behind, and what :meth:`_latent_density`
-    needs.
+    ``fit`` of a subclass stores the transforms from the input to the latent space in
+    ``latent_map_``, the noise process in ``process_``, and all that :meth:`_latent_density` needs.
+    The methods here transform X, evaluate the density in the latent space and convert the results
+    to the units of the input.
     """
 
     latent_map_: dict[str, np.ndarray]
@@ -64,13 +66,19 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Natural logarithms, in the units of the input. They are finite unless the square of a
-            standardised feature overflows.
+            Natural logarithms, in the units of the input. Far from the training data and outside a
+            known ``support``, the values are finite too, unless squares of features overflow.
 
         Raises
         ------
         ValueError
             If ``fit`` learned the score of a single noise level only.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the ODE of :class:`~sklearn_dsm.DSMDensityEstimator` misses ``tolerance`` for some
+            samples.
         """
         X = self._check_rows(X)
         self._require_level("log-densities")
@@ -124,22 +132,26 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def stein_score(self, X, noise_level=0.0):
         r"""Stein score: the gradient of the log-density, of the data or of noised data.
 
-        - At level 0 it is the gradient of the log-density that :meth:`score_samples` computes. If
-          an ODE solver computes the log-density, the steps of the solver are taken back one by one
-          to obtain the gradient.
-        - At a positive level it is the score that the network learned there, or a closed form if
-          there is no network. It needs no ODE, so a small positive level is much faster than 0.
-          If ``fit`` learned level 0 alone, level 0 also gives the score that the network learned.
+        - At level 0, the result is the gradient of the log-density that :meth:`score_samples`
+          computes, with every ``likelihood``. If an ODE solver computes the log-density, the
+          solver's steps are differentiated one by one, which takes time.
+        - At a positive level, the result is the score that ``fit`` learned there, or a closed form
+          if there is no network. If the model has a network and level 0 needs the ODE, a small
+          positive level is much faster.
+        - If ``fit`` learned level 0 alone, the result at level 0 is the learned score.
 
-        Noise is added to the transformed and whitened samples:
-        :math:`Z_s = a Z + \sqrt v \epsilon`. X is transformed in the same way before the score is
-        evaluated. The gradient is taken with respect to X, in the units of the input.
+        The noise process turns a transformed sample :math:`X_0` of the data into
+        :math:`X_s = a X_0 + \sqrt v Z` with normal noise Z. This method adds no noise: X is
+        transformed, and the score of :math:`X_s` is evaluated there. The result is the gradient
+        with respect to X, in the units of the input.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         noise_level : float, default=0.0
-            Process time in [0, 1]; 0 is the data.
+            Process time in [0, 1], where 0 is the data and 1 is noise. The process is that of the
+            parameter ``process``, or :class:`~sklearn_dsm.VP` with its default parameters if the
+            estimator has no parameter ``process``.
 
         Returns
         -------
@@ -148,7 +160,8 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError
-            If ``noise_level`` is not in [0, 1], or ``fit`` learned the score of another level only.
+            If ``noise_level`` is not in [0, 1], or is 1 for the process :class:`~sklearn_dsm.PBM`,
+            which has no score there. If ``fit`` learned the score of another level only.
         """
         X = self._check_rows(X)
         if not isinstance(noise_level, Real) or not 0 <= float(noise_level) <= 1:
@@ -164,7 +177,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return gradients
 
     def score(self, X, y=None):
-        """Mean log-density of the samples, by which a grid search selects by default.
+        """Mean log-density of the samples, which a grid search maximises by default.
 
         Parameters
         ----------

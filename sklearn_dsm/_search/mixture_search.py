@@ -58,6 +58,13 @@ def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarra
     return shares
 
 
+def _n_different(rows: np.ndarray) -> int:
+    """How many rows are not copies of others, by their projections on one direction."""
+    direction = np.random.default_rng(0).normal(size=rows.shape[1])
+    # Copies may differ in their last digits.
+    return len(np.unique(np.round(rows @ direction, 9)))
+
+
 class MixtureSearch(Family):
     """Mixtures of growing size in the space of a split, until two in a row bring nothing.
 
@@ -75,8 +82,8 @@ class MixtureSearch(Family):
     def __init__(self, split: Split, random_state: np.random.RandomState):
         self.split, self.random_state = split, random_state
         self.rows, self.weight = self._drawn(*split.train_rows)
-        d, n_different = self.rows.shape[1], len(np.unique(self.rows, axis=0))
-        self.n = min(effective_number(self.weight), n_different)
+        d = self.rows.shape[1]
+        self.n = min(effective_number(self.weight), _n_different(self.rows))
         # With fewer rows a component's covariance is singular, and its likelihood without bound.
         self.sizes = [size for size in TUNING.mixture_sizes if self.n >= size * max(3, d + 1)]
         self.enough = effective_number(split.held_out_rows[1]) >= TUNING.enough_validation_rows

@@ -55,34 +55,39 @@ LARGE_NETWORK = {"hidden_layer_sizes": (128, 128, 128, 128), "sine_share": 0.5, 
 class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     r"""Density estimation by denoising score matching over all noise levels.
 
-    Each feature passes a monotone transform, and the samples are whitened. Gaussian noise is
-    then added, and a network learns how the Stein score of the noised samples differs from
-    the score of an exact reference distribution:
+    Monotone transforms of the features and a whitening map each sample to :math:`X_0` in a latent
+    space, where Gaussian noise Z is added. A reference distribution with known scores predicts a
+    part of the noise, and a network :math:`c_\theta` learns the rest:
 
     .. math:: \min_\theta \tfrac12 \int E \left| Z - \hat\epsilon_{ref}(X_\lambda)
-        - c_\theta(X_\lambda, \lambda) \right|^2 d\lambda, \qquad X_\lambda = a X + \sqrt v Z.
+        - c_\theta(X_\lambda, \lambda) \right|^2 d\lambda, \qquad X_\lambda = a X_0 + \sqrt v Z.
 
-    Here :math:`\lambda` is the log signal-to-noise ratio, Z the noise,
-    :math:`\hat\epsilon_{ref}` the noise that the reference predicts, and :math:`c_\theta` the
-    network. The log-density follows from the scores, by the probability-flow ODE with the
-    exact divergence or by the likelihood identity. It is in the units of the input.
+    At each noise level, a is the factor of the signal, v the variance of the noise,
+    :math:`\lambda = \log(a^2 / v)` the log signal-to-noise ratio, and :math:`\hat\epsilon_{ref}`
+    the prediction of the reference. The sum of both predictions, divided by :math:`-\sqrt v`, is
+    the Stein score: the gradient of the log-density of the noised samples. The log-density of the
+    data, in the units of the input, follows from the scores of all levels; see ``likelihood``.
 
     Parameters
     ----------
     process : {"vp", "ve", "subvp", "pbm"} or NoiseProcess, default="vp"
-        The process that adds the noise. It sets the finest noise level, the scale of
-        ``noise_level`` and the meaning of ``weighting="simple"``. Up to a scaling and a change
-        of time, all processes add the same noise.
+        The process that adds the noise. Up to a scaling and a change of time, all processes add
+        the same noise. The process sets the finest noise level, the meaning of ``noise_level`` in
+        :meth:`stein_score` and in the loss objects, and that of ``weighting="simple"`` in the
+        loss objects. ``noise_level`` is a process time in [0, 1], where 0 is the data and 1 is
+        noise.
 
-        - "vp": the variances of signal and noise add up to one. The usual choice.
-        - "ve": noise is added to samples that keep their scale. For noise levels that are
-          standard deviations in units of the whitened samples.
-        - "subvp": as "vp" with less noise, down to finer levels. For finer details.
-        - "pbm": a pinned Brownian motion. For work with its Foellmer drift.
+        - "vp": the squared factors of signal and noise add up to one. The usual choice.
+        - "ve": noise is added to samples that keep their scale. To set the noise levels as
+          standard deviations, in units of the whitened features.
+        - "subvp": shrinks the samples as "vp" does, adds less noise, and reaches finer levels.
+          For finer details.
+        - "pbm": a pinned Brownian motion, whose paths all meet in one point at time 1. For work
+          with the Stein scores of this process.
         - A :class:`VP`, :class:`VE`, :class:`SubVP` or :class:`PBM` object sets the parameters.
     loss : {"dsm", "ism", "ssm", "ssm_vr", "fd_ssm", "lcss", "bsm"} or ScoreLoss, default="dsm"
-        The training objective. For every loss, the evidence lower bound (ELBO) of the validation
-        set chooses the network weights that are kept.
+        The training objective. Unless the loss is restricted to one noise level, the evidence
+        lower bound (ELBO) of the validation set chooses the network weights that are kept.
 
         - "dsm": denoising score matching. The usual choice.
         - "ism": implicit score matching with the exact trace of the Jacobian. For few features,
@@ -90,14 +95,16 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         - "ssm": sliced score matching, with the trace along one random direction. For many
           features.
         - "ssm_vr": "ssm" with less variance.
-        - "fd_ssm": "ssm" by finite differences. For training without derivatives in the input.
-        - "lcss": the trace by a small smoothing. Also without derivatives in the input.
+        - "fd_ssm": "ssm" by finite differences. For training without derivatives of the network
+          with respect to its input.
+        - "lcss": local curvature smoothing, which estimates the trace by small random
+          perturbations of the samples. Needs no derivatives with respect to the input either.
         - "bsm": denoising with targets from the network at a cleaner level. For less variance.
         - A :class:`DSM`, :class:`ISM`, :class:`SSM`, :class:`FDSSM`, :class:`LCSS` or
-          :class:`BSM` object sets the parameters. If its ``noise_level`` is set, the network
-          learns the score of that level alone, for :meth:`stein_score` at that level.
+          :class:`BSM` object sets the parameters. If such an object has a ``noise_level``, the
+          network learns the score of that level alone, for :meth:`stein_score` at that level.
     marginals : {"auto", "gaussianize", "standardize"} or None, default="auto"
-        The marginal transform of each feature. Its Jacobian enters the log-density exactly. A
+        The marginal transform of each feature, whose Jacobian enters the log-density exactly. A
         whitening follows.
 
         - "gaussianize": the distribution function of a one-dimensional Gaussian mixture, then
@@ -105,32 +112,38 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
           fewer than 40 samples the transform is linear.
         - "standardize": a linear transform. For structure that lies in the joint distribution.
         - "auto": for each feature, the one of these two that the Bayesian information criterion
-          (BIC) prefers. If the validation set prefers linear transforms of all features, these
-          are used. With fewer than five samples per feature, cross-validation decides that. If
-          radial Gaussianization raises the log-likelihood of the validation set, it follows the
-          whitening.
-        - None: no marginal transform. For features in one common unit.
+          (BIC) prefers. If linear transforms of all features give a higher log-likelihood on the
+          validation set, these are used. With fewer than five samples per feature,
+          cross-validation decides this instead of the validation set. Radial Gaussianization, a
+          transform of the Euclidean norms of the whitened samples to those of normal samples,
+          follows if it raises the log-likelihood of the validation set.
+        - None: no marginal transform. The whitening still scales the features, so the result is
+          close to that of "standardize".
     reference : {"auto", "gaussian", "gmm"}, fitted density or None, default="auto"
         The reference (base) distribution, which the network corrects.
 
         - "gaussian": a Gaussian. The fastest fit.
-        - "gmm": a Gaussian mixture. For clustered data. It is the average of mixtures of several
-          sizes, with the weights that maximise the log-likelihood of the validation set. If the
-          validation set is small, it is the one mixture with the best BIC.
-        - "auto": the network first corrects a Gaussian. Gaussian mixtures are candidates, too.
-          So is an autoregressive flow, if ``marginals`` is "auto" and there are at least two
-          features and 150 training samples for each. If the best candidate then has the higher
-          log-likelihood of the validation set, a second network corrects that candidate.
-        - A fitted ``GaussianMixture`` in input units. For a mixture of your own. ``marginals``
-          must be "standardize", None or "auto", which then means "standardize".
+        - "gmm": a Gaussian mixture. For clustered data. With at least 200 validation samples, the
+          reference is a weighted average of mixtures with different numbers of components, whose
+          weights maximise the log-likelihood of the validation set. With fewer validation
+          samples, the reference is the single mixture with the best BIC.
+        - "auto": a first network corrects a Gaussian. Gaussian mixtures are fitted as well, and
+          an autoregressive flow if ``marginals`` is "auto" and there are at least two features
+          and 150 training samples for each. If the best mixture or flow has a higher
+          log-likelihood on the validation set than the first result, a second network corrects
+          this mixture or flow. The best result is selected.
+        - A fitted ``GaussianMixture`` of scikit-learn, in input units. For a mixture of your own.
+          ``marginals`` must be "standardize", None or "auto", which then means "standardize".
         - A fitted density estimator of this package, which keeps its own transforms. For a
           density learned on another dataset. ``marginals`` must be "auto".
         - None: no reference, the network learns the score itself. For comparison with the usual
-          diffusion model. If no network can be trained at all, a Gaussian is the model.
+          diffusion model. If there are fewer than 10 training samples or ``max_fit_time`` leaves
+          no time for a network, the model is a Gaussian.
 
-        If no network improves a mixture, the mixture alone is the model, refitted on training
-        and validation samples. In a search or a cross-validation, wrap a fitted density in a
-        :class:`~sklearn.frozen.FrozenEstimator`, because cloning it would discard the fit.
+        If no network improves a mixture from "auto" or "gmm", the mixture alone is the model,
+        refitted on training and validation samples. A search or a cross-validation clones the
+        estimator, and a clone of a fitted density is not fitted: wrap a fitted density in a
+        :class:`~sklearn.frozen.FrozenEstimator` there.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Width of each hidden layer. "auto": four layers of 128 units, or three if there are fewer
         than 150 samples per feature. With two layers the exact divergence costs one matrix
@@ -141,34 +154,38 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         no limit with it.
     max_fit_time : float or None, default=None
         Seconds after which ``fit`` ends with the best weights so far. The learning rate falls to
-        zero by then. The result depends on the speed of the machine. For a reproducible fit set
-        ``max_epochs`` instead.
+        zero by then. The result depends on the speed of the machine. For a reproducible fit,
+        leave ``max_fit_time`` at None and set ``random_state`` to an integer.
     batch_size : int or "auto", default="auto"
-        Samples per training step. Each sample is noised twice, with opposite signs. "auto":
-        about an eighth of the training set, from 512 to 2048.
+        Samples per training step. Each sample is noised twice, with opposite signs. A batch
+        larger than the training set holds samples several times. "auto": the power of two
+        nearest to an eighth of the training set, and at least 512 and at most 2048.
     learning_rate : float, default=0.008
-        Learning rate after the warm-up. It then falls to zero. The optimiser is AdamW, with a
+        Learning rate after the warm-up, which then falls to zero. The optimiser is AdamW, with a
         weight decay that follows from the number of samples. With 500 training samples or more,
-        the optimiser of the matrices between hidden layers is Muon, at five times the rate.
+        the matrices between hidden layers take steps of the optimiser Muon, along the orthogonal
+        matrix nearest to the mean gradient, at five times the rate.
     validation_fraction : float, default=0.1
         Share of the samples in the validation set, which chooses reference and weights.
     n_iter_no_change : int, default=15
         Number of epochs without a higher ELBO of the validation set after which training goes
         back to the best weights. Training then ends after a few more epochs, with ever smaller
-        steps. If ``max_fit_time`` will end the run, the number is at least a fifth of the run's
-        epochs.
+        steps. If ``max_fit_time`` will end the run, the number is at least a fifth of the epochs
+        for which there is time.
     likelihood : {"ode", "identity", "fast"}, default="ode"
         How ``score_samples`` computes log-densities from scores.
 
-        - "ode": by the probability-flow ODE. The density is normalised. For the comparison of
-          models, and wherever the value itself matters.
-        - "identity": by the likelihood identity, which needs no derivative of the score. It is a
-          lower bound on average, and not exactly normalised. For rough scores, on which the ODE
+        - "ode": by the probability-flow ODE with the exact divergence. The density is
+          normalised. For the comparison of models, and wherever the value itself matters.
+        - "identity": by the likelihood identity, an integral over all noise levels of squared
+          errors in predicting the added noise. On average over samples of the true distribution,
+          the values are lower bounds of the true log-density. The density is not exactly
+          normalised. For a score that varies so strongly over short distances that the ODE
           misses its tolerance.
-        - "fast": by an amortised log-density, a network that learns the result of the ODE during
-          ``fit``. For scoring many samples. It is not exactly normalised, and its typical error
-          is ``fast_error_``. It must be chosen before ``fit``, which then takes longer. If
-          ``max_fit_time`` is given, less of that time is left to learn the score.
+        - "fast": by an amortised log-density, an additional network that learns the result of
+          the ODE during ``fit``. For scoring many samples. The density is not exactly normalised,
+          and the typical error is ``fast_error_``. Set "fast" before ``fit``, which then takes
+          longer. If ``max_fit_time`` is given, less of that time is left to learn the score.
     tolerance : float, default=1e-3
         Bound on the estimated error of the ODE, in nats per sample.
     sampler : {"ode", "sde"}, default="ode"
@@ -176,23 +193,26 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
         - "ode": the probability flow. For samples from the density that ``score_samples``
           computes with ``likelihood="ode"``.
-        - "sde": the reverse diffusion. For samples in which fresh noise corrects errors of the
-          score. It takes more steps, and the distribution differs slightly from the density.
+        - "sde": the reverse diffusion. Fresh noise at every step corrects the effects of errors
+          at previous steps. The sampler takes more steps, and the distribution of the samples
+          differs slightly from the density.
     device : str, default="auto"
-        "auto" is CUDA if available, else CPU. Otherwise the name of a torch device. On CUDA the
-        steps of training and of the ODE are recorded and replayed as CUDA graphs.
+        "auto" is CUDA if available, else CPU. Otherwise the name of a torch device, for instance
+        "cpu" or "cuda:1".
     compile : bool, default=False
         Whether torch compiles the network for training. Steps then take less time, but the first
         one takes up to a minute, which counts towards ``max_fit_time``. Compiling needs a C++
-        compiler on a CPU and triton on CUDA. Results differ by rounding. It cannot be combined
-        with "ism", "ssm" and "ssm_vr", which take derivatives of the network.
+        compiler on a CPU and triton on CUDA. The result differs by rounding from that without
+        compiling. With "ism", "ssm" and "ssm_vr", which take derivatives of the network,
+        compiling raises an error.
     half_precision : bool, default=True
         Whether training and "fast" scoring multiply in bfloat16 if the processor or GPU does so
-        faster. Machines that do so and machines that do not give results that differ by rounding.
+        faster. Machines with fast bfloat16 and machines without give results that differ by
+        rounding.
     random_state : int, RandomState or None, default=None
-        Seed of the split, the weights, the noise and the order of the samples. None draws from
-        NumPy's global generator. The same seed gives the same fit on one machine, unless
-        ``max_fit_time`` ends the fit.
+        Seed of the split into training and validation set, the initial network weights, the noise
+        and the order of the samples. None draws from NumPy's global generator. The same integer
+        gives the same fit on one machine if ``max_fit_time`` is None.
     verbose : int, default=0
         1 prints a line at every stage of the fit and every ten epochs, 2 every second epoch, and
         3 or more every epoch.
@@ -202,54 +222,66 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     network_weights_ : dict of str to ndarray
         Weights of the network; empty if the reference alone is the model.
     reference_ : GaussianMixture or density estimator
-        The reference distribution. A mixture is in the latent space.
+        The reference distribution. A mixture is in the latent space. An autoregressive flow is a
+        transform in ``latent_map_``, and ``reference_`` is then a Gaussian.
     latent_map_ : dict of str to ndarray
         The transforms from the input to the latent space: the marginal transforms
         ("0.marginal.location" and so on), the whitening ("1.whitening.matrix") and, if there is
         one, a radial ("2.radial.scales") or autoregressive transform. "version" is the version
-        of this format.
+        of the layout of this dictionary.
     process_ : NoiseProcess
     network_ : dict
         Layer sizes and the other options of the network.
     solver_ : dict
-        Settings of the ODE solver: the initial number of steps "n_steps", the factor
-        "error_growth" from local errors to the error of a log-density, and the "tolerance" for
-        which the validation set chose both.
+        Settings of the ODE solver, which ``fit`` chooses on validation samples: "n_steps", the
+        initial number of steps, and "error_growth", the factor from the estimated errors of the
+        steps to that of a log-density. "tolerance" is the ``tolerance`` for which both are chosen.
     head_ : dict of str to ndarray, or None
-        Weights of the amortised log-density of "fast"; empty without "fast", or if the reference
-        alone is the model. None if an interrupt left no time to learn it: "fast" is then "ode".
+        Weights of the additional network of "fast". Empty if ``fit`` was without "fast", or if the
+        reference alone is the model. None if an interrupt left no time to train this network;
+        "fast" then uses the ODE.
     fast_error_ : float or None
         Root mean square of the difference between "fast" and "ode" on the validation set, in
-        nats. None without "fast", 0 if the reference alone is the model or an interrupt left the
-        ODE in the place of "fast", and NaN if the validation set is a single sample.
+        nats.
+
+        - None: ``fit`` was without "fast".
+        - 0: the reference alone is the model, or "fast" uses the ODE after an interrupt.
+        - NaN: the validation set is a single sample.
     selected_ : str
         The selected model, for instance "Gaussian mixture of 12 components" or "Gaussian
         corrected by a network".
     n_epochs_ : int
+        Number of epochs of the selected network. If no network was selected, ``n_epochs_``,
+        ``loss_curve_`` and ``validation_scores_`` are those of a network that was not kept.
     loss_curve_ : list of float
-        Training loss of each epoch: minus the gain in ELBO over the reference, nats per sample.
+        Training loss of each epoch. With all noise levels and the default ``weighting``, the loss
+        is minus the gain in ELBO over the reference, in nats per sample.
     validation_scores_ : list of float
         ELBO of the validation set after each epoch, nats per sample, input units. If only one
-        level is learned: the gain of the network over the reference in predicting the noise.
+        level is learned: half of what the network takes off the mean squared error of the
+        reference's score.
     learned_level_ : float or None
         The process time whose score was learned; None if all levels were.
     stop_reason_ : str
-        Why training ended: "max_epochs", "no_change", "max_fit_time", "interrupted", "callback",
-        "too_few_rows" (too few training samples) or "pruned" (the network was not expected to
-        reach the log-likelihood of a density without a network).
+        Why training ended: "max_epochs", "no_change", "max_fit_time", "interrupted", "callback"
+        (a callback from ``set_callbacks`` ended training), "too_few_rows" (too few training
+        samples) or "pruned" (the network was not expected to reach the log-likelihood of a
+        density without a network).
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
 
     Notes
     -----
-    Training is in float32, and evaluation in float64, in chunks that bound memory. A network that
-    corrects a reference is evaluated in float32 if ``tolerance`` is at least 1e-4. The latent
-    space, to which ``noise_level`` refers, is the space of the transformed and whitened samples.
+    The latent space is the space of the transformed and whitened samples. The noise is added in
+    the latent space. Training is in float32, and evaluation in float64, in chunks that bound
+    memory. As an exception, a network that corrects a reference is evaluated in float32 if
+    ``tolerance`` is at least 1e-4, as by default.
 
-    A sample that occurs more than once may be in both the training set and the validation set.
-    This is right if new samples of the dataset may repeat old ones. Copies that a bootstrap or
-    the like makes would reward memorising; give a ``sample_weight`` instead.
+    If a sample occurs more than once, its copies may be in both the training set and the
+    validation set. Such copies are right if new samples of the dataset may repeat old ones.
+    Copies from a bootstrap, however, would reward a network that memorises samples: pass the
+    number of copies as ``sample_weight`` instead.
 
     References
     ----------
@@ -349,8 +381,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             At least two samples; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights, which enter every mean. A sample of weight zero is ignored. The
-            validation set is drawn without regard to weights.
+            Non-negative weights, of which only the ratios matter. They enter the fit of the
+            transforms and of the mixtures, the loss, and the mean log-likelihood of the
+            validation set. A sample of weight zero is ignored. The split into training and
+            validation set does not depend on the weights.
 
         Returns
         -------
@@ -364,8 +398,9 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         NonFiniteLossError
             If training diverges.
         KeyboardInterrupt
-            If the fit is interrupted. If something has been learned by then, the estimator keeps
-            the best of it and is fitted. Otherwise, as after an error, it is as it was before.
+            In every case if the fit is interrupted. If the training of a network has begun, the
+            estimator keeps the best density so far and is fitted. Otherwise, as after an error,
+            the estimator is as it was before the call.
         RuntimeError
             If ``compile`` is true and torch finds no compiler.
         """

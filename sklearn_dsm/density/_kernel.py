@@ -33,61 +33,71 @@ POINTS_AT_ONCE, KERNELS_AT_ONCE = 64, 2**20
 class KernelScoreEstimator(BaseDensity):
     r"""Kernel density estimate, with its Stein score at every noise level.
 
-    .. math:: \hat s_t = \nabla \log \hat p_t, \qquad
-        \hat p_t = \text{density of } a X + \sqrt v Z,
-        \quad X \sim \hat f_h, \qquad h = c\, n^{-1/(2s+d)},
+    The features are whitened, or only standardised if ``support`` is given. In this latent space,
 
-    for a kernel estimate :math:`\hat f_h` whose order is at least the smoothness s of the true
-    density. The log-density follows from the scores by the likelihood identity. If the same
-    :math:`\hat f_h` is used at all noise levels, the log-density is :math:`\log \hat f_h`. The
-    :math:`L_1` risk falls as :math:`n^{-s/(2s+d)}`, the best rate for densities of Hoelder
-    smoothness s.
+    .. math:: \hat s = \nabla \log \hat p, \qquad
+        \hat p = \text{density of } a X_0 + \sqrt v Z,
+        \quad X_0 \sim \hat f_h, \qquad h = c\, n^{-1/(2s+d)},
+
+    at every noise level, with signal factor a, noise variance v and normal noise Z. Here
+    :math:`\hat f_h` is a kernel estimate of width h from n samples with d features, and the order
+    of the kernel is at least the smoothness s of the true density. Unless ``two_regime`` is true,
+    the log-density is :math:`\log \hat f_h`. The :math:`L_1` risk falls as
+    :math:`n^{-s/(2s+d)}`, the best rate for densities of Hoelder smoothness s.
 
     Parameters
     ----------
     bandwidth : {"minimax", "cv"} or float, default="minimax"
         Width h of the kernel.
 
-        - "minimax": the rate above with the constant of the normal distribution. It needs no
-          search.
-        - "cv": the candidate with the largest leave-one-out log-likelihood. For densities that
-          are far from normal.
+        - "minimax": the formula above with c of the normal distribution,
+          :math:`(4 / (d+2))^{1/(d+4)}` standard deviations. Needs no search.
+        - "cv": the one of 20 candidates, from 0.1 to 3 times "minimax", with the largest
+          leave-one-out log-likelihood. For densities that are far from normal.
         - A number: in units of the whitened features, or of the feature itself if ``support`` is
           given.
     smoothness : float, default=2
         Smoothness s of the true density, at most 4. Values above 2 need a single feature and use
-        a kernel of order four. All others use the Gaussian kernel, whose order is two.
+        a kernel of order four. A negative estimate is set to zero before normalisation. All other
+        values of s use the Gaussian kernel, whose order is two.
     support : tuple of two floats, or None, default=None
         Interval that holds all values of a single feature. The estimate is reflected at both
-        ends, which removes the bias there.
+        ends, which removes the bias there. Outside the interval, the log-density is finite and
+        falls steeply.
     two_regime : bool, default=False
-        Whether the score of the noised training samples themselves is used where the noise is
-        wider than the kernel. In theory the best rate for the score needs this. The density gains
-        nothing measurable, and is then not exactly normalised.
+        Whether to use the kernel only at noise levels whose noise is narrower than the kernel. At
+        all other levels, the score is then that of the training samples with noise alone. In
+        theory, the best rate for the score needs this. The density gains nothing measurable.
     likelihood : {"identity", "ode"}, default="identity"
         How log-densities are computed from scores if ``two_regime`` is true.
 
-        - "identity": by the likelihood identity, which needs no derivative of the score.
-        - "ode": by the probability-flow ODE. For a normalised density. It raises an error if
-          ``two_regime`` is false.
+        - "identity": by the likelihood identity, an integral over all noise levels of squared
+          errors in predicting the added noise. Needs no derivative of the score. The density is
+          not exactly normalised.
+        - "ode": by the probability-flow ODE. For a normalised density. If ``two_regime`` is
+          false, "ode" raises an error.
     device : str, default="auto"
         "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
     random_state : int, RandomState or None, default=None
-        Seed of the samples on which "cv" compares bandwidths.
+        Seed of the 2000 samples on which "cv" compares bandwidths if there are more.
 
     Attributes
     ----------
     bandwidth_ : float
-        In units of the whitened features, or of the feature itself if ``support`` is given.
+        Width h in units of the whitened features, or of the feature itself if ``support`` is
+        given.
     centers_ : ndarray of shape (n_centers, n_features)
-        Centres of the kernels in the latent space of the whitened features, with their
-        ``center_weights_`` (n_centers,) and their common width ``kernel_width_``.
+        Centres of the Gaussian kernels that represent the estimate, in the latent space, with
+        their ``center_weights_`` (n_centers,) and their common width ``kernel_width_``. This
+        width is ``bandwidth_``, or the step of the grid if the centres are grid points.
     rows_ : ndarray of shape (n_rows, n_features)
         Training samples in the latent space, with their ``row_weights_`` (n_rows,).
     support_ : ndarray of shape (2,) or None
     kernel_order_ : int
     switch_time_ : float
-        Ornstein-Uhlenbeck time beyond which ``two_regime`` uses the training samples themselves.
+        Time t of the Ornstein-Uhlenbeck process, :math:`a = e^{-t}` and :math:`v = 1 - e^{-2t}`,
+        beyond which ``two_regime`` uses no kernel. A ``noise_level``, in contrast, is a process
+        time of :class:`~sklearn_dsm.VP`.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -96,7 +106,8 @@ class KernelScoreEstimator(BaseDensity):
     -----
     The time of an evaluation is proportional to the number of centres. Every training sample is a
     centre, unless ``support`` is given or the kernel is of order four. The centres are then the
-    points of a fine grid. Evaluation is in chunks; the memory of a chunk includes all centres.
+    points of a fine grid. Samples are evaluated in chunks, so the memory does not grow with their
+    number. The smallest chunk is one sample with all centres.
 
     References
     ----------
@@ -160,9 +171,12 @@ class KernelScoreEstimator(BaseDensity):
         Raises
         ------
         ValueError
-            If X holds NaN, infinity, text or a constant feature. If ``support`` is given and does
-            not hold all samples, or X has several features. If ``smoothness`` is above 2 and X has
-            several features. If ``likelihood`` is "ode" without ``two_regime``.
+            In any of these cases:
+
+            - X holds NaN, infinity, text or a constant feature.
+            - ``support`` is not two increasing finite numbers, or does not hold all samples.
+            - ``support`` is given, or ``smoothness`` is above 2, and X has several features.
+            - ``likelihood`` is "ode" and ``two_regime`` is false.
         """
         X, weight = self._rows_and_weight(X, sample_weight)
         self._check_combination(X.shape[1])

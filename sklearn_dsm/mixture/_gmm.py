@@ -40,11 +40,10 @@ class GMMScoreEstimator(BaseDensity):
 
     .. math:: p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)
 
-    The Stein score of a mixture is known in closed form at every noise level, so :math:`w`,
-    :math:`\mu` and :math:`\Sigma` are fitted as the weights of a score network are. Denoising
-    score matching over all levels is asymptotically as efficient as maximum likelihood
-    [DDPMLearning]_. Implicit score matching without noise is less efficient if the components
-    are far apart.
+    The Stein score of a mixture has a closed form at every noise level, so score matching fits
+    :math:`w`, :math:`\mu` and :math:`\Sigma` without a network. Denoising score matching over all
+    levels is asymptotically as efficient as maximum likelihood [DDPMLearning]_. Implicit score
+    matching without noise is less efficient if the components are far apart.
 
     Parameters
     ----------
@@ -59,17 +58,16 @@ class GMMScoreEstimator(BaseDensity):
         - "ssm": as "ism", but with the trace along one random direction.
         - "lcss": as "ism", but with the trace by local curvature smoothing.
 
-        The last three are for comparison, and for components that overlap. They differ from the
-        losses of the same names in :class:`~sklearn_dsm.DSMDensityEstimator`, which learn the
-        scores of all noise levels.
+        The last three are for comparison, and for components that overlap. The losses of the
+        same names in :class:`~sklearn_dsm.DSMDensityEstimator` learn scores of all noise levels.
     tol : float, default=1e-7
-        With "fixed" noise, the optimiser stops if a step changes the loss, in nats per sample,
-        by less than this fraction of the loss. With "fresh" noise, ``tol`` is not used.
+        L-BFGS stops if an iteration lowers the loss by less than ``tol`` times the larger of 1 and
+        the absolute loss. With "fresh" ``noise``, ``tol`` is not used.
     reg_covar : float, default=1e-6
         Added to every eigenvalue of a covariance, in units of the features' variances.
     max_iter : int, default=200
-        Largest number of iterations with "fixed" noise, or of passes over the data with "fresh"
-        noise. The number of passes is planned from the size of the data, and may be smaller.
+        Largest number of iterations of L-BFGS or, with "fresh" ``noise``, of passes over the data.
+        The number of passes is planned from the size of the data, and may be smaller.
     n_init : int, default=1
         Number of initialisations by k-means, of which the one with the smallest loss is kept.
         With "fresh" noise the choice is made after the first passes.
@@ -77,15 +75,16 @@ class GMMScoreEstimator(BaseDensity):
         How noise is drawn for "dsm".
 
         - "fixed": once for every sample. L-BFGS minimises the loss over all samples. For small
-          datasets. The other losses have no noise levels, and are minimised in the same way.
+          datasets. Losses without noise, all but "dsm", are minimised by L-BFGS too.
         - "fresh": anew for every batch, together with the levels. A natural-gradient descent
-          averages its late iterates, as if every sample had many noise vectors. For large
-          datasets. The other losses raise an error.
-        - "auto": "fresh" for large datasets, "fixed" otherwise.
+          minimises the loss, and its late iterates are averaged. For large datasets, and only
+          for "dsm": any other ``loss`` raises an error.
+        - "auto": "fresh" if ``n_samples * n_features * n_components * n_noise`` is above 156,250
+          (one feature: ``n_samples * n_components`` above 20,833), "fixed" otherwise.
     n_noise : int, default=1
-        Antithetic pairs of noise vectors per sample and level with "fixed" noise. With more
-        pairs, the estimate is closer to the minimum of the expected loss. With a single feature
-        ``n_noise`` has no effect, because quadrature gives the expectation.
+        Number of pairs of opposite noise vectors for each sample at each of 16 levels, with
+        "fixed" noise. More pairs bring the estimate closer to the minimum of the expected loss.
+        With a single feature, quadrature replaces the noise, and ``n_noise`` has no effect.
     standard_errors : {"auto"} or bool, default="auto"
         Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters.
     device : str, default="auto"
@@ -105,8 +104,8 @@ class GMMScoreEstimator(BaseDensity):
     precisions_, precisions_cholesky_ : ndarray
         Inverses of the covariances and their Cholesky factors, in the same shapes.
     converged_ : bool
-        With "fixed" noise, whether the optimiser converged within ``max_iter``. With "fresh"
-        noise, whether ``max_iter`` allowed all planned passes.
+        Whether L-BFGS converged within ``max_iter``. With "fresh" ``noise``, whether ``max_iter``
+        allowed all planned passes.
     n_iter_ : int
     lower_bound_ : float
         Mean log-density of the training samples.
@@ -123,14 +122,13 @@ class GMMScoreEstimator(BaseDensity):
 
     Notes
     -----
-    Equal samples are merged into one sample with their summed weight. An integer
-    ``sample_weight`` therefore gives the same result as repeated samples. Standard errors are
-    valid whether or not the model is correctly specified. They do not account for label
-    switching, or for a parameter at its boundary.
+    Equal samples are merged into one with their summed weight, so an integer ``sample_weight``
+    gives the same result as repeated samples. Standard errors are valid even if the model is not
+    correctly specified, but do not account for label switching or a parameter at its boundary.
 
     With several features, the noise hides structure whose variance in some direction is far below
-    a thousandth of the features' own. Examples are features correlated by more than .9999, and
-    clusters that lie hundreds of their widths apart. Whiten such samples first.
+    a thousandth of the variance of the features. Whiten features that are correlated by more than
+    .9999 first. Whitening does not help if clusters lie hundreds of their widths apart.
 
     References
     ----------

@@ -60,8 +60,8 @@ class SelfCheck(NamedTuple):
         Mean absolute difference, over the samples, between the log-densities by the likelihood
         identity and by the probability-flow ODE, in nats.
     mass : float
-        Integral of the density by importance sampling from a wide normal distribution. It is one,
-        except for errors of the density or of the sampling, and for mass far from all samples.
+        Integral of the density, one if the density is normalised. Importance sampling from a wide
+        normal distribution estimates the integral, and may miss mass far from all samples.
     mass_error : float
         Standard error of ``mass``.
     """
@@ -83,11 +83,16 @@ class LocationMixtureScoreEstimator(BaseDensity):
 
     .. math:: p = Q * N(0, \sigma^2 I)
 
-    with known :math:`\sigma` and unknown mixing distribution :math:`Q`, which need not be
-    discrete. The score is fitted level by level, from high noise to low. At each level, the noise
-    in the noised samples is regressed on polynomials, one in each cell of a partition. The cells
-    group the samples by their denoised values at the next noisier level. The log-density follows
-    by the likelihood identity. No number of components is chosen.
+    with :math:`\sigma` from ``scale`` and an unknown mixing distribution :math:`Q`, which need not
+    be discrete and has no number of components to choose. If :math:`\sigma` is an error of
+    measurement, p is the density of the measured values. Q is then the distribution of the values
+    without error.
+
+    The score is fitted level by level, from high noise to low. At each level, the fit at the next
+    noisier level denoises the noised samples, and the denoised values are grouped into cells
+    around centres. In each cell, the noise is regressed on polynomials of the noised sample. The
+    log-density follows by the likelihood identity, an integral over all noise levels of squared
+    errors in predicting the added noise.
 
     Parameters
     ----------
@@ -104,17 +109,18 @@ class LocationMixtureScoreEstimator(BaseDensity):
     n_levels : int, default=24
         Number of noise levels.
     shortest_time : float, default=2e-3
-        Ornstein-Uhlenbeck time of the level with the least noise, for samples of unit variance.
-        The fitted density is smoothed by that much noise.
+        Ornstein-Uhlenbeck time t of the level with the least noise, for samples of unit variance.
+        The noise has the standard deviation :math:`\sqrt{1 - e^{-2t}}`, by default 0.06, and the
+        fitted density has no finer details.
     n_noise : int, default=4
-        Antithetic pairs of noise vectors per sample and level.
+        Number of pairs of opposite noise vectors for each sample and level.
     likelihood : {"identity", "ode"}, default="identity"
         How log-densities are computed from scores.
 
-        - "identity": by the likelihood identity. The scores jump between cells, and the identity
-          needs no derivative of the scores, so its error is several times smaller.
+        - "identity": by the likelihood identity, which needs no derivative of the scores.
         - "ode": by the probability-flow ODE. For the log-density of the distribution from which
-          ``sample`` draws.
+          ``sample`` draws. The ODE needs derivatives, and the scores jump between cells, so the
+          error is several times larger.
     random_state : int, RandomState or None, default=None
         Seed of the noise and the cells.
 
@@ -138,8 +144,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
     With learned scores, the identity gives a density that does not integrate to one. ``fit``
     therefore computes the integral and divides the density by it. With one feature, quadrature
     gives the integral. With more features, importance sampling from a kernel estimate gives it to
-    about a percent. ``sample`` follows the probability flow of the same scores, whose distribution
-    differs slightly: see :meth:`self_check`.
+    about a percent. ``sample`` follows the probability-flow ODE of the same scores. The
+    distribution of the samples therefore differs slightly from the density of the identity:
+    :meth:`self_check` measures the difference.
 
     References
     ----------
@@ -290,13 +297,15 @@ class LocationMixtureScoreEstimator(BaseDensity):
     def self_check(self, X, n_samples: int = 4000, random_state=None) -> SelfCheck:
         """Compute diagnostics that need no true density.
 
-        A large ``disagreement``, or a ``mass`` far from one, is a warning. Good values prove
-        nothing, since a wrong density can have them too.
+        Distrust the density if ``disagreement`` is larger than the error that you can accept, or
+        if ``mass`` differs from one by several times ``mass_error``. Good values prove nothing,
+        since a wrong density can have them too.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples on which the likelihood identity is compared with the ODE.
+            Samples on which the likelihood identity is compared with the ODE, for instance those
+            whose log-densities you need.
         n_samples : int, default=4000
             Number of draws for the integral of the density.
         random_state : int, RandomState or None, default=None
@@ -334,8 +343,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Returns
         -------
         Entropy
-            In nats, in the units of the input. The standard error covers only the choice of the
-            samples. Errors of the scores make the value too large on average.
+            In nats, in the units of the input. The standard error covers only the randomness
+            of X. Errors of the scores make the value too large on average.
         """
         values = self.score_samples(X)
         return Entropy(-float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
