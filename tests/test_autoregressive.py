@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from sklearn_dsm import DSMDensityEstimator
 from sklearn_dsm._core.random import torch_generator
+from sklearn_dsm._search import flow_search
 from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.correction import Correction
 from sklearn_dsm._search.flow_search import FlowSearch
@@ -119,7 +122,8 @@ def test_it_learns_a_scale_that_depends_on_another_column(shift_last):
         2,
         shift_last,
         -np.inf,
-        0.2,
+        (0.2, 0.5),
+        4,
         np.inf,
         40,
         seed=0,
@@ -137,7 +141,7 @@ def test_it_learns_a_scale_that_depends_on_another_column(shift_last):
 def test_independent_normal_columns_are_left_nearly_as_they_are():
     train, held_out, fresh = (normal_rows(n, 2, seed) for n, seed in ((4000, 0), (500, 1), (99, 2)))
     rows = (train, np.ones(4000)), (held_out, np.ones(500))
-    found = fit_autoregressive(*rows, 2, False, -np.inf, 0.2, np.inf, 20, seed=0)
+    found = fit_autoregressive(*rows, 2, False, -np.inf, (0.2, 0.5), 4, np.inf, 20, seed=0)
     if found is not None:
         np.testing.assert_allclose(found[0].forward(fresh)[0], fresh, atol=0.3)
 
@@ -180,7 +184,7 @@ def test_a_training_that_diverges_leaves_the_rows_as_they_are():
     train, held_out = noised_scale(400, 0), noised_scale(50, 1)
     train[7] = 1e30
     rows = (train, np.ones(400)), (held_out, np.ones(50))
-    assert fit_autoregressive(*rows, 2, False, -np.inf, 0.2, np.inf, 5, seed=0) is None
+    assert fit_autoregressive(*rows, 2, False, -np.inf, (0.2, 0.5), 4, np.inf, 5, seed=0) is None
 
 
 @pytest.fixture
@@ -203,17 +207,28 @@ def test_a_flow_that_leads_is_the_only_one_of_the_start(flows):
     assert base.value == pytest.approx(flows.value, abs=1e-4)
 
 
-def test_a_flow_expects_its_later_gain_of_every_doubling_of_its_time(flows):
+def test_a_flow_expects_gains_that_shrink_with_every_doubling_of_its_time(flows, monkeypatch):
     """So that a network is pruned against what the flow may become."""
     assert flows.expected_value(Budget(60)) == -np.inf
+    monkeypatch.setattr(
+        flow_search,
+        "TUNING",
+        replace(TUNING, flow_epochs_to_tell=2, flow_share=0.1, grown_flow_share=0.4),
+    )
     flows.start(Budget(None), -1e9)
-    assert flows.found[0].later_gain > 0.01
-    doublings = np.log2(TUNING.grown_flow_share / TUNING.flow_share)
-    expected = flows.value + doublings * flows.found[0].later_gain
+    gain, ratio = flows.found[0].later_gain, TUNING.max_gain_ratio
+    assert gain > 0.01
+    expected = flows.value + gain * ratio + gain * ratio**2
     assert flows.expected_value(Budget(60)) == pytest.approx(expected)
     over = Budget(1.0)
     over.started -= 2
     assert flows.expected_value(over) == flows.value
+
+
+def test_a_flow_of_few_epochs_expects_nothing(flows):
+    flows.start(Budget(None), -1e9)
+    assert flows.max_epochs < TUNING.flow_epochs_to_tell
+    assert flows.expected_value(Budget(60)) == flows.value
 
 
 def test_a_flow_that_does_not_lead_is_tried_with_more_layers(flows):

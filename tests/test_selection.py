@@ -98,7 +98,7 @@ class Hurried(Budget):
         self.n_sizes = n_sizes
 
     def left(self, until=1.0):
-        if until > 2 * selection.TUNING.leading_share:
+        if until > 2 * selection.TUNING.leading_until:
             return super().left(until)
         self.n_sizes -= 1
         return self.n_sizes + 1
@@ -157,7 +157,7 @@ def test_what_the_first_network_brought_outlives_the_second(monkeypatch, fault):
     density = DSMDensityEstimator(**options).fit(ring(1000))
     assert len(calls) == (2 if fault == "diverges" else 1)
     assert not density.network_weights_ and len(density.reference_.weights_) > 3
-    assert density.n_epochs_ == 1 and density.stop_reason_ == "pruned"
+    assert density.n_epochs_ == 2 and density.stop_reason_ == "pruned"
 
 
 def test_a_network_that_diverges_first_ends_the_fit(monkeypatch):

@@ -68,11 +68,13 @@ class FlowSearch(Family):
                 self._train(n_layers, False, min(seconds, budget.left()), n_epochs, best_value)
 
     def expected_value(self, budget: Budget) -> float:
-        """The value to expect, if it gains as much whenever the time of training doubles."""
+        """The value to expect, if every doubling of the time gains a share of the one before."""
         if not self.found or budget.left(TUNING.grown_until) <= 0:
             return self.value
         doublings = math.log2(TUNING.grown_flow_share / TUNING.flow_share)
-        return self.value + doublings * self._best.later_gain
+        ratio = TUNING.max_gain_ratio
+        gains = ratio * (1 - ratio**doublings) / (1 - ratio)
+        return self.value + gains * self._best.later_gain
 
     def grow(self, budget: Budget) -> None:
         """Train longer with the better number of layers, with the shift before and after."""
@@ -95,6 +97,7 @@ class FlowSearch(Family):
             shift_last,
             wanted - rows.mean_log_slope,
             TUNING.pruned_between,
+            TUNING.flow_epochs_to_tell,
             seconds,
             n_epochs,
             seed_from(self.random_state),

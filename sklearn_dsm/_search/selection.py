@@ -112,5 +112,5 @@ def fit_mixtures(
     began = budget.share_taken
     for k, search in enumerate(every, 1):
         search.go_on(budget, began + TUNING.mixture_share * k / len(every))
-    max(every, key=_by_value).go_on(budget, began + TUNING.leading_share)
+    max(every, key=_by_value).go_on(budget, TUNING.leading_until)
     return mixtures

@@ -16,8 +16,8 @@ class Tuning:
     mixture_share : float
         What mixtures take in all spaces together before one of them leads. model_selection.txt:
         by then the leading space is that of the end on every table.
-    leading_share : float
-        The same and what the mixture of the leading space takes after that, which then rests.
+    leading_until : float
+        When the mixture of the leading space, which goes on after that, rests as well.
         model_selection.txt.
     grown_until : float
         When the best base density stops growing for good, which leaves the rest to a network.
@@ -31,6 +31,8 @@ class Tuning:
         The same where time is not limited; as many as 60 s allow for the funnel.
     grown_flow_share : float
         What each training of the flow takes that grows. density.txt, funnel_10.
+    flow_epochs_to_tell : int
+        Of fewer the gains say nothing of later ones. NOTES.md, protein and funnel_10 in 6 s.
     flow_layers : tuple of int
         One layer suits features that depend on those before them; a second goes the other way.
     flow_rows_per_feature : int
@@ -66,16 +68,18 @@ class Tuning:
     stacking_iterations : int
         Of the shares; they converge long before.
     max_gain_ratio : float
-        The most that a size is expected to gain, in gains of the one before.
+        The most that a size of a mixture, or a doubling of a flow's time, is expected to gain, in
+        gains of the one before.
     """
 
     mixture_share: float = 0.05
-    leading_share: float = 0.1
+    leading_until: float = 0.1
     grown_until: float = 0.85
     asked_for_until: float = 0.5
     flow_share: float = 0.07
     flow_epochs: int = 25
     grown_flow_share: float = 0.2
+    flow_epochs_to_tell: int = 4
     flow_layers: tuple[int, ...] = (1, 2)
     flow_rows_per_feature: int = 150
     pruned_between: tuple[float, float] = (0.2, 0.5)

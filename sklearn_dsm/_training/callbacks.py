@@ -141,7 +141,7 @@ class Selection(Callback):
     def _pruned(self, epoch: int) -> bool:
         """Whether less is to be expected than what is wanted, at a time when that is judged."""
         progress, (first, last) = self.schedule.progress(epoch), self.settings.pruned_between
-        if not first <= progress <= last:
+        if epoch < self.settings.pruned_from or not first <= progress <= last:
             return False
         doublings = -math.log2(progress)
         expected = self.record.best_gain + doublings * self.record.later_gain

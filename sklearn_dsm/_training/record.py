@@ -28,7 +28,7 @@ class TrainingSettings:
 
     Training ends where it would not gain ``prune_below`` in the end, if it went on to gain as much
     whenever the epochs double. That is judged after each epoch that ends between these two shares
-    of the epochs or the time, ``pruned_between``.
+    of the epochs or the time, ``pruned_between``, from epoch ``pruned_from`` on.
     ``n_iter_no_change`` epochs without a gain are waited for, or more where time ends the run.
     ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
     unless ``record_steps`` is false. With ``half_precision`` the optimiser multiplies in bfloat16
@@ -46,6 +46,8 @@ class TrainingSettings:
     held_out_draws: int = 16384
     prune_below: float = -math.inf
     pruned_between: tuple[float, float] = (0.0, 1.0)
+    # One epoch has no later half.
+    pruned_from: int = 2
     device: str = "cpu"
     compile: bool = False
     record_steps: bool = True

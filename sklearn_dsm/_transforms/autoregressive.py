@@ -226,6 +226,7 @@ def fit_autoregressive(
     shift_last: bool,
     wanted: float,
     pruned_between: tuple[float, float],
+    epochs_to_tell: int,
     seconds: float,
     max_epochs: int,
     seed: int,
@@ -245,6 +246,8 @@ def fit_autoregressive(
         Training that is not likely to come half of the way to this held-out log-density ends early.
     pruned_between : tuple of float
         The shares of the training between which that is judged, after every epoch.
+    epochs_to_tell : int
+        Of fewer epochs nothing is expected.
     seconds : float
         Most seconds it may take; infinite for no limit.
     max_epochs, seed : int
@@ -272,6 +275,7 @@ def fit_autoregressive(
         max_fit_time=seconds if math.isfinite(seconds) else None,
         prune_below=(wanted + judge.baseline) / 2,
         pruned_between=pruned_between,
+        pruned_from=epochs_to_tell,
     )
 
     def batch_loss(network: AutoregressiveNetwork, rows: Tensor, weight: Tensor) -> Tensor:
@@ -286,4 +290,5 @@ def fit_autoregressive(
     if record.weights is None:
         return None
     network.load_state_dict(state_of(record.weights))
-    return FittedFlow(AutoregressiveTransform(network), record.best_gain, record.later_gain)
+    later_gain = record.later_gain if record.n_epochs >= epochs_to_tell else 0.0
+    return FittedFlow(AutoregressiveTransform(network), record.best_gain, later_gain)
