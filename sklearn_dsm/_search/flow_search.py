@@ -96,7 +96,7 @@ class FlowSearch(Family):
             n_layers,
             shift_last,
             wanted - rows.mean_log_slope,
-            TUNING.pruned_between,
+            (TUNING.pruned_between[0], 1.0),
             TUNING.flow_epochs_to_tell,
             seconds,
             n_epochs,

@@ -40,7 +40,8 @@ class Tuning:
     pruned_between : tuple of float
         The shares of a training between which it is judged, after every epoch, whether less is to
         be expected of it than of the best base density. model_selection.txt: no network that wins
-        in the end is pruned. After that a base density has too little time left to grow in.
+        in the end is pruned. After that a base density has too little time left to grow in; flows
+        are judged until they end.
     training_until : float
         When training ends; what follows it takes time as well.
     min_train_rows : int
