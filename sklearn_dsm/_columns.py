@@ -96,17 +96,23 @@ def _dependent(X: np.ndarray) -> np.ndarray:
 
 def explained(error: Exception, X: Any) -> Exception:
     """The error that a table gave when it was converted to numbers, with the column and a fix."""
+    if "complex" in str(error).lower():
+        return error
+    about_missing = "NaN" in str(error)
     for name, column in _columns(X):
         try:
-            values = np.asarray(column, dtype=np.float64)
+            is_date = np.asarray(column).dtype.kind in "mM"
+            values = None if is_date else np.asarray(column, dtype=np.float64)
         except (TypeError, ValueError):
+            values = None
+        if values is None:
             kind = getattr(column, "dtype", type(column).__name__)
             return type(error)(
                 f"Column {name!r} of type {kind} does not hold numbers. Encode it as numbers, for "
                 "instance dates as days since the first and categories by their own density, or "
                 f"drop it. ({error})"
             )
-        n_missing = int(np.isnan(values).sum()) if values.ndim == 1 else 0
+        n_missing = int(np.isnan(values).sum()) if about_missing else 0
         if n_missing:
             return type(error)(
                 f"Input X contains NaN: column {name!r} has {n_missing} missing values in "

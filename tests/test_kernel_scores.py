@@ -107,10 +107,8 @@ def test_integer_weights_are_repeated_rows():
 )
 def test_two_regimes_are_close_to_one(options):
     X, x = normal_rows(500), np.linspace(-2, 2, 21)[:, None]
-    one, two = (
-        KernelScoreEstimator(two_regime=two, likelihood="ode", **options).fit(X)
-        for two in (False, True)
-    )
+    one = KernelScoreEstimator(**options).fit(X)
+    two = KernelScoreEstimator(two_regime=True, likelihood="ode", **options).fit(X)
     gap = np.abs(one.score_samples(x) - two.score_samples(x))
     assert 1e-3 < gap.max() < 0.15
 
@@ -165,12 +163,6 @@ def test_cross_validation_is_that_of_the_estimate(options):
         return np.log((kernel.sum(1) / h).clip(min=1e-300)).sum()
 
     assert left_out(h) >= max(left_out(h * f) for f in (0.7, 0.84, 1.2, 1.43)) - 1e-6
-
-
-def test_more_columns_have_the_bandwidth_of_their_kernel():
-    X = normal_rows(500, 2)
-    widths = {KernelScoreEstimator(smoothness=s).fit(X).bandwidth_ for s in (2, 3, 4)}
-    assert len(widths) == 1
 
 
 @pytest.mark.parametrize("two_regime", [False, True])

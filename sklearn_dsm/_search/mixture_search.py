@@ -163,8 +163,10 @@ class MixtureSearch(Family):
         seconds = TUNING.more_iterations * len(rows) * self.seconds_per_update
 
         def continued(mixture: GaussianMixture) -> GaussianMixture:
-            enough = budget.left() > seconds * mixture.n_components
-            return self._continued(mixture, rows, weight).mixture if enough else mixture
+            if budget.left() <= seconds * mixture.n_components:
+                return mixture
+            found = self._continued(mixture, rows, weight).mixture
+            return self._without_rare(found, min(effective_number(weight), _n_different(rows)))
 
         return latent, joined([continued(each) for each in mixtures], shares)
 
@@ -218,9 +220,16 @@ class MixtureSearch(Family):
             n_updates += n_iterations * len(self.rows)
         self.seconds_per_component = (time.perf_counter() - started) / size
         self.seconds_per_update = self.seconds_per_component / n_updates
-        # Fewer rows, often a single far one, would buy themselves density that no other has seen.
-        least = max(TUNING.min_component_rows, self.rows.shape[1] + 1)
-        return without_rare_components(mixture, least / self.n)
+        return self._without_rare(mixture, self.n)
+
+    @staticmethod
+    def _without_rare(mixture: GaussianMixture, n: float) -> GaussianMixture:
+        """The mixture, each of whose components rests on several of n rows.
+
+        Fewer rows, often a single far one, would buy themselves density that no other has seen.
+        """
+        least = max(TUNING.min_component_rows, mixture.means_.shape[1] + 1)
+        return without_rare_components(mixture, least / n)
 
     @staticmethod
     def _continued(mixture: GaussianMixture, rows: np.ndarray, weight: np.ndarray) -> FittedMixture:

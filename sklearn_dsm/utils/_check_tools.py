@@ -57,9 +57,9 @@ def line_density(fitted: BaseEstimator, X: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def plane_density(fitted: BaseEstimator, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-densities and weights of a grid that reaches four deviations beyond the rows."""
-    ends = zip(X.min(0) - 4 * X.std(0), X.max(0) + 4 * X.std(0), strict=True)
-    axes = [np.linspace(low, high, 80) for low, high in ends]
+    """Log-densities and weights of a grid that reaches three deviations beyond the rows."""
+    ends = zip(X.min(0) - 3 * X.std(0), X.max(0) + 3 * X.std(0), strict=True)
+    axes = [np.linspace(low, high, 110) for low, high in ends]
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     area = np.prod([axis[1] - axis[0] for axis in axes])
     return fitted.score_samples(grid), np.full(len(grid), area)
