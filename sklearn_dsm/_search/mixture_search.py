@@ -212,9 +212,9 @@ class MixtureSearch(Family):
 
     def _fitted(self, size: int) -> GaussianMixture:
         started = time.perf_counter()
-        first = [part[: TUNING.mixture_rows] for part in (self.rows, self.weight)]
-        mixture, n_iterations = fit_mixture(*first, size, TUNING.reg_covar, self.random_state)
-        n_updates = n_iterations * len(first[0])
+        rows, weight = (part[: TUNING.mixture_rows] for part in (self.rows, self.weight))
+        found = fit_mixture(rows, weight, size, TUNING.reg_covar, self.random_state)
+        mixture, n_updates = found.mixture, found.n_iterations * len(rows)
         if len(self.rows) > TUNING.mixture_rows:
             mixture, n_iterations = self._continued(mixture, self.rows, self.weight)
             n_updates += n_iterations * len(self.rows)

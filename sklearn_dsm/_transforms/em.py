@@ -8,13 +8,14 @@ from typing import TypeVar
 import numpy as np
 
 Parameters = TypeVar("Parameters")
+Posterior = TypeVar("Posterior")
 LogLikelihood = TypeVar("LogLikelihood", float, np.ndarray)
 
 
 def expectation_maximization(
     parameters: Parameters,
-    expect: Callable[[Parameters], tuple[np.ndarray, LogLikelihood]],
-    maximize: Callable[[np.ndarray], Parameters],
+    expect: Callable[[Parameters], tuple[Posterior, LogLikelihood]],
+    maximize: Callable[[Posterior], Parameters],
     n_iterations: int,
     tolerance: float,
 ) -> tuple[Parameters, LogLikelihood]:
