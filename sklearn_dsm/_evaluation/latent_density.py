@@ -44,6 +44,8 @@ DEFAULT_PLAN = SolverPlan()
 # on which the steps of the ODE are chosen, with the steps that a row takes for either.
 MAX_SCORED_ROWS, STEPS_TO_SCORE = 500, 30
 MAX_CALIBRATION_ROWS, MIN_SECONDS = 96, 0.5
+# Of the steps of a row while a fit compares densities.
+FEW_DOUBLINGS = 2
 STEPS_TO_CALIBRATE = CALIBRATION_TRUTH_STEPS + sum(CALIBRATION_STEPS)
 SAMPLE_STEPS = {"ode": 24, "sde": 200}
 ALL = slice(None)
@@ -118,6 +120,10 @@ class LatentDensity:
             self._given(context, slice(n_measured)),
         )
         return replace(self, plan=plan), n_scored
+
+    def of_few_doublings(self) -> LatentDensity:
+        """The same, solved less finely for rows on which the score is rough, in bounded time."""
+        return replace(self, plan=self.plan._replace(max_doublings=FEW_DOUBLINGS))
 
     def _row_steps_per_second(self, Z: np.ndarray, context: np.ndarray | None) -> float:
         """How many steps of the ODE, times rows, are taken in a second."""

@@ -30,6 +30,7 @@ from .base_densities import Base
 from .budget import Budget
 from .epoch_tasks import EpochTasks
 from .progress import Progress
+from .split import Table
 from .tuning import TUNING
 
 
@@ -78,6 +79,8 @@ class Correction:
 
     Attributes
     ----------
+    table : Table
+        Whose training rows networks are trained on, however few the base densities are fitted to.
     builder : DensityBuilder
     loss : ScoreLoss
     levels : LevelLaw
@@ -96,6 +99,7 @@ class Correction:
     progress : Progress
     """
 
+    table: Table
     builder: DensityBuilder
     loss: ScoreLoss
     levels: LevelLaw
@@ -182,9 +186,11 @@ class Correction:
         device = torch.device(settings.device)
         model = self.builder.score_model(base.reference, {}, seed_from(self.random_state))
         model = model.float().to(device)
+        are_all = split.table is self.table
+        rows = split.train_rows if are_all else self.table.train_rows(split.latent)
         train_rows, held_out_rows = (
             TrainingRows(*(tensor_of(part).float().to(device) for part in parts))
-            for parts in (split.train_rows, split.held_out_rows)
+            for parts in (rows, split.held_out_rows)
         )
         return train(
             model,
@@ -219,8 +225,8 @@ class Correction:
         split = base.split
         rows = split.at_least(MAX_CALIBRATION_ROWS)
         density, n_scored = density.calibrated(rows, self.budget.left())
-        scored = slice(n_scored)
+        rough, scored = density.of_few_doublings(), slice(n_scored)
         yardstick = max((base, self.yardstick or base), key=attrgetter("value"))
-        value = yardstick.value + split.score(lambda Z: density.log_density(Z)[0], scored)
+        value = yardstick.value + split.score(lambda Z: rough.log_density(Z)[0], scored)
         value -= yardstick.split.score(yardstick.log_density, scored)
         return candidate._replace(value=value, plan=density.plan), scored

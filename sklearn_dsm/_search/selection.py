@@ -52,7 +52,8 @@ def select(
     this one then grows in the time that is left, and is corrected too.
     """
     with kept_if_interrupted(correction.candidates):
-        start, families = fit_bases(table, options, budget, random_state)
+        searched = _searched(table, budget, random_state)
+        start, families = fit_bases(searched, options, budget, random_state)
         best = max(families, key=_by_value, default=None)
         if best is None:
             correction.train_on(start)
@@ -70,6 +71,14 @@ def select(
             base = best.base()
             correction.train_on(base, base.expected_value_alone)
     return correction.best()
+
+
+def _searched(table: Table, budget: Budget, random_state: np.random.RandomState) -> Table:
+    """The rows to which base densities are fitted: some of many, where time is limited."""
+    if np.isinf(budget.seconds):
+        return table
+    n = min(TUNING.searched_rows, TUNING.searched_numbers // table.X.shape[1])
+    return table.some(n, random_state)
 
 
 def fit_bases(

@@ -30,6 +30,19 @@ class Table(NamedTuple):
     held_out: np.ndarray
     seed: int = 0
 
+    def some(self, n: int, random_state: np.random.RandomState) -> Table:
+        """At most n of the rows, in their order."""
+        if len(self.X) <= n:
+            return self
+        rows = np.sort(random_state.choice(len(self.X), n, replace=False))
+        weight = self.weight[rows]
+        return Table(self.X[rows], weight / weight.mean(), self.held_out[rows], self.seed)
+
+    def train_rows(self, latent: Chain) -> tuple[np.ndarray, np.ndarray]:
+        """The training rows behind a map, with weights of mean one."""
+        weight = self.weight[~self.held_out]
+        return latent.forward(self.X[~self.held_out])[0], weight / weight.mean()
+
     def split(self, marginals: str | None) -> Split:
         """The rows behind a kind of marginal transforms and a whitening."""
         return Split(fit_latent_map(*self[:3], marginals), self)

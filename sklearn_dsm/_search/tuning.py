@@ -46,6 +46,10 @@ class Tuning:
         When training ends; what follows it takes time as well.
     min_train_rows : int
         Fewer cannot be learned from.
+    searched_rows, searched_numbers : int
+        Where time is limited, most samples, and most numbers in them, to which base densities are
+        fitted; networks are trained on all samples. sizes.txt, 200 x 100000: with all of them, the
+        transforms alone take longer than the fit may.
     n_folds : int
         Of the cross-validation that chooses marginal transforms of tables with few rows.
     mixture_sizes : tuple of int
@@ -86,6 +90,8 @@ class Tuning:
     pruned_between: tuple[float, float] = (0.2, 0.5)
     training_until: float = 0.93
     min_train_rows: int = 10
+    searched_rows: int = 100_000
+    searched_numbers: int = 5_000_000
     n_folds: int = 5
     mixture_sizes: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 15, 18)
     mixture_rows: int = 10000

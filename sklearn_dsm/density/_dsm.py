@@ -431,6 +431,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
             "features; " + ("no time limit" if limit is None else f"at most {limit:g} s")
         )
         correction = Correction(
+            table=table,
             builder=builder,
             loss=loss,
             levels=loss.levels(self.process_, builder.levels),
@@ -661,7 +662,11 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         )
 
     def _solver_state(self, plan):
-        return plan._asdict() | {"tolerance": self.tolerance}
+        return {
+            "n_steps": plan.n_steps,
+            "error_growth": plan.error_growth,
+            "tolerance": self.tolerance,
+        }
 
     def _solver_plan(self):
         """The fitted plan of the ODE, made finer where the tolerance was lowered since."""

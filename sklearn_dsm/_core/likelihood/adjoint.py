@@ -61,7 +61,7 @@ def ode_gradient(
         value, error, gradient = in_chunks(taken_back, x[which], n_steps, chunk_rows, given)
         return value, plan.error_growth * error, gradient
 
-    return LogDensityGradient(*refined(solve, plan.n_steps, tolerance))
+    return LogDensityGradient(*refined(solve, plan, tolerance))
 
 
 def _taken_back(flow: ProbabilityFlow, x: Tensor, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
