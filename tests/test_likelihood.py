@@ -391,6 +391,24 @@ def test_a_score_too_rough_for_the_finest_steps_has_not_converged(bimodal, monke
         assert result.converged.tolist() == [True, False, True, False]
 
 
+def test_a_row_is_solved_again_as_often_as_the_plan_allows(bimodal):
+    problem, steps = bimodal(2.0), []
+
+    class Rough(ScoreModel):
+        def score_and_jacobian_diagonal(self, x, level, context=None):
+            steps.append(len(x))
+            score, diagonal = problem.model.score_and_jacobian_diagonal(x, level)
+            return score + 300 * (1e5 * x).sin(), diagonal
+
+    def n_calls(plan):
+        steps.clear()
+        ode_log_density(Rough(), problem.gaussian, tensor([[1.0]]), LEVELS, plan=plan)
+        return len(steps)
+
+    once, thrice = (n_calls(SolverPlan(8, max_doublings=most)) for most in (0, 2))
+    assert 6 * once < thrice < 8 * once
+
+
 @pytest.mark.parametrize("n_features", [1, 2, 10])
 def test_the_gradient_of_the_ode_is_the_score_of_the_data(mixture, clean, n_features):
     problem = mixture(n_features)

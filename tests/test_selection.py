@@ -1,9 +1,12 @@
 """Model selection: base densities first, then networks that correct the best of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sklearn_dsm import DSMDensityEstimator, NonFiniteLossError
+from sklearn_dsm._search import correction as correction_module
 from sklearn_dsm._search import selection
 from sklearn_dsm._search.base_densities import Family, gaussian, spaces
 from sklearn_dsm._search.budget import Budget
@@ -13,6 +16,7 @@ from sklearn_dsm._search.mixture_search import MixtureSearch
 from sklearn_dsm._search.progress import Progress
 from sklearn_dsm._search.selection import Options, fit_bases, select
 from sklearn_dsm._search.split import Table
+from sklearn_dsm._search.tuning import TUNING
 from sklearn_dsm._training import TrainingRecord
 
 AUTO = Options("auto", "auto", 3)
@@ -244,3 +248,36 @@ def test_an_interrupt_of_the_first_network_keeps_a_better_base_density(monkeypat
         density.fit(ring(1000))
     assert len(density.reference_.weights_) > 3
     assert density.stop_reason_ == "interrupted" and density.n_epochs_ == 1
+
+
+def test_base_densities_see_some_of_many_rows_and_networks_all(monkeypatch):
+    """Where time is limited: transforms of all of them would take it."""
+    trained, plain = [], correction_module.train
+
+    def watched(model, loss, levels, rows, *others):
+        trained.append(len(rows[0]))
+        return plain(model, loss, levels, rows, *others)
+
+    monkeypatch.setattr(correction_module, "train", watched)
+    monkeypatch.setattr(selection, "TUNING", replace(TUNING, searched_rows=500))
+    searched, plain_spaces = [], selection.spaces
+
+    def seen(table, marginals):
+        searched.append(len(table.X))
+        return plain_spaces(table, marginals)
+
+    monkeypatch.setattr(selection, "spaces", seen)
+    for limit, n_searched in ((1000.0, 500), (None, 2000)):
+        DSMDensityEstimator(max_epochs=2, max_fit_time=limit, random_state=0).fit(ring(2000))
+        assert searched.pop() == n_searched and set(trained) == {1800}
+
+
+def test_some_rows_of_a_table_keep_their_order_and_their_weights():
+    X, weight = ring(300), np.arange(1.0, 301.0)
+    whole = Table(X, weight / weight.mean(), np.arange(300) % 10 == 0)
+    part = whole.some(100, np.random.RandomState(0))
+    which = [int(np.flatnonzero((row == X).all(1))[0]) for row in part.X]
+    assert which == sorted(set(which)) and len(which) == 100
+    np.testing.assert_allclose(part.weight, weight[which] / weight[which].mean())
+    np.testing.assert_array_equal(part.held_out, whole.held_out[which])
+    assert whole.some(300, np.random.RandomState(0)) is whole
