@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import (
@@ -14,7 +15,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 try:
@@ -36,6 +37,14 @@ __all__ = [
     "interpolate_",
     "validate_parameter_constraints",
 ]
+
+
+def check_sample_weight(sample_weight: Any, X: np.ndarray, **options: Any) -> np.ndarray:
+    """Weights (n,), not all of them zero, which versions before 1.9 allow."""
+    weight = _check_sample_weight(sample_weight, X, **options)
+    if len(weight) and not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight
 
 
 class _NoCallbacks:

@@ -18,7 +18,11 @@ PROBE = """
 import json, os, random, sys, warnings, locale, signal, threading
 import numpy as np, torch, sklearn, scipy, joblib
 # Heavy dependencies first: what they do at import is not this package's doing.
-import skorch, sklearn.mixture, sklearn.callback, torch.optim.swa_utils
+import skorch, sklearn.mixture, torch.optim.swa_utils
+try:
+    import sklearn.callback
+except ModuleNotFoundError:
+    pass
 
 def state():
     return {
