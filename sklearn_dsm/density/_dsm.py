@@ -78,8 +78,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         noise.
 
         - "vp": the squared factors of signal and noise add up to one. The usual choice.
-        - "ve": noise is added to samples that keep their scale. To set the noise levels as
-          standard deviations, in units of the whitened features.
+        - "ve": noise is added to samples that keep their scale. A :class:`VE` object takes the
+          smallest and the largest noise as standard deviations of the whitened features.
         - "subvp": shrinks the samples as "vp" does, adds less noise, and reaches finer levels.
           For finer details.
         - "pbm": a pinned Brownian motion, whose paths all meet in one point at time 1. For work
@@ -110,7 +110,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         - "gaussianize": the distribution function of a one-dimensional Gaussian mixture, then
           the normal quantile function. For skewed, heavy-tailed or multimodal features. With
           fewer than 40 samples the transform is linear.
-        - "standardize": a linear transform. For structure that lies in the joint distribution.
+        - "standardize": a linear transform. For data with clusters that curved transforms of
+          single features would blur.
         - "auto": for each feature, the one of these two that the Bayesian information criterion
           (BIC) prefers. If linear transforms of all features give a higher log-likelihood on the
           validation set, these are used. With fewer than five samples per feature,
@@ -234,8 +235,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Layer sizes and the other options of the network.
     solver_ : dict
         Settings of the ODE solver, which ``fit`` chooses on validation samples: "n_steps", the
-        initial number of steps, and "error_growth", the factor from the estimated errors of the
-        steps to that of a log-density. "tolerance" is the ``tolerance`` for which both are chosen.
+        initial number of steps, and "error_growth", the ratio of the true error of a log-density
+        to the one that the steps suggest. "tolerance" is the ``tolerance`` that both suit.
     head_ : dict of str to ndarray, or None
         Weights of the additional network of "fast". Empty if ``fit`` was without "fast", or if the
         reference alone is the model. None if an interrupt left no time to train this network;
@@ -279,7 +280,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     ``tolerance`` is at least 1e-4, as by default.
 
     If a sample occurs more than once, its copies may be in both the training set and the
-    validation set. Such copies are right if new samples of the dataset may repeat old ones.
+    validation set. Such copies do no harm if new data may repeat old samples in the same way.
     Copies from a bootstrap, however, would reward a network that memorises samples: pass the
     number of copies as ``sample_weight`` instead.
 

@@ -37,13 +37,13 @@ class KernelScoreEstimator(BaseDensity):
 
     .. math:: \hat s = \nabla \log \hat p, \qquad
         \hat p = \text{density of } a X_0 + \sqrt v Z,
-        \quad X_0 \sim \hat f_h, \qquad h = c\, n^{-1/(2s+d)},
+        \quad X_0 \sim \hat f_h, \qquad h = c\, n^{-1/(2\beta+d)},
 
     at every noise level, with signal factor a, noise variance v and normal noise Z. Here
     :math:`\hat f_h` is a kernel estimate of width h from n samples with d features, and the order
-    of the kernel is at least the smoothness s of the true density. Unless ``two_regime`` is true,
-    the log-density is :math:`\log \hat f_h`. The :math:`L_1` risk falls as
-    :math:`n^{-s/(2s+d)}`, the best rate for densities of Hoelder smoothness s.
+    of the kernel is at least the smoothness :math:`\beta` of the true density. Unless
+    ``two_regime`` is true, the log-density is :math:`\log \hat f_h`. The :math:`L_1` risk falls as
+    :math:`n^{-\beta/(2\beta+d)}`, the best rate for densities of Hoelder smoothness :math:`\beta`.
 
     Parameters
     ----------
@@ -57,16 +57,16 @@ class KernelScoreEstimator(BaseDensity):
         - A number: in units of the whitened features, or of the feature itself if ``support`` is
           given.
     smoothness : float, default=2
-        Smoothness s of the true density, at most 4. Values above 2 need a single feature and use
+        Smoothness of the true density, at most 4. Values above 2 need a single feature and use
         a kernel of order four. A negative estimate is set to zero before normalisation. All other
-        values of s use the Gaussian kernel, whose order is two.
+        values use the Gaussian kernel, whose order is two.
     support : tuple of two floats, or None, default=None
         Interval that holds all values of a single feature. The estimate is reflected at both
         ends, which removes the bias there. Outside the interval, the log-density is finite and
         falls steeply.
     two_regime : bool, default=False
         Whether to use the kernel only at noise levels whose noise is narrower than the kernel. At
-        all other levels, the score is then that of the training samples with noise alone. In
+        all other levels, noise is added to the training samples themselves, without a kernel. In
         theory, the best rate for the score needs this. The density gains nothing measurable.
     likelihood : {"identity", "ode"}, default="identity"
         How log-densities are computed from scores if ``two_regime`` is true.

@@ -64,7 +64,7 @@ class GMMScoreEstimator(BaseDensity):
         L-BFGS stops if an iteration lowers the loss by less than ``tol`` times the larger of 1 and
         the absolute loss. With "fresh" ``noise``, ``tol`` is not used.
     reg_covar : float, default=1e-6
-        Added to every eigenvalue of a covariance, in units of the features' variances.
+        Added to every eigenvalue of the covariances of the standardised features.
     max_iter : int, default=200
         Largest number of iterations of L-BFGS or, with "fresh" ``noise``, of passes over the data.
         The number of passes is planned from the size of the data, and may be smaller.
@@ -75,7 +75,7 @@ class GMMScoreEstimator(BaseDensity):
         How noise is drawn for "dsm".
 
         - "fixed": once for every sample. L-BFGS minimises the loss over all samples. For small
-          datasets. Losses without noise, all but "dsm", are minimised by L-BFGS too.
+          datasets. L-BFGS also minimises the other losses, which ``noise`` does not affect.
         - "fresh": anew for every batch, together with the levels. A natural-gradient descent
           minimises the loss, and its late iterates are averaged. For large datasets, and only
           for "dsm": any other ``loss`` raises an error.
