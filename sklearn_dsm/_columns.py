@@ -65,7 +65,8 @@ def warn_of_degenerate_columns(X: np.ndarray, names: np.ndarray | None = None) -
         warn(
             f"Column(s) {named(discrete, names)} take few values, or one value in many samples. "
             "They have no density, and log-densities depend on how finely the values are resolved. "
-            "Drop such columns, or fit one density to the samples of each value.",
+            "Drop such columns. Or, for categories, fit one density to the samples of each, and to "
+            "counts or rounded values add uniform noise as wide as the smallest step between them.",
             UserWarning,
         )
     dependent = _dependent(X)

@@ -202,7 +202,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         "cpu" or "cuda:1".
     compile : bool, default=False
         Whether torch compiles the network for training. Steps then take less time, but the first
-        one takes up to a minute, which counts towards ``max_fit_time``. Compiling needs a C++
+        one takes ten to eighty seconds, which count towards ``max_fit_time``. Compiling needs a C++
         compiler on a CPU and triton on CUDA. The result differs by rounding from that without
         compiling. With "ism", "ssm" and "ssm_vr", which take derivatives of the network,
         compiling raises an error.

@@ -236,7 +236,7 @@ class GMMScoreEstimator(BaseDensity):
         if not best.converged:
             warn(
                 f"The optimiser had not converged after {best.n_iter} iterations; raise max_iter "
-                "or tol, or standardise wildly scaled rows.",
+                "or tol. With covariance_type='spherical', bring the features to one scale.",
                 ConvergenceWarning,
             )
         return self
