@@ -99,6 +99,7 @@ def explained(error: Exception, X: Any) -> Exception:
     """The error that a table gave when it was converted to numbers, with the column and a fix."""
     if "complex" in str(error).lower():
         return error
+    kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
     about_missing = "NaN" in str(error)
     for name, column in _columns(X):
         try:
@@ -108,14 +109,14 @@ def explained(error: Exception, X: Any) -> Exception:
             values = None
         if values is None:
             kind = getattr(column, "dtype", type(column).__name__)
-            return type(error)(
+            return kind_of_error(
                 f"Column {name!r} of type {kind} does not hold numbers. Encode it as numbers, for "
                 "instance dates as days since the first and categories by their own density, or "
                 f"drop it. ({error})"
             )
         n_missing = int(np.isnan(values).sum()) if about_missing else 0
         if n_missing:
-            return type(error)(
+            return kind_of_error(
                 f"Input X contains NaN: column {name!r} has {n_missing} missing values in "
                 f"{len(values)} samples. Drop these samples, or fill the values in, for instance "
                 "with sklearn.impute.SimpleImputer() before this estimator."
