@@ -136,10 +136,10 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
           computes, with every ``likelihood``. If an ODE solver computes the log-density, the
           solver's steps are differentiated one by one, which takes time.
         - At a positive level, the result is the score that ``fit`` learned there, or a closed form
-          if there is no network. If level 0 needs the ODE, a small positive level such as 1e-5 takes
-          a hundredth of the time or less. On mixtures in 2 to 40 features, the score at 1e-5 and
-          the gradient at 0 were about equally far from the true score. Prefer the small level
-          unless the exact gradient of :meth:`score_samples` is needed.
+          if there is no network. If level 0 needs the ODE, a small positive level such as 1e-5
+          takes a hundredth of the time or less. On mixtures in 2 to 40 features, the score at
+          1e-5 and the gradient at 0 were about equally far from the true score. Prefer the small
+          level unless the exact gradient of :meth:`score_samples` is needed.
         - If ``fit`` learned level 0 alone, the result at level 0 is the learned score.
 
         The noise process turns a transformed sample :math:`X_0` of the data into
