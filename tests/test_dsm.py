@@ -113,6 +113,8 @@ def test_a_fit_that_selects_its_reference_does_not_warn(reference):
 
 def test_what_was_selected_is_told():
     assert "corrected by a network" in quick(max_epochs=20).fit(bimodal()).selected_
+    alone = quick(max_epochs=2, reference=None).fit(bimodal())
+    assert alone.selected_ == "network without a reference"
     density = quick(reference="gmm", learning_rate=1e-12, max_epochs=1).fit(bimodal())
     assert density.selected_ == f"Gaussian mixture of {len(density.reference_.weights_)} components"
 

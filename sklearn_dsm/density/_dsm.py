@@ -623,6 +623,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
 
     def _name_of_model(self):
         """What was selected, in words."""
+        if self.reference is None and self.network_weights_:
+            return "network without a reference"
         name = type(self.reference_).__name__
         if isinstance(self.reference_, GaussianMixture):
             k = len(self.reference_.weights_)
