@@ -7,7 +7,7 @@ the data and at a higher noise level, where the two arcs have merged.
 """
 
 # %%
-# Fit. The score is the mean log-density of held-out rows, in nats.
+# Fit. The score is the mean log-likelihood on the test set, in nats per sample.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import make_moons

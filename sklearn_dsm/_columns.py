@@ -97,14 +97,15 @@ def _dependent(X: np.ndarray) -> np.ndarray:
 
 def explained(error: Exception, X: Any) -> Exception:
     """The error that a table gave when it was converted to numbers, with the column and a fix."""
-    if "complex" in str(error).lower():
-        return error
     kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
     about_missing = "NaN" in str(error)
     for name, column in _columns(X):
+        held = np.asarray(column)
+        if held.dtype.kind == "c":
+            return error
         try:
-            is_date = np.asarray(column).dtype.kind in "mM"
-            values = None if is_date else np.asarray(column, dtype=np.float64)
+            # NumPy takes dates for numbers, of units that nobody chose.
+            values = None if held.dtype.kind in "mM" else held.astype(np.float64)
         except (TypeError, ValueError):
             values = None
         if values is None:

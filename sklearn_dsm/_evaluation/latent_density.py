@@ -34,9 +34,9 @@ from .._core.scores.network import ROW_BLOCK, padded
 CHUNK_NUMBERS = 2**17
 # A head's layers are in half precision, and its larger chunks keep the processor busier.
 HEAD_CHUNK_NUMBERS = 2**19
-# A gradient keeps a step of the solution or all nodes of the identity, with a tangent a column.
-# In ten columns smaller chunks take up to five times as long: stein_scores.txt.
-GRADIENT_CHUNK_NUMBERS = 2**21
+# A gradient keeps all nodes of the identity, or one step of the solution with a tangent a column.
+# The latter in ten columns takes up to five times as long in chunks as small as the former's.
+GRADIENT_CHUNK_NUMBERS, STEP_CHUNK_NUMBERS = 2**16, 2**21
 # A GPU wants so many times as many, and its memory allows so many times as many gradients.
 CHUNK_FACTORS, GRADIENT_CHUNK_FACTORS = {"cpu": 1, "cuda": 2**5}, {"cpu": 1, "cuda": 2**2}
 IDENTITY_LEVELS, IDENTITY_NOISE = 24, 32
@@ -161,9 +161,8 @@ class LatentDensity:
         """Gradients (n, d) of :meth:`log_density`."""
         if self.model is self.reference:
             return self.score(Z, self._clean_level(), context)
-        gradients = np.empty_like(Z)
-        numbers = GRADIENT_CHUNK_NUMBERS // self.n_features
-        size = self._chunk_size(numbers, GRADIENT_CHUNK_FACTORS)
+        numbers = STEP_CHUNK_NUMBERS if self._solves else GRADIENT_CHUNK_NUMBERS
+        size = self._chunk_size(numbers // self.n_features, GRADIENT_CHUNK_FACTORS)
         if self._solves:
             found = ode_gradient(
                 self.model,
@@ -176,6 +175,7 @@ class LatentDensity:
                 self._given(context),
             )
             return found.gradient.cpu().numpy()
+        gradients = np.empty_like(Z)
         for part in chunks(len(Z), size):
             z = self._tensor(Z[part]).requires_grad_()
             value, _ = self._log_density(z, self._given(context, part))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from .._evaluation.mixtures import standard_gaussian, transformed
 from .._evaluation.references import Reference
@@ -119,7 +118,6 @@ def given(reference: Reference, table: Table, marginals: str | None) -> Base:
     return Base.of(Split(Chain.from_arrays(reference.latent_map_), table), reference)
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")
 def spaces(table: Table, marginals: str | None) -> list[list[Split]]:
     """Spaces by marginal transform, each without radial Gaussianization and with it.
 

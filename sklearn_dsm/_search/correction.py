@@ -30,7 +30,7 @@ from .base_densities import Base
 from .budget import Budget
 from .epoch_tasks import EpochTasks
 from .progress import Progress
-from .split import Table
+from .split import Split, Table
 from .tuning import TUNING
 
 
@@ -186,11 +186,10 @@ class Correction:
         device = torch.device(settings.device)
         model = self.builder.score_model(base.reference, {}, seed_from(self.random_state))
         model = model.float().to(device)
-        are_all = split.table is self.table
-        rows = split.train_rows if are_all else self.table.train_rows(split.latent)
+        whole = split if split.table is self.table else Split(split.latent, self.table)
         train_rows, held_out_rows = (
             TrainingRows(*(tensor_of(part).float().to(device) for part in parts))
-            for parts in (rows, split.held_out_rows)
+            for parts in (whole.train_rows, split.held_out_rows)
         )
         return train(
             model,

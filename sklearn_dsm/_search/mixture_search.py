@@ -58,11 +58,12 @@ def stacking_weights(log_densities: np.ndarray, weight: np.ndarray) -> np.ndarra
     return shares
 
 
-def _n_different(rows: np.ndarray) -> int:
-    """How many rows are not copies of others, by their projections on one direction."""
+def _n_that_count(rows: np.ndarray, weight: np.ndarray) -> float:
+    """The effective number of rows, and no more than are not copies of others."""
     direction = np.random.default_rng(0).normal(size=rows.shape[1])
     # Copies may differ in their last digits.
-    return len(np.unique(np.round(rows @ direction, 9)))
+    n_different = len(np.unique(np.round(rows @ direction, 9)))
+    return min(effective_number(weight), n_different)
 
 
 class MixtureSearch(Family):
@@ -83,7 +84,7 @@ class MixtureSearch(Family):
         self.split, self.random_state = split, random_state
         self.rows, self.weight = self._drawn(*split.train_rows)
         d = self.rows.shape[1]
-        self.n = min(effective_number(self.weight), _n_different(self.rows))
+        self.n = _n_that_count(self.rows, self.weight)
         # With fewer rows a component's covariance is singular, and its likelihood without bound.
         self.sizes = [size for size in TUNING.mixture_sizes if self.n >= size * max(3, d + 1)]
         self.enough = effective_number(split.held_out_rows[1]) >= TUNING.enough_validation_rows
@@ -121,13 +122,11 @@ class MixtureSearch(Family):
 
         A network takes the time until it may be pruned.
         """
-        value, seconds = (
-            self.value,
-            (1 - TUNING.pruned_between[0]) * budget.left(TUNING.grown_until),
-        )
+        value = self.value
         if not self.enough or self.n_worse or len(self.gains) < 2:
             return value
         gain, ratio = self.gains[-1], min(TUNING.max_gain_ratio, self.gains[-1] / self.gains[-2])
+        seconds = (1 - TUNING.pruned_between[0]) * budget.left(TUNING.grown_until)
         for size in self.sizes:
             seconds -= size * self.seconds_per_component
             if seconds < 0:
@@ -161,12 +160,13 @@ class MixtureSearch(Family):
         rows, weight = self._drawn(latent.forward(X)[0], weight)
         mixtures, shares = zip(*self.parts, strict=True)
         seconds = TUNING.more_iterations * len(rows) * self.seconds_per_update
+        n = _n_that_count(rows, weight)
 
         def continued(mixture: GaussianMixture) -> GaussianMixture:
             if budget.left() <= seconds * mixture.n_components:
                 return mixture
             found = self._continued(mixture, rows, weight).mixture
-            return self._without_rare(found, min(effective_number(weight), _n_different(rows)))
+            return self._without_rare(found, n)
 
         return latent, joined([continued(each) for each in mixtures], shares)
 

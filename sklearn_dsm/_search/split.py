@@ -38,11 +38,6 @@ class Table(NamedTuple):
         weight = self.weight[rows]
         return Table(self.X[rows], weight / weight.mean(), self.held_out[rows], self.seed)
 
-    def train_rows(self, latent: Chain) -> tuple[np.ndarray, np.ndarray]:
-        """The training rows behind a map, with weights of mean one."""
-        weight = self.weight[~self.held_out]
-        return latent.forward(self.X[~self.held_out])[0], weight / weight.mean()
-
     def split(self, marginals: str | None) -> Split:
         """The rows behind a kind of marginal transforms and a whitening."""
         return Split(fit_latent_map(*self[:3], marginals), self)
