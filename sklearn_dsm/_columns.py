@@ -65,8 +65,8 @@ def warn_of_degenerate_columns(X: np.ndarray, names: np.ndarray | None = None) -
         warn(
             f"Column(s) {named(discrete, names)} take few values, or one value in many samples. "
             "They have no density, and log-densities depend on how finely the values are resolved. "
-            "Drop such columns. Or, for categories, fit one density to the samples of each, and to "
-            "counts or rounded values add uniform noise as wide as the smallest step between them.",
+            "Drop such columns. Or, for categories, fit one density per category; for counts or "
+            "rounded values, add uniform noise as wide as the smallest step between the values.",
             UserWarning,
         )
     dependent = _dependent(X)
@@ -111,9 +111,8 @@ def explained(error: Exception, X: Any) -> Exception:
         if values is None:
             kind = getattr(column, "dtype", type(column).__name__)
             return kind_of_error(
-                f"Column {name!r} of type {kind} does not hold numbers. Encode it as numbers, for "
-                "instance dates as days since the first and categories by their own density, or "
-                f"drop it. ({error})"
+                f"Column {name!r} of type {kind} does not hold numbers. Encode dates as days since "
+                f"the first date, fit one density per category, or drop the column. ({error})"
             )
         n_missing = int(np.isnan(values).sum()) if about_missing else 0
         if n_missing:

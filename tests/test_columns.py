@@ -37,7 +37,7 @@ def test_a_column_that_holds_no_numbers_is_named_with_its_type(estimator, kind):
     X = frame(when=UNUSABLE[kind][0])
     with pytest.raises((ValueError, TypeError), match="Column 'when' of type") as told:
         estimator.fit(X)
-    assert str(X["when"].dtype) in str(told.value) and "Encode it" in str(told.value)
+    assert str(X["when"].dtype) in str(told.value) and "Encode dates" in str(told.value)
 
 
 def test_columns_of_polars_and_of_arrays_are_named_too():

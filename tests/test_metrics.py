@@ -363,7 +363,7 @@ def test_bad_options(call, message):
 def test_too_few_or_too_equal_rows():
     X, Y = pair()
     for distance in UNBIASED.values():
-        with pytest.raises(ValueError, match="at least 2 rows that count, and X has 1"):
+        with pytest.raises(ValueError, match="at least 2 rows of positive weight, and X has 1"):
             distance(X, Y, X_weight=np.arange(len(X)) == 4)
     with pytest.raises(ValueError, match="median distance between rows is zero"):
         maximum_mean_discrepancy(np.zeros((9, 2)), np.zeros((7, 2)))

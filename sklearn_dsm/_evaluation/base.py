@@ -145,7 +145,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         The noise process turns a transformed sample :math:`X_0` of the data into
         :math:`X_s = a X_0 + \sqrt v Z` with normal noise Z. This method adds no noise: X is
         transformed, and the score of :math:`X_s` is evaluated there. The result is the gradient
-        with respect to X, in the units of the input.
+        with respect to X, in inverse units of X.
 
         Parameters
         ----------

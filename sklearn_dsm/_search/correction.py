@@ -42,7 +42,8 @@ class Candidate(NamedTuple):
     base : Base
     record : TrainingRecord
     base_value, value : float
-        Mean log-densities of the validation rows, of the base and of the density made of both.
+        Mean log-densities of the validation rows: of the base that the recorded training corrected,
+        and of the density made of both.
     weights : dict of str to ndarray
         The network's; empty where the base stands alone.
     plan : SolverPlan
@@ -156,8 +157,9 @@ class Correction:
 
     def keep_without_network(self, base: Base) -> None:
         """Add a base that no network is trained for, with the record of the last training."""
-        record = replace(self.candidates[-1].record, weights=None)
-        self.candidates.append(Candidate(base, record, base.value, base.expected_value_alone, {}))
+        last = self.candidates[-1]
+        record, value = replace(last.record, weights=None), base.expected_value_alone
+        self.candidates.append(Candidate(base, record, last.base_value, value, {}))
 
     @property
     def _has_densities(self) -> bool:

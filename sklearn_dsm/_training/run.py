@@ -20,6 +20,7 @@ from .judges import GainJudge, Judge
 from .net import BatchLoss, RowBatches, net_for
 from .optimizer import MuonAdamW
 from .record import TrainingRecord, TrainingSettings
+from .threads import ThreadChoice
 
 # With fewer Muon's steps gain nothing, and may memorise them.
 MIN_MUON_ROWS = 500
@@ -126,6 +127,7 @@ def train_module(
     averaging = Averaging()
     schedule = Schedule(settings)
     selection = Selection(schedule, averaging, judge, record, settings)
+    threads = ThreadChoice(settings)
     net = net_for(settings, generator)(
         module=module,
         criterion=nn.Identity,
@@ -134,7 +136,6 @@ def train_module(
         optimizer__matrices=matrices,
         optimizer__dtype=product_type(settings.device, settings.half_precision),
         optimizer__weight_decay=settings.weight_decay,
-        optimizer__fused=True,
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         iterator_train=RowBatches,
@@ -147,18 +148,20 @@ def train_module(
             ("averaging", averaging),
             ("selection", selection),
             ("progress", Progress(selection, on_epoch)),
+            ("threads", threads),
         ],
         verbose=0,
         device=settings.device,
     )
     net.initialize()
     net.notify("on_train_begin", X=data, y=None)
-    try:
-        net.fit_loop(data)
-    except Stop as stop:
-        record.stop_reason = stop.reason
-    except KeyboardInterrupt:
-        record.stop_reason = "interrupted"
+    with threads:
+        try:
+            net.fit_loop(data)
+        except Stop as stop:
+            record.stop_reason = stop.reason
+        except KeyboardInterrupt:
+            record.stop_reason = "interrupted"
     if record.stop_reason in ("max_fit_time", "interrupted") and averaging.average is not None:
         selection.measure()
     net.notify("on_train_end", X=data, y=None)

@@ -152,7 +152,7 @@ def make_funnel(n_samples=100, n_features=10, *, scale=3.0, random_state=None):
     n_samples : int, default=100
     n_features : int, default=10
     scale : float, default=3.0
-        Standard deviation of the first feature. No sample is clipped.
+        Standard deviation of the first feature.
     random_state : int, RandomState, Generator or None, default=None
 
     Returns

@@ -134,8 +134,8 @@ class ExactLaw(ABC):
     def _parts(self, X, a, v):
         if not (0 < a < np.inf and 0 <= v < np.inf):
             raise ValueError(
-                f"a={a!r} must be positive and v={v!r} not negative, both finite; the rows "
-                "themselves have a=1 and v=0."
+                f"a={a!r} must be positive and v={v!r} not negative, both finite; without noise, "
+                "a=1 and v=0."
             )
         X = self._checked(X)
         batches = gen_batches(len(X), max(1, CHUNK_NUMBERS // self._numbers_per_row))

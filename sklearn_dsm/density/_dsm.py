@@ -78,8 +78,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         noise.
 
         - "vp": the squared factors of signal and noise add up to one. The usual choice.
-        - "ve": noise is added to samples that keep their scale. A :class:`VE` object takes the
-          smallest and the largest noise as standard deviations of the whitened features.
+        - "ve": noise is added to samples that keep their scale. A :class:`VE` object sets the
+          smallest and the largest noise scale, in units of the whitened features.
         - "subvp": shrinks the samples as "vp" does, adds less noise, and reaches finer levels.
           For finer details.
         - "pbm": a pinned Brownian motion, whose paths all meet in one point at time 1. For work
@@ -235,8 +235,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         Layer sizes and the other options of the network.
     solver_ : dict
         Settings of the ODE solver, which ``fit`` chooses on validation samples: "n_steps", the
-        initial number of steps, and "error_growth", the ratio of the true error of a log-density
-        to the one that the steps suggest. "tolerance" is the ``tolerance`` that both suit.
+        initial number of steps, and "error_growth", the factor that turns the error of the steps
+        into the estimated error of a log-density. "tolerance" is ``tolerance`` during ``fit``.
     head_ : dict of str to ndarray, or None
         Weights of the additional network of "fast". Empty if ``fit`` was without "fast", or if the
         reference alone is the model. None if an interrupt left no time to train this network;
@@ -259,8 +259,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         is minus the gain in ELBO over the reference, in nats per sample.
     validation_scores_ : list of float
         ELBO of the validation set after each epoch, nats per sample, input units. If only one
-        level is learned: half of what the network takes off the mean squared error of the
-        reference's score.
+        level is learned: half the amount by which the network reduces the mean squared error of
+        the reference's score.
     learned_level_ : float or None
         The process time whose score was learned; None if all levels were.
     stop_reason_ : str
@@ -275,9 +275,10 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
     Notes
     -----
     The latent space is the space of the transformed and whitened samples. The noise is added in
-    the latent space. Training is in float32, and evaluation in float64, in chunks that bound
-    memory. As an exception, a network that corrects a reference is evaluated in float32 if
-    ``tolerance`` is at least 1e-4, as by default.
+    the latent space. Apart from products in bfloat16 (see ``half_precision``), training is in
+    float32, and evaluation in float64, in chunks that bound memory. If ``tolerance`` is at least
+    1e-4, as by default, a network that corrects a reference and the network of "fast" are
+    evaluated in float32.
 
     If a sample occurs more than once, its copies may be in both the training set and the
     validation set. Such copies do no harm if new data may repeat old samples in the same way.
@@ -540,8 +541,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if self.marginals == "gaussianize":
             raise ValueError(
                 "A fitted GaussianMixture as reference is in input units and has no closed form "
-                "behind marginals='gaussianize'; use marginals='standardize' or 'auto', or "
-                "reference='gmm', which is fitted behind the maps."
+                "after marginals='gaussianize'; use marginals='standardize' or 'auto', or "
+                "reference='gmm', which is fitted after the transforms."
             )
         return "standardize" if self.marginals == "auto" else self.marginals
 

@@ -57,9 +57,9 @@ class KernelScoreEstimator(BaseDensity):
         - A number: in units of the whitened features, or of the feature itself if ``support`` is
           given.
     smoothness : float, default=2
-        Smoothness of the true density, at most 4. Values above 2 need a single feature and use
-        a kernel of order four. A negative estimate is set to zero before normalisation. All other
-        values use the Gaussian kernel, whose order is two.
+        Smoothness of the true density, at most 4. Values above 2 need a single feature and use a
+        kernel of order four, whose negative densities are set to zero before normalisation.
+        Values up to 2 use the Gaussian kernel, of order two.
     support : tuple of two floats, or None, default=None
         Interval that holds all values of a single feature. The estimate is reflected at both
         ends, which removes the bias there. Outside the interval, the log-density is finite and

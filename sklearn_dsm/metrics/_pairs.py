@@ -104,8 +104,8 @@ def maximum_mean_discrepancy(
 
         - A number, in the units of X. To compare several samples with one, use the same number
           for all.
-        - "median": the median distance between two different rows of both samples together,
-          without regard to weights.
+        - "median": the median distance over all pairs of rows of both samples together, without
+          regard to weights.
     squared : bool, default=False
         Whether to return the square.
     unbiased : bool, default=False
@@ -209,7 +209,7 @@ def _mean(function: PairFunction, first: Sample, second: Sample) -> float:
 def _without_own_pairs(mean: float, sample: Sample, own: float, name: str) -> float:
     if len(sample.rows) < 2:
         raise ValueError(
-            f"unbiased=True needs at least 2 rows that count, and {name} has "
+            f"unbiased=True needs at least 2 rows of positive weight, and {name} has "
             f"{len(sample.rows)}; add rows or take unbiased=False."
         )
     share = float(sample.weight @ sample.weight)

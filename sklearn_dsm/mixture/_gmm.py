@@ -56,7 +56,7 @@ class GMMScoreEstimator(BaseDensity):
         - "dsm": denoising score matching over all noise levels. The most efficient choice.
         - "ism": implicit score matching of the data without noise, with the exact trace.
         - "ssm": as "ism", but with the trace along one random direction.
-        - "lcss": as "ism", but with the trace by local curvature smoothing.
+        - "lcss": as "ism", but with the trace by small random perturbations of the samples.
 
         The last three are for comparison, and for components that overlap. The losses of the
         same names in :class:`~sklearn_dsm.DSMDensityEstimator` learn scores of all noise levels.
@@ -75,7 +75,7 @@ class GMMScoreEstimator(BaseDensity):
         How noise is drawn for "dsm".
 
         - "fixed": once for every sample. L-BFGS minimises the loss over all samples. For small
-          datasets. L-BFGS also minimises the other losses, which ``noise`` does not affect.
+          datasets. L-BFGS also minimises the other losses, without this noise.
         - "fresh": anew for every batch, together with the levels. A natural-gradient descent
           minimises the loss, and its late iterates are averaged. For large datasets, and only
           for "dsm": any other ``loss`` raises an error.
@@ -220,7 +220,7 @@ class GMMScoreEstimator(BaseDensity):
         if len(X) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components} needs as many different rows; X has "
-                f"{len(X)} that count. Lower n_components."
+                f"{len(X)} of positive weight. Lower n_components."
             )
         random = check_random_state(seed_from(self.random_state))
         device = resolve_device(self.device)

@@ -154,7 +154,7 @@ def check_fitted_state_is_plain(name: str, estimator: BaseEstimator) -> None:
 
 
 def check_grid_search_without_scoring(name: str, estimator: BaseEstimator) -> None:
-    """GridSearchCV without scoring maximises the mean log-density of the held-out rows."""
+    """GridSearchCV without scoring maximises the mean log-density of the validation samples."""
     X = correlated_rows(200)
     folds = KFold(2)
     search = GridSearchCV(seeded(estimator), {}, cv=folds, error_score="raise")

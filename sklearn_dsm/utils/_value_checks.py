@@ -204,7 +204,7 @@ def check_stein_score_noise_level(name: str, estimator: BaseEstimator) -> None:
 
 
 def check_far_rows(name: str, estimator: BaseEstimator) -> None:
-    """Rows a million scales away are finite, and less likely than any training row."""
+    """Rows a million deviations away are finite, and less likely than any training row."""
     X = correlated_rows()
     fitted = fit_clone(estimator, X)
     signs = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]])
@@ -214,7 +214,7 @@ def check_far_rows(name: str, estimator: BaseEstimator) -> None:
     lowest = fitted.score_samples(X).min()
     require(
         values.max() < lowest,
-        f"{name}: a row 1e6 scales outside has log-density {values.max():.3g}, a training row "
-        f"{lowest:.3g}.",
+        f"{name}: a row 1e6 standard deviations from the mean has log-density "
+        f"{values.max():.3g}, a training row {lowest:.3g}.",
     )
     require_array(f"{name}.stein_score, rows far outside,", fitted.stein_score(far), far.shape)

@@ -97,7 +97,7 @@ def check_density_estimator(
 
     See Also
     --------
-    parametrize_with_density_checks : The same as one pytest test a check.
+    parametrize_with_density_checks : The same checks, one pytest test per check.
 
     Examples
     --------

@@ -22,10 +22,10 @@ class BSM(RegressionLoss):
     points, which a network with a frozen average of the weights predicts,
 
     .. math:: Z \to \frac{\alpha \sigma_{t'} \hat\epsilon_{t'}(X_{t'})
-        + \sigma_\Delta Z_\Delta}{\sigma_t}, \qquad t' = t / r,
+        + \sigma_\Delta Z_\Delta}{\sigma_t}, \qquad t' = t / r, \quad \sigma_t^2 = 1 - e^{-2t}.
 
-    in Ornstein-Uhlenbeck time. The target never has a larger variance than Z. Errors of the
-    frozen network are passed on from level to level.
+    The target never has a larger variance than Z. Errors of the frozen network are passed on from
+    level to level.
 
     Parameters
     ----------

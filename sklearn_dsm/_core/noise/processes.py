@@ -23,8 +23,8 @@ N_CHECKED_TIMES = 65
 class NoiseProcess(ParamsObject, metaclass=ABCMeta):
     r"""A linear noise process :math:`X_s = a(s) X_0 + \sqrt{v(s)} Z`, s in [0, 1].
 
-    A subclass gives :meth:`level`, the inverse :meth:`time`, and the log-SNRs between
-    which the process is simulated; everything else follows from these. Process time 0
+    A subclass gives :meth:`level`, the inverse :meth:`time`, and the log-SNRs of its
+    noisiest and of its cleanest level; everything else follows from these. Process time 0
     is the data, 1 is noise. Parameters are searchable as ``process__name``.
     """
 
@@ -39,7 +39,7 @@ class NoiseProcess(ParamsObject, metaclass=ABCMeta):
     @property
     @abstractmethod
     def log_snr_range(self) -> tuple[float, float]:
-        """The log-SNR of the noisiest and of the cleanest level that are simulated."""
+        """The log-SNR of the noisiest and of the cleanest level, at or near the process's ends."""
 
     def drift_and_diffusion(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """f and g^2 of dX = f X ds + g dW: f = a'/a and g^2 = v' - 2 f v."""
@@ -72,7 +72,7 @@ class NoiseProcess(ParamsObject, metaclass=ABCMeta):
         return level
 
     def trained_level(self, time: float) -> NoiseLevel:
-        """As :meth:`scored_level`, but no cleaner than the cleanest that is simulated."""
+        """As :meth:`scored_level`, but no cleaner than ``log_snr_range`` allows."""
         level = self.scored_level(time)
         high = torch.tensor(self.log_snr_range[1], dtype=torch.float64)
         return level if level.log_snr <= high else self.level(self.time(high))
@@ -224,8 +224,8 @@ class PBM(NoiseProcess):
 
     .. math:: a = 1 - s, \qquad v = \sigma^2 s (1 - s).
 
-    In generation time t = 1 - s this is a Brownian motion of variance :math:`\sigma^2 t` that
-    the Foellmer drift steers to the data,
+    In time t = 1 - s, :math:`Y_t = X_s`, of density :math:`p_t`, is a Brownian motion of variance
+    :math:`\sigma^2 t` that the Foellmer drift steers to the data,
 
     .. math:: b(y, t) = \frac{E[X_0 \mid Y_t = y] - y}{1 - t}
         = \frac yt + \sigma^2 \nabla \log p_t(y).
@@ -233,8 +233,8 @@ class PBM(NoiseProcess):
     At s = 1 all paths are at one point, so there is no score, and the second form of the drift is
     a difference of infinities; the first form stays finite. Divided by :math:`\sqrt{a^2 + v}`,
     the process is an Ornstein-Uhlenbeck process in another time, as :class:`VP` is. Log-densities
-    and samples are therefore computed as for :class:`VP`. The computation begins where the
-    signal is :math:`e^{-6}` times the noise.
+    and samples are therefore computed as for :class:`VP`. At the noisiest level in use,
+    :math:`a = e^{-6} \sqrt v`.
 
     Parameters
     ----------
