@@ -176,6 +176,8 @@ class Correction:
         split = base.split
         if len(split.train_rows[0]) < TUNING.min_train_rows:
             return TrainingRecord(stop_reason="too_few_rows")
+        # Mapping a long table takes time as well.
+        whole = split if split.table is self.table else Split(split.latent, self.table)
         time_left = self._time_left
         if time_left <= 0:
             return TrainingRecord(stop_reason="max_fit_time")
@@ -188,7 +190,6 @@ class Correction:
         device = torch.device(settings.device)
         model = self.builder.score_model(base.reference, {}, seed_from(self.random_state))
         model = model.float().to(device)
-        whole = split if split.table is self.table else Split(split.latent, self.table)
         train_rows, held_out_rows = (
             TrainingRows(*(tensor_of(part).float().to(device) for part in parts))
             for parts in (whole.train_rows, split.held_out_rows)
