@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sklearn_dsm._core.scores import network as networks
+from sklearn_dsm._core.scores import tangents
 from sklearn_dsm._core.scores.network import BAND_RANGE, N_BANDS, ScoreNetwork, band_weights
 
 LAYERS = [(11,), (11, 7), (11, 7, 5)]
@@ -47,9 +47,24 @@ def test_the_trace_does_not_depend_on_how_rows_are_split(moved, generator, monke
     network = moved((11, 7, 5))
     y = torch.randn(150, N_FEATURES, generator=generator(3), dtype=torch.float64)
     whole = network.forward_and_divergence(y, tensor(1.0))[1]
-    monkeypatch.setitem(networks.TANGENT_NUMBERS, "cpu", 1)
+    monkeypatch.setitem(tangents.TANGENT_NUMBERS, "cpu", 1)
     parts = network.forward_and_divergence(y, tensor(1.0))[1]
     torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+
+
+@every_depth
+def test_the_gradient_of_the_trace_is_the_same_where_weights_are_constant(rows, moved, layers):
+    def gradient(network):
+        y = rows.clone().requires_grad_()
+        trace = network.forward_and_divergence(y, tensor(1.0))[1]
+        weight = torch.linspace(-1, 2, len(rows), dtype=torch.float64)
+        return trace.detach(), torch.autograd.grad((weight * trace).sum(), y)[0]
+
+    network = moved(layers)
+    for free, constant in zip(
+        gradient(network), gradient(network.requires_grad_(False)), strict=True
+    ):
+        torch.testing.assert_close(constant, free, rtol=1e-12, atol=1e-12)
 
 
 @every_depth

@@ -75,6 +75,7 @@ class DensityBuilder:
         if not weights:
             return base
         model = self._corrected(base, weights).double().to(self.device).eval()
+        model.requires_grad_(False)
         if model.residual and self._single_precision:
             model.network.float()
         network = cast(ScoreNetwork, model.network)

@@ -28,7 +28,8 @@ from .._core.random import torch_generator
 from .._core.scores.amortised import LogDensityHead
 from .._core.scores.corrected import CorrectedScore
 from .._core.scores.model import ExactScore, ScoreModel
-from .._core.scores.network import ROW_BLOCK, padded
+from .._core.scores.network import padded
+from .._core.scores.tangents import ROW_BLOCK
 
 # Numbers a chunk of rows may put into one layer: half a MiB of float32, which a cache holds.
 CHUNK_NUMBERS = 2**17

@@ -11,13 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .tangents import ROW_BLOCK, diagonal, trace
+
 # Knots of the output's gain over noise levels, which held-out rows set for weights to keep.
 BAND_RANGE, N_BANDS = (-8.0, 13.0), 8
-# Numbers in the tangents that are carried forward together: half a MiB of float32, which a
-# processor's cache holds, and enough to keep a GPU busy.
-TANGENT_NUMBERS = {"cpu": 2**17, "cuda": 2**24}
-# A batch is split at multiples of this, so that every part's matrix products round alike.
-ROW_BLOCK = 32
 
 
 def padded(x: Tensor) -> Tensor:
@@ -279,16 +276,16 @@ class ScoreNetwork(NoiseNetwork):
     ) -> tuple[Tensor, Tensor]:
         """The output and the diagonal of its Jacobian in y, both (..., n, d)."""
         out, slopes, output_gain, linear = self._forward_and_slopes(y, log_snr, context)
-        diagonal = output_gain * self._diagonal(slopes)
-        return out, diagonal if linear is None else diagonal + linear
+        own = output_gain * diagonal(tuple(self.weights), self.output, slopes)
+        return out, own if linear is None else own + linear
 
     def forward_and_divergence(
         self, y: Tensor, log_snr: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The output (..., n, d) and the trace of its Jacobian in y (..., n)."""
         out, slopes, output_gain, linear = self._forward_and_slopes(y, log_snr, context)
-        trace = output_gain.squeeze(-1) * self._trace(slopes)
-        return out, trace if linear is None else trace + linear.squeeze(-1) * y.shape[-1]
+        own = output_gain.squeeze(-1) * trace(tuple(self.weights), self.output, slopes)
+        return out, own if linear is None else own + linear.squeeze(-1) * y.shape[-1]
 
     def _forward_and_slopes(
         self, y: Tensor, log_snr: Tensor, context: Tensor | None
@@ -330,27 +327,3 @@ class ScoreNetwork(NoiseNetwork):
             draws = y.new_empty(*y.shape[:-1], n_units).uniform_(generator=self.generator)
             factors.append((draws >= self.dropout) / (1 - self.dropout))
         return factors
-
-    def _trace(self, slopes: list[Tensor]) -> Tensor:
-        """Trace of output . D_L W_L ... D_1 W_1 for the diagonal slopes D_l of each layer."""
-        if len(slopes) != 2:
-            return self._diagonal(slopes).sum(-1)
-        coupling = self.weights[1] * (self.weights[0] @ self.output).T
-        return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
-
-    def _diagonal(self, slopes: list[Tensor]) -> Tensor:
-        """The diagonal (..., n, d) of the same."""
-        first, last = self.weights[0], self.output
-        if len(slopes) == 1:
-            return slopes[0] @ (first * last.T)
-        n_blocks = TANGENT_NUMBERS[first.device.type] // first.numel() // ROW_BLOCK
-        rows = max(1, n_blocks) * ROW_BLOCK
-        parts = zip(*(slope.split(rows, -2) for slope in slopes), strict=True)
-        return torch.cat([self._carry_tangents(part) for part in parts], -2)
-
-    def _carry_tangents(self, slopes: tuple[Tensor, ...]) -> Tensor:
-        tangents = slopes[0][..., None, :] * self.weights[0].T
-        for weight, slope in zip(self.weights[1:-1], slopes[1:-1], strict=True):
-            tangents = (tangents @ weight.T) * slope[..., None, :]
-        ends = (tangents @ self.weights[-1].T) * self.output
-        return (ends @ slopes[-1][..., None]).squeeze(-1)
