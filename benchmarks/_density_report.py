@@ -12,6 +12,7 @@ from _rivals import FAST, FLOW, METHODS, OURS
 
 # A difference counts where it is larger than this many of its standard errors.
 N_ERRORS = 2.0
+SINGULAR = {"wins": "win", "ties": "tie", "loses": "loss"}
 # In the order of the report.
 NAMES = (OURS, *(name for name in METHODS if name != OURS))
 RIVALS = tuple(name for name in NAMES if name not in (OURS, FAST))
@@ -148,9 +149,49 @@ def kept_rows(record: dict, folder: Path) -> np.ndarray | None:
 
 def write_report(head: dict, records: list[dict], path: Path) -> None:
     """Write the report and print it."""
-    text = "\n".join(report_lines(Results(head, records))) + "\n"
+    results = Results(head, records)
+    text = "\n".join(report_lines(results)) + "\n"
     path.write_text(text)
+    path.with_name("density_summary.txt").write_text("\n".join(overview_lines(results)) + "\n")
     print(text)
+
+
+def overview_lines(results: Results):
+    """One line a table: ours, the best competitor, the verdict, and the seconds of both."""
+    head, options = results.head, results.head["options"]
+    processors = sorted({record["processor"] for record in results.records})
+    yield f"{' and '.join(processors)}, {head['machine']}; commit {head.get('commit', 'unknown')}"
+    yield (
+        f"{options['budget']:g} s of fit, {head['threads']} threads; nats a sample; a difference of "
+        f"more than {N_ERRORS:g} standard errors is a win or a loss"
+    )
+    yield ""
+    yield (
+        f"{'table':<22}{'n to fit':>9}{'features':>9}{'ours':>10}  {'best competitor':<26}"
+        f"{'ours minus it':>14}{'s.e.':>8}  {'':<5}{'fit, s':>13}{'samples/s':>21}"
+    )
+    words = []
+    for table in results.tables:
+        shapes = [record for record in results.of(table, OURS) if "n_train" in record]
+        verdicts = results.verdicts(table)
+        if not shapes or not verdicts or not np.isfinite(verdicts[0].difference.mean):
+            yield f"{table:<22}{'no result':>9}"
+            continue
+        best, own = verdicts[0], results.log_density(table, OURS)
+        words.append(best)
+        seconds, rates = (
+            [results.mean(table, method, name) for method in (OURS, best.rival)]
+            for name in ("fit_seconds", "rows_per_second")
+        )
+        yield (
+            f"{table:<22}{shapes[0]['n_train']:>9,}{shapes[0]['d']:>9}{own.mean:>10.3f}  "
+            f"{best.rival:<26}{-best.difference.mean:>+14.3f}{best.difference.error:>8.3f}  "
+            f"{SINGULAR[best.word]:<5}"
+            f"{' / '.join(f'{each:.0f}' for each in seconds):>13}"
+            f"{' / '.join(f'{each:,.0f}' for each in rates):>21}"
+        )
+    yield ""
+    yield f"{OURS} against the best competitor of each table: {counts(words)}"
 
 
 def report_lines(results: Results):

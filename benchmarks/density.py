@@ -27,7 +27,7 @@ from _density_figure import draw
 from _density_report import add_differences, write_report
 from _density_run import identity
 from _own_process import outcome
-from _report import RESULTS, processor, threads_and_versions
+from _report import RESULTS, commit, processor, threads_and_versions
 from _rivals import METHODS
 from _tables import TABLES, TINY_TABLES, default_folder, file_of
 
@@ -68,6 +68,7 @@ class Store:
         self.head = {
             "machine": threads_and_versions(),
             "threads": n_threads(),
+            "commit": commit(),
             "options": shown(options),
         }
 
