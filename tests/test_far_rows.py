@@ -5,7 +5,7 @@ import pytest
 from sklearn.mixture import GaussianMixture
 
 from sklearn_dsm import DSMDensityEstimator
-from sklearn_dsm._evaluation.mixtures import without_rare_components
+from sklearn_dsm._mixtures.parameters import without_rare_components
 from sklearn_dsm._transforms.marginal import ROWS_IN_REACH, _reach, fit_marginal
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

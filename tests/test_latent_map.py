@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_dsm._evaluation.mixtures import standard_gaussian
+from sklearn_dsm._mixtures.parameters import standard_gaussian
 from sklearn_dsm._search.base_densities import spaces
 from sklearn_dsm._search.split import Split, Table
 from sklearn_dsm._transforms.fitting import fit_latent_map

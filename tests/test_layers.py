@@ -15,6 +15,7 @@ LAYERS = (
     ("utils", "metrics", "datasets"),
     ("_search",),
     ("_evaluation",),
+    ("_mixtures",),
     ("_transforms",),
     ("_training",),
     ("_core.likelihood",),

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from sklearn_dsm._evaluation.mixtures import joined, numbers_in, standard_gaussian
+from sklearn_dsm._mixtures.parameters import joined, numbers_in, standard_gaussian
 from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.mixture_search import (
     MixtureSearch,

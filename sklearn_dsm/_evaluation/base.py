@@ -22,6 +22,19 @@ from .latent_density import LatentDensity, chunks
 MAP_CHUNK_ROWS = 2**14
 
 
+def check_number_of_draws(n_samples, random_state) -> int:
+    """The number of samples to draw, checked with the seed as scikit-learn checks parameters."""
+    validate_parameter_constraints(
+        {
+            "n_samples": [Interval(Integral, 1, None, closed="left")],
+            "random_state": ["random_state"],
+        },
+        {"n_samples": n_samples, "random_state": random_state},
+        caller_name="sample",
+    )
+    return int(n_samples)
+
+
 class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     """Base class of the density estimators.
 
@@ -113,17 +126,10 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         check_is_fitted(self)
         take_one_thread_where_forked()
-        validate_parameter_constraints(
-            {
-                "n_samples": [Interval(Integral, 1, None, closed="left")],
-                "random_state": ["random_state"],
-            },
-            {"n_samples": n_samples, "random_state": random_state},
-            caller_name="sample",
-        )
+        n = check_number_of_draws(n_samples, random_state)
         self._require_level("samples")
         density = self._latent_density()
-        rows = density.sample(int(n_samples), self._sampler(), seed_from(random_state))
+        rows = density.sample(n, self._sampler(), seed_from(random_state))
         latent = Chain.from_arrays(self.latent_map_)
         for part in chunks(len(rows), MAP_CHUNK_ROWS):
             rows[part] = latent.inverse(rows[part])

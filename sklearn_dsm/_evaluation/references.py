@@ -8,9 +8,9 @@ from typing import TypeAlias
 import torch
 from sklearn.mixture import GaussianMixture
 
+from .._mixtures.parameters import as_score
 from .base import BaseDensity
 from .latent_density import LatentDensity, exact_density
-from .mixtures import as_score
 
 Reference: TypeAlias = GaussianMixture | BaseDensity
 

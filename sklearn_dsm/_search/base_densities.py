@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
-from .._evaluation.mixtures import standard_gaussian, transformed
 from .._evaluation.references import Reference
+from .._mixtures.parameters import standard_gaussian, transformed
 from .._transforms.chain import Chain
 from .._transforms.fitting import as_affine
 from .._transforms.marginal import MarginalTransform

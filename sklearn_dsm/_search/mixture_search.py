@@ -7,7 +7,8 @@ import time
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from .._evaluation.mixtures import (
+from .._mixtures.em import FittedMixture, continue_mixture, fit_mixture
+from .._mixtures.parameters import (
     joined,
     numbers_in,
     standard_gaussian,
@@ -18,7 +19,6 @@ from .._transforms.em import expectation_maximization
 from .._validation import effective_number
 from .base_densities import Base, Family, gaussian
 from .budget import Budget
-from .mixture_fit import FittedMixture, continue_mixture, fit_mixture
 from .split import Split
 from .tuning import TUNING
 
@@ -216,8 +216,8 @@ class MixtureSearch(Family):
         found = fit_mixture(rows, weight, size, TUNING.reg_covar, self.random_state)
         mixture, n_updates = found.mixture, found.n_iterations * len(rows)
         if len(self.rows) > TUNING.mixture_rows:
-            mixture, n_iterations = self._continued(mixture, self.rows, self.weight)
-            n_updates += n_iterations * len(self.rows)
+            found = self._continued(mixture, self.rows, self.weight)
+            mixture, n_updates = found.mixture, n_updates + found.n_iterations * len(self.rows)
         self.seconds_per_component = (time.perf_counter() - started) / size
         self.seconds_per_update = self.seconds_per_component / n_updates
         return self._without_rare(mixture, self.n)

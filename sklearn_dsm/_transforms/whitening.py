@@ -14,6 +14,8 @@ from .transform import ArrayTransform
 SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1)
 # The least variance of a principal axis of columns of unit variance: collinear ones keep it.
 MIN_VARIANCE = 1e-6
+# The same of a deviation, in units of the largest, where nothing is shrunk.
+MIN_DEVIATION = 1e-10
 # Those of a correlation that are no rounding.
 DECIMALS = 12
 
@@ -86,6 +88,20 @@ def fit_whitening(
         scale = _drawn_together(scale, drawn_together, units, Y[used], weight[used])
     log_determinant = np.asarray(log_det - float(np.log(scale).sum()))
     return Whitening(mean, matrix / scale[:, None], coloring * scale, log_determinant)
+
+
+def exact_whitening(Z: np.ndarray, weight: np.ndarray) -> Whitening:
+    """Zero mean and unit covariance, without shrinkage, by the singular values of the samples.
+
+    They tell directions apart whose deviations differ by a factor of 1e10, which the eigenvalues of
+    a covariance do not.
+    """
+    mean = np.average(Z, axis=0, weights=weight)
+    rows = (Z - mean) * np.sqrt(weight / weight.sum())[:, None]
+    _, deviations, axes = np.linalg.svd(np.linalg.qr(rows, mode="r"))
+    deviations = np.maximum(deviations, MIN_DEVIATION * deviations[0])
+    log_determinant = np.asarray(-float(np.log(deviations).sum()))
+    return Whitening(mean, axes.T / deviations, deviations[:, None] * axes, log_determinant)
 
 
 def _moments(Z: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

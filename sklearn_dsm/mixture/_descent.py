@@ -19,12 +19,10 @@ from .._core.random import standard_normal
 N_LEVELS, ROWS_PER_PARAMETER, MIN_BATCH_ROWS = 32, 1, 1024
 MAX_BATCH_NUMBERS = 2**24
 # Steps fall geometrically over a descent. A step of one is that of a fully informed gradient.
-FIRST_STEP, LAST_STEP = 0.5, 0.08
+FIRST_STEP, LAST_STEP = 0.1, 0.03
 # No step changes a weight, a mean or a variance by more than this, in its natural unit.
 MAX_CHANGE = 0.7
 MIN_WEIGHT = 1e-6
-# The part of a descent over whose iterates the parameters are averaged.
-AVERAGED_SHARE = 0.5
 
 
 class Mixture(NamedTuple):
@@ -208,26 +206,16 @@ class Descent:
         self.rows, self.weight = rows, weight / weight.mean()
         self.levels, self.generator = levels, generator
 
-    def run(self, mixture: Mixture, kind: str, floor: float, n_passes: int, part=(0.0, 1.0)):
-        """Descend for some passes, which are this part of a whole descent; and average.
-
-        Returns the average of the late iterates, or the last where none is late.
-        """
-        batch_rows = self._batch_rows(mixture)
-        n_steps = n_passes * self.steps_per_pass(mixture)
+    def run(self, mixture: Mixture, kind: str, floor: float, n_steps: int) -> Mixture:
+        """The average of the iterates of some steps."""
         sums: list[Tensor] | None = None
-        n_averaged = 0
-        for i, batch in enumerate(self._batches(batch_rows, n_steps)):
-            time = part[0] + (part[1] - part[0]) * i / n_steps
-            step = FIRST_STEP * (LAST_STEP / FIRST_STEP) ** time
+        for i, batch in enumerate(self._batches(self._batch_rows(mixture), n_steps)):
+            step = FIRST_STEP * (LAST_STEP / FIRST_STEP) ** (i / n_steps)
             mixture = moved(mixture, denoising_slopes(mixture, batch), step, kind, floor)
-            if time >= 1 - AVERAGED_SHARE:
-                n_averaged += 1
-                found = [mixture.weights, mixture.means, mixture.covariances()]
-                sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
-        if sums is None:
-            return mixture
-        weights, means, covariances = (part / n_averaged for part in sums)
+            found = [mixture.weights, mixture.means, mixture.covariances()]
+            sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
+        assert sums is not None
+        weights, means, covariances = (part / n_steps for part in sums)
         return Mixture(weights, means, *torch.linalg.eigh(covariances))
 
     def loss(self, mixture: Mixture, seed: int, max_batches: int | None = None) -> float:

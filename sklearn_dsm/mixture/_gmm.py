@@ -8,25 +8,26 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions
 from .._core.arrays import tensor_of
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.noise.processes import VP
-from .._evaluation.base import BaseDensity
+from .._evaluation.base import BaseDensity, check_number_of_draws
 from .._evaluation.latent_density import LatentDensity, exact_density
-from .._evaluation.mixtures import full_covariances
 from .._fit import whole_fit
+from .._mixtures.em import WeightedEM
+from .._mixtures.parameters import Parameters, all_covariances
 from .._random import seed_from
+from .._threads import take_one_thread_where_forked
 from .._transforms.chain import Chain
-from .._transforms.fitting import linear_map
-from .._transforms.marginal import MarginalTransform
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from .._warn import warn
-from ._inference import covariance_of_some_rows, parameter_units
-from ._optimization import MixtureFit, MixtureOptimizer
+from ._inference import natural_covariance
+from ._optimization import MixtureOptimizer
+from ._starts import Given, checked, of_fit, start
+from ._units import Units, fit_units
 
 PARAMETERS = ("weights", "means", "covariances")
 # Attributes that scikit-learn's mixtures have under the same names.
@@ -41,8 +42,10 @@ class GMMScoreEstimator(BaseDensity):
     .. math:: p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)
 
     The Stein score of a mixture has a closed form at every noise level, so score matching fits
-    :math:`w`, :math:`\mu` and :math:`\Sigma` without a network. Denoising score matching over all
-    levels is asymptotically as efficient as maximum likelihood [DDPMLearning]_. Implicit score
+    :math:`w`, :math:`\mu` and :math:`\Sigma` without a network. ``fit`` first climbs the likelihood
+    by expectation-maximisation (EM), and then minimises ``loss`` from there. Denoising score
+    matching over all levels has the same minimum as the likelihood, up to a term that vanishes as
+    the range of levels grows, and is asymptotically as efficient [DDPMLearning]_. Implicit score
     matching without noise is less efficient if the components are far apart.
 
     Parameters
@@ -60,30 +63,40 @@ class GMMScoreEstimator(BaseDensity):
 
         The last three are for comparison, and for components that overlap. The losses of the
         same names in :class:`~sklearn_dsm.DSMDensityEstimator` learn scores of all noise levels.
-    tol : float, default=1e-7
-        L-BFGS stops if an iteration lowers the loss by less than ``tol`` times the larger of 1 and
-        the absolute loss. With "fresh" ``noise``, ``tol`` is not used.
-    reg_covar : float, default=1e-6
-        Added to every eigenvalue of the covariances of the standardised features.
-    max_iter : int, default=200
-        Largest number of iterations of L-BFGS or, with "fresh" ``noise``, of passes over the data.
-        The number of passes is planned from the size of the data, and may be smaller.
+    tol : float, default=1e-3
+        EM stops if an iteration raises the mean log-density by less than ``tol``, in nats. L-BFGS
+        stops if an iteration lowers the loss by less than ``1e-4 * tol``, relative to the larger
+        of 1 and the absolute loss.
+    reg_covar : float, default=1e-10
+        Added to every eigenvalue of the covariances. The unit is a feature's variance. If
+        ``covariance_type`` is "full" or "tied", the unit is the variance of the whitened features.
+    max_iter : int, default=100
+        Largest number of iterations of EM, and of L-BFGS.
     n_init : int, default=1
-        Number of initialisations by k-means, of which the one with the smallest loss is kept.
-        With "fresh" noise the choice is made after the first passes.
+        Number of initialisations, of which ``fit`` keeps the one with the largest likelihood.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default="kmeans"
+        How the initialisations are drawn, as in :class:`sklearn.mixture.GaussianMixture`.
+    weights_init : array-like of shape (n_components,), default=None
+        Initial weights. By default, those of ``init_params``.
+    means_init : array-like of shape (n_components, n_features), default=None
+        Initial means. By default, those of ``init_params``.
+    precisions_init : array-like, default=None
+        Initial precisions, in the shape of ``precisions_``. By default, those of ``init_params``.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the parameters of the previous fit, if there is one with as
+        many components and features.
     noise : {"auto", "fixed", "fresh"}, default="auto"
         How noise is drawn for "dsm".
 
-        - "fixed": once for every sample. L-BFGS minimises the loss over all samples. For small
-          datasets. L-BFGS also minimises the other losses, without this noise.
+        - "fixed": once for every sample. L-BFGS minimises the loss over all samples. L-BFGS also
+          minimises the other losses, without this noise.
         - "fresh": anew for every batch, together with the levels. A natural-gradient descent
-          minimises the loss, and its late iterates are averaged. For large datasets, and only
-          for "dsm": any other ``loss`` raises an error.
-        - "auto": "fresh" if ``n_samples * n_features * n_components * n_noise`` is above 156,250
-          (one feature: ``n_samples * n_components`` above 20,833), "fixed" otherwise.
+          minimises the loss, and its iterates are averaged. Only for "dsm": with any other
+          ``loss``, "fresh" raises an error.
+        - "auto": "fresh" for "dsm", and "fixed" otherwise.
     n_noise : int, default=1
-        Number of pairs of opposite noise vectors for each sample at each of 16 levels, with
-        "fixed" noise. More pairs bring the estimate closer to the minimum of the expected loss.
+        Number of pairs of opposite noise vectors for each sample and level, with "fixed" noise.
+        More pairs bring the estimate closer to the minimum of the expected loss.
         With a single feature, quadrature replaces the noise, and ``n_noise`` has no effect.
     standard_errors : {"auto"} or bool, default="auto"
         Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters.
@@ -92,7 +105,7 @@ class GMMScoreEstimator(BaseDensity):
     random_state : int, RandomState or None, default=None
         Seed of the initialisations and the noise.
     verbose : int, default=0
-        1 prints a line per initialisation, or a single line with "fresh" noise.
+        1 prints a line per initialisation.
 
     Attributes
     ----------
@@ -104,13 +117,13 @@ class GMMScoreEstimator(BaseDensity):
     precisions_, precisions_cholesky_ : ndarray
         Inverses of the covariances and their Cholesky factors, in the same shapes.
     converged_ : bool
-        Whether L-BFGS converged within ``max_iter``. With "fresh" ``noise``, whether ``max_iter``
-        allowed all planned passes.
+        Whether EM, or L-BFGS if it was used, converged within ``max_iter``.
     n_iter_ : int
+        Iterations of EM, or of L-BFGS if it was used.
     lower_bound_ : float
         Mean log-density of the training samples.
     loss_ : float
-        The minimum of the loss, in standardised units.
+        The minimum of the loss, for whitened or standardised features.
     parameter_covariance_ : ndarray of shape (n_parameters, n_parameters) or None
         Sandwich estimate for weights, means and covariances in this order, each flattened.
     standard_errors_ : dict of str to ndarray, or None
@@ -126,9 +139,9 @@ class GMMScoreEstimator(BaseDensity):
     gives the same result as repeated samples. Standard errors are valid even if the model is not
     correctly specified, but do not account for label switching or a parameter at its boundary.
 
-    With several features, the noise hides structure whose variance in some direction is far below
-    a thousandth of the variance of the features. Whiten features that are correlated by more than
-    .9999 first. Whitening does not help if clusters lie hundreds of their widths apart.
+    ``fit`` whitens the features if ``covariance_type`` is "full" or "tied", and standardises them
+    otherwise. Nearly collinear features, and clusters that lie thousands of their widths apart, are
+    thus fitted as well as others.
 
     References
     ----------
@@ -154,6 +167,11 @@ class GMMScoreEstimator(BaseDensity):
         "reg_covar": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions({"kmeans", "k-means++", "random", "random_from_data"})],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "warm_start": ["boolean"],
         "noise": [StrOptions({"auto", "fixed", "fresh"})],
         "n_noise": [Interval(Integral, 1, None, closed="left")],
         "standard_errors": [StrOptions({"auto"}), "boolean"],
@@ -168,10 +186,15 @@ class GMMScoreEstimator(BaseDensity):
         *,
         covariance_type="full",
         loss="dsm",
-        tol=1e-7,
-        reg_covar=1e-6,
-        max_iter=200,
+        tol=1e-3,
+        reg_covar=1e-10,
+        max_iter=100,
         n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        warm_start=False,
         noise="auto",
         n_noise=1,
         standard_errors="auto",
@@ -186,6 +209,11 @@ class GMMScoreEstimator(BaseDensity):
         self.reg_covar = reg_covar
         self.max_iter = max_iter
         self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.warm_start = warm_start
         self.noise = noise
         self.n_noise = n_noise
         self.standard_errors = standard_errors
@@ -213,33 +241,78 @@ class GMMScoreEstimator(BaseDensity):
         ------
         ValueError
             If X holds NaN, infinity, text or a constant feature, or fewer different samples than
-            components. If ``noise`` is "fresh" and ``loss`` is not "dsm".
+            components. If ``covariance_type`` is "full" or "tied" and X has no more different
+            samples than features. If ``noise`` is "fresh" and ``loss`` is not "dsm". If an initial
+            value has the wrong shape, or is impossible.
         """
         X, weight = self._rows_and_weight(X, sample_weight)
         X, weight = distinct_rows(X, weight)
-        if len(X) < self.n_components:
-            raise ValueError(
-                f"n_components={self.n_components} needs as many different rows; X has "
-                f"{len(X)} of positive weight. Lower n_components."
-            )
-        random = check_random_state(seed_from(self.random_state))
+        kind = self.covariance_type
+        self._check_number_of_samples(*X.shape)
+        given = Given(self.weights_init, self.means_init, self.precisions_init)
+        given = checked(given, kind, self.n_components, X.shape[1])
+        random = np.random.RandomState(seed_from(self.random_state))
         device = resolve_device(self.device)
-        latent = self._standardizing(X, weight)
+        latent = fit_units(X, weight, kind)
         Z, log_slope = latent.forward(X)
+        units, em = Units.of(latent), WeightedEM(Z, weight, kind, self.reg_covar)
+        likeliest = max(
+            (
+                self._climbed(em, start, k)
+                for k, start in enumerate(self._starts(em, given, units, random))
+            ),
+            key=lambda fit: fit.log_likelihood,
+        )
+        best = self._optimizer().run(likeliest, Z, weight, random, device)
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
-
-        best = self._optimizer().run(Z, weight, random, device)
-        self._store(best, latent)
+        self.converged_, self.n_iter_, self.loss_ = best.converged, best.n_iter, best.loss
+        self._store(best.parameters, units)
         values, _ = self._latent_density().log_density(Z)
         self.lower_bound_ = float(np.average(values + log_slope, weights=weight))
-        self._infer(best.network, Z, weight, random, device)
+        self._infer(best.parameters, units, Z, weight, random)
         if not best.converged:
             warn(
-                f"The optimiser had not converged after {best.n_iter} iterations; raise max_iter "
-                "or tol. With covariance_type='spherical', bring the features to one scale.",
+                f"The fit had not converged after {best.n_iter} iterations; raise max_iter or tol. "
+                "With covariance_type='spherical', bring the features to one scale.",
                 ConvergenceWarning,
             )
         return self
+
+    def _check_number_of_samples(self, n, d):
+        """Refuse what no sample or no covariance could be had for."""
+        if n < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs as many different rows; X has {n} of "
+                "positive weight. Lower n_components."
+            )
+        if self.covariance_type in ("full", "tied") and n <= d:
+            raise ValueError(
+                f"covariance_type={self.covariance_type!r} needs more different samples than "
+                f"features; X has {n} of positive weight and {d} features. Use "
+                "covariance_type='diag', or DSMDensityEstimator, which shrinks covariances."
+            )
+
+    def _starts(self, em, given, units, random):
+        """Where the likelihood is climbed from."""
+        k, kind = self.n_components, self.covariance_type
+        if (
+            self.warm_start
+            and hasattr(self, "means_")
+            and self.means_.shape == (k, em.rows.shape[1])
+        ):
+            inside = units.covariances_inside(self._factors())
+            return [of_fit(self.weights_, self.means_, inside, units, kind)]
+        n_init = 1 if given.everything else self.n_init
+        return [start(em, given, units, k, self.init_params, random) for _ in range(n_init)]
+
+    def _climbed(self, em, start, which):
+        fit = em.run(start, self.max_iter, self.tol)
+        if self.verbose:
+            print(
+                f"initialisation {which}: log-likelihood {fit.log_likelihood:.6f} after "
+                f"{fit.n_iterations} iterations of EM"
+            )
+        return fit
 
     def predict(self, X):
         """Predict the most likely component of each sample.
@@ -266,6 +339,36 @@ class GMMScoreEstimator(BaseDensity):
         ndarray of shape (n_samples, n_components)
         """
         return self._as_sklearn().predict_proba(self._check_rows(X))
+
+    def sample(self, n_samples=1, random_state=None, *, return_labels=False):
+        """Draw samples from the fitted mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            The same integer gives the same samples.
+        return_labels : bool, default=False
+            Whether to return the component of each sample as well.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        labels : ndarray of shape (n_samples,), int
+            Only if ``return_labels`` is true.
+        """
+        check_is_fitted(self)
+        take_one_thread_where_forked()
+        n = check_number_of_draws(n_samples, random_state)
+        random = np.random.RandomState(seed_from(random_state))
+        labels = random.choice(len(self.weights_), n, p=self.weights_ / self.weights_.sum())
+        X = random.standard_normal((n, self.n_features_in_))
+        # The inverse of a factor of the precision is one of the covariance.
+        roots = torch.linalg.inv(self._factors()).numpy()
+        for component, (mean, root) in enumerate(zip(self.means_, roots, strict=True)):
+            own = labels == component
+            X[own] = mean + X[own] @ root
+        return (X, labels) if return_labels else X
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit the mixture and predict the most likely component of each sample.
@@ -316,17 +419,8 @@ class GMMScoreEstimator(BaseDensity):
             setattr(mixture, name, getattr(self, name))
         return mixture
 
-    def _standardizing(self, X, weight) -> Chain:
-        """Columns of zero mean and unit variance; one scale for all of "spherical"."""
-        mean = np.average(X, axis=0, weights=weight)
-        variance = np.average((X - mean) ** 2, axis=0, weights=weight)
-        if self.covariance_type == "spherical":
-            variance = np.full_like(variance, variance.mean())
-        return linear_map(mean, np.sqrt(variance))
-
     def _optimizer(self) -> MixtureOptimizer:
         return MixtureOptimizer(
-            n_components=self.n_components,
             covariance_type=self.covariance_type,
             reg_covar=self.reg_covar,
             loss=self.loss,
@@ -334,50 +428,33 @@ class GMMScoreEstimator(BaseDensity):
             n_noise=self.n_noise,
             tol=self.tol,
             max_iter=self.max_iter,
-            n_init=self.n_init,
-            verbose=self.verbose,
         )
 
-    def _store(self, fit: MixtureFit, latent: Chain):
+    def _store(self, parameters: Parameters, units: Units):
         """The parameters in the units of the input, and what scikit-learn's mixtures keep."""
-        network = fit.network.cpu().double()
-        marginal = latent.part(MarginalTransform)
-        scale, location = marginal.scale, marginal.location
-        with torch.no_grad():
-            self.weights_ = network.logits.softmax(0).numpy()
-            self.means_ = location + scale * network.means.numpy()
-            full = network.covariances().numpy() * np.outer(scale, scale)
-        # Precisions by scikit-learn's own shapes: upper factors of inverses.
-        factors = np.linalg.inv(np.linalg.cholesky(full)).swapaxes(1, 2)
-        precisions = factors @ factors.swapaxes(1, 2)
-        diagonal = np.einsum("kii->ki", full)
-        if self.covariance_type == "full":
-            parts = full, precisions, factors
-        elif self.covariance_type == "tied":
-            parts = full[0], precisions[0], factors[0]
-        elif self.covariance_type == "diag":
-            parts = diagonal, 1 / diagonal, 1 / np.sqrt(diagonal)
+        kind = self.covariance_type
+        outside = units.outside(parameters, kind)
+        self.weights_, self.means_, self.covariances_ = (part.numpy() for part in outside)
+        factors = units.factors_outside(all_covariances(parameters, kind))
+        if kind in ("full", "tied"):
+            factors = factors if kind == "full" else factors[0]
+            self.precisions_cholesky_ = factors
+            self.precisions_ = factors @ factors.swapaxes(-1, -2)
         else:
-            parts = diagonal[:, 0], 1 / diagonal[:, 0], 1 / np.sqrt(diagonal[:, 0])
-        self.covariances_, self.precisions_, self.precisions_cholesky_ = parts
-        self.converged_, self.n_iter_, self.loss_ = fit.converged, fit.n_iter, fit.loss
+            self.precisions_ = 1 / self.covariances_
+            self.precisions_cholesky_ = np.sqrt(self.precisions_)
 
-    def _infer(self, network, Z, weight, random, device):
+    def _infer(self, parameters, units, Z, weight, random):
         """Standard errors in the units of the input, where they are wanted."""
         wanted = self.standard_errors
         if wanted == "auto":
-            n_free = sum(parameter.numel() for parameter in network.parameters())
-            # The logits have one number more than the weights have parameters.
-            wanted = n_free - 1 <= MAX_INFERENCE_PARAMETERS
+            wanted = self._n_parameters() <= MAX_INFERENCE_PARAMETERS
         self.parameter_covariance_, self.standard_errors_ = None, None
         if not wanted:
             return
-        latent_covariance = covariance_of_some_rows(
-            network.to(device), Z, weight, self.loss, self.n_noise, random
+        self.parameter_covariance_ = natural_covariance(
+            parameters, units, self.covariance_type, Z, weight, self.loss, random
         )
-        scale = Chain.from_arrays(self.latent_map_).part(MarginalTransform).scale
-        unit = parameter_units(self.covariance_type, len(self.weights_), scale)
-        self.parameter_covariance_ = latent_covariance * np.outer(unit, unit)
         errors = np.sqrt(np.diag(self.parameter_covariance_).clip(min=0))
         sizes = np.cumsum([self.weights_.size, self.means_.size])
         like = (self.weights_, self.means_, self.covariances_)
@@ -386,14 +463,23 @@ class GMMScoreEstimator(BaseDensity):
             for name, part, value in zip(PARAMETERS, np.split(errors, sizes), like, strict=True)
         }
 
-    def _latent_density(self) -> LatentDensity:
-        marginal = Chain.from_arrays(self.latent_map_).part(MarginalTransform)
+    def _n_parameters(self):
         k, d = self.means_.shape
-        parts = (
-            self.weights_,
-            (self.means_ - marginal.location) / marginal.scale,
-            full_covariances(self) / np.outer(marginal.scale, marginal.scale),
-        )
-        device = evaluation_device(self.device)
-        score = GaussianMixtureScore(*(tensor_of(part) for part in parts))
-        return exact_density(score, d, k * d, device)
+        entries = d * (d + 1) // 2
+        free = {"full": k * entries, "tied": entries, "diag": k * d, "spherical": k}
+        return k - 1 + k * d + free[self.covariance_type]
+
+    def _factors(self):
+        """Factors (k, d, d) of the precisions in the units of the input."""
+        (k, d), factors = self.means_.shape, tensor_of(self.precisions_cholesky_)
+        if self.covariance_type in ("full", "tied"):
+            return factors.expand(k, d, d)
+        return torch.diag_embed(factors.reshape(k, -1).expand(k, d))
+
+    def _latent_density(self) -> LatentDensity:
+        units = Units.of(Chain.from_arrays(self.latent_map_))
+        k, d = self.means_.shape
+        means = (tensor_of(self.means_) - units.shift) @ units.matrix
+        covariances = units.covariances_inside(self._factors())
+        score = GaussianMixtureScore(tensor_of(self.weights_), means, covariances)
+        return exact_density(score, d, k * d, evaluation_device(self.device))

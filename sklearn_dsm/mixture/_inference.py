@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,41 +13,53 @@ from torch.func import functional_call
 from .._core.arrays import tensor_of
 from .._core.constants import LOG_2PI
 from .._core.distributions.mixture_algebra import MixtureTerms
-from .._core.distributions.mixture_network import MixtureNetwork, MixtureScores
+from .._core.distributions.mixture_network import MixtureScores
 from .._core.forward_mode import load_forward_mode
 from .._core.noise.level import NoiseLevel
 from .._core.random import torch_generator
 from .._evaluation.latent_density import chunks
+from .._mixtures.parameters import Parameters, all_covariances
 from .._random import seed_from
+from ._likelihood_errors import likelihood_covariance
 from ._row_losses import RowLosses, row_losses
+from ._units import Units, of_kind
 
 # Derivatives in every parameter of every row's loss take time and memory.
 MAX_ROWS, CHUNK_NUMBERS = 5000, 2**22
 
 
-def covariance_of_some_rows(
-    network: MixtureNetwork, Z: np.ndarray, weight: np.ndarray, loss: str, n_noise: int, random
+def natural_covariance(
+    parameters: Parameters,
+    units: Units,
+    kind: str,
+    Z: np.ndarray,
+    weight: np.ndarray,
+    loss: str,
+    random: np.random.RandomState,
 ) -> np.ndarray:
-    """Sandwich covariance from at most ``MAX_ROWS`` standardised rows, scaled to all of them."""
-    n_used, device = min(len(Z), MAX_ROWS), network.means.device
+    """Covariance of weights, means and covariances in the units of the input, flattened.
+
+    Where denoising is over all levels its minimiser is that of the likelihood, but for a part that
+    the largest noise has swallowed, and has the covariance of that.
+    """
+
+    def natural(found: Parameters) -> Tensor:
+        outside = units.outside(found, "full")
+        parts = outside.weights, outside.means, of_kind(outside.covariances, kind)
+        return torch.cat([part.flatten() for part in parts])
+
+    rows, counts = tensor_of(Z), tensor_of(weight)
+    if loss == "dsm":
+        return likelihood_covariance(parameters, kind, rows, counts, natural)
+    n_used = min(len(Z), MAX_ROWS)
     chosen = random.choice(len(Z), n_used, replace=False) if n_used < len(Z) else slice(None)
-    generator = torch_generator(seed_from(random), device)
-    losses = row_losses(loss, n_noise, tensor_of(Z[chosen]).to(device), generator)
-    rows_weight = tensor_of(weight[chosen]).to(device)
-    n_free = sum(parameter.numel() for parameter in network.parameters())
+    losses = row_losses(loss, 1, rows[chosen], torch_generator(seed_from(random)))
+    entries = EntriesMixture(parameters, kind)
+    n_free = sum(parameter.numel() for parameter in entries.parameters())
     # Derivatives in all parameters at once take as many times the memory.
-    chunk = losses.rows_within(CHUNK_NUMBERS // n_free, len(network.means))
-    share = weight[chosen].sum() / weight.sum()
-    return share * sandwich(network, losses, rows_weight, chunk).cpu().numpy()
-
-
-def parameter_units(kind: str, n_components: int, scale: np.ndarray) -> np.ndarray:
-    """What a parameter of standardised rows is multiplied by in the units of the input."""
-    square = {"diag": scale**2, "spherical": scale[:1] ** 2}
-    covariance = square.get(kind, np.outer(scale, scale).ravel())
-    n_covariances = 1 if kind == "tied" else n_components
-    means = np.tile(scale, n_components)
-    return np.concatenate([np.ones(n_components), means, np.tile(covariance, n_covariances)])
+    chunk = losses.rows_within(CHUNK_NUMBERS // n_free, len(parameters.means))
+    share = float(counts[chosen].sum() / counts.sum())
+    return share * sandwich(entries, losses, counts[chosen], chunk, natural).numpy()
 
 
 class EntriesMixture(MixtureScores):
@@ -57,13 +70,13 @@ class EntriesMixture(MixtureScores):
     entries it is that of the loss.
     """
 
-    def __init__(self, mixture: MixtureNetwork):
+    def __init__(self, parameters: Parameters, kind: str):
         super().__init__()
-        self.kind = mixture.kind
-        self.logits, self.means = (
-            nn.Parameter(part.detach().clone()) for part in (mixture.logits, mixture.means)
-        )
-        covariances = mixture.covariances().detach()
+        self.kind = kind
+        self.logits = nn.Parameter(parameters.weights.log())
+        self.means = nn.Parameter(parameters.means.clone())
+        covariances = all_covariances(parameters, kind)
+        covariances = covariances[:1] if kind == "tied" else covariances
         self.n_features = covariances.shape[-1]
         self.lower = torch.tril_indices(self.n_features, self.n_features)
         if self.kind in ("full", "tied"):
@@ -95,24 +108,28 @@ class EntriesMixture(MixtureScores):
         axes = torch.eye(d).to(x).expand(k, d, d)
         return MixtureTerms(log_joint, pulls.transpose(-2, -3), precisions, axes)
 
-    def natural(self) -> Tensor:
-        """Weights, means and covariances of the kind, one after the other, shape (q,)."""
-        covariances = self.covariances() if self.kind in ("full", "tied") else self.entries
-        parts = self.logits.softmax(0), self.means, covariances
-        return torch.cat([part.flatten() for part in parts])
+    def natural(self) -> Parameters:
+        """The parameters, whose covariances are full."""
+        k, d = self.means.shape
+        return Parameters(self.logits.softmax(0), self.means, self.covariances().expand(k, d, d))
 
 
-def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: int) -> Tensor:
-    r"""Covariance (q, q) of the natural parameters of a minimiser of a mean of row losses.
+def sandwich(
+    entries: EntriesMixture,
+    losses: RowLosses,
+    weight: Tensor,
+    chunk: int,
+    natural: Callable[[Parameters], Tensor],
+) -> Tensor:
+    r"""Covariance (q, q) of functions of a mixture that minimises a mean of row losses.
 
     .. math:: J A^+ B A^+ J^T, \qquad A = \sum_i w_i \nabla^2 \ell_i, \qquad
         B = \sum_i w_i \nabla\ell_i \nabla\ell_i^T,
 
-    with the Jacobian J of the natural parameters in those that are free, which are the logits
-    of the weights, the means and the covariances' entries. A weight w stands for w equal rows.
+    with the Jacobian J of the functions in the free parameters, which are the logits of the weights,
+    the means and the covariances' entries. A weight w stands for w equal rows.
     """
     load_forward_mode()
-    entries = EntriesMixture(network).double()
     names = [f"network.{name}" for name, _ in entries.named_parameters()]
     free = [p.detach() for p in entries.parameters()]
     sizes = [p.numel() for p in free]
@@ -124,8 +141,8 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
     def losses_of(part: slice, theta: Tensor) -> Tensor:
         return functional_call(_Call(entries, losses, part), unpacked(theta), ())
 
-    def natural(theta: Tensor) -> Tensor:
-        return functional_call(_Natural(entries), unpacked(theta), ())
+    def functions(theta: Tensor) -> Tensor:
+        return natural(functional_call(_Natural(entries), unpacked(theta), ()))
 
     theta = torch.cat([p.flatten() for p in free])
     bread, meat = theta.new_zeros(2, len(theta), len(theta))
@@ -135,7 +152,7 @@ def sandwich(network: MixtureNetwork, losses: RowLosses, weight: Tensor, chunk: 
         slopes = torch.func.jacfwd(of_rows)(theta)
         meat = meat + slopes.T @ (w[:, None] * slopes)
     inverse = torch.linalg.pinv(bread, hermitian=True)
-    jacobian = torch.func.jacrev(natural)(theta)
+    jacobian = torch.func.jacrev(functions)(theta)
     half = jacobian @ inverse
     return half @ meat @ half.T
 
@@ -160,5 +177,5 @@ class _Natural(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self) -> Tensor:
+    def forward(self) -> Parameters:
         return self.network.natural()

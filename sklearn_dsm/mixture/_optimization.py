@@ -1,7 +1,8 @@
-"""Minimising the score-matching loss of a mixture, from the starts to the best minimum."""
+"""The score-matching loss of a mixture, minimised from where the likelihood is largest."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,39 +10,42 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._core.arrays import tensor_of
 from .._core.distributions.mixture_network import MixtureNetwork
+from .._core.noise.level_sampling import LogisticLevels
 from .._core.random import torch_generator
 from .._evaluation.latent_density import chunks
+from .._mixtures.em import FittedMixture
+from .._mixtures.parameters import Parameters, all_covariances
 from .._random import seed_from
 from ._descent import Descent, Mixture
-from ._row_losses import LEVELS, RowLosses, denoising_nodes, row_losses
+from ._row_losses import LEVELS, RowLosses, row_losses
+from ._units import of_kind
 
 # The law of the levels that descent with fresh noise draws: by what the gradient's noise has,
 # summed over the parameters, on full mixtures of tables.
 FRESH_LEVELS = LEVELS._replace(location=1.5, scale=1.7)
-# Passes over the rows, and the least number of steps: from every start, and then from the best.
-# Fewer passes from the starts choose worse, the more from the best do not make up for it.
-START_PASSES, START_STEPS = 9, 60
-BEST_PASSES, BEST_STEPS = 8, 100
+# Beyond a component's own variance there is so much log-SNR to see.
+CLEARER = 5.0
+# Passes over the rows from where the likelihood is largest, and the least number of steps.
+PASSES, MIN_STEPS = 3, 8
 MAX_COMPARED_BATCHES = 8
-# Beyond so many numbers in a pass over all rows, batches with fresh noise are faster.
-MAX_PASS_NUMBERS = 5e6
+# Rows in float32 tell no deviations apart that are smaller.
+LEAST_SINGLE_VARIANCE = 1e-7
 CHUNK_NUMBERS = 2**18
-# Added to the covariances of the first clusters, in units of the columns' variances.
-START_VARIANCE = 1e-3
+# Of L-BFGS, in units of the tolerance of a mean log-density.
+RELATIVE_TOLERANCE = 1e-4
 # No component vanishes or collapses onto a point while it is optimised.
-PARAMETER_BOUNDS = {"logits": (-15.0, 15.0), "log_eigenvalues": (-14.0, 6.0)}
+PARAMETER_BOUNDS = {"logits": (-15.0, 15.0), "log_eigenvalues": (-25.0, 6.0)}
 
 
 class MixtureFit(NamedTuple):
-    """A trained mixture in standardised units, its loss, and how the optimiser ended."""
+    """A mixture in the units of the fit, its loss, and how the optimiser ended."""
 
-    network: MixtureNetwork
+    parameters: Parameters
     loss: float
     n_iter: int
     converged: bool
@@ -51,7 +55,6 @@ class MixtureFit(NamedTuple):
 class MixtureOptimizer:
     """How mixtures are fitted to standardised rows, by the estimator's parameters."""
 
-    n_components: int
     covariance_type: str
     reg_covar: float
     loss: str
@@ -59,65 +62,34 @@ class MixtureOptimizer:
     n_noise: int
     tol: float
     max_iter: int
-    n_init: int
-    verbose: int
 
     def run(
-        self, Z: np.ndarray, weight: np.ndarray, random: np.random.RandomState, device
+        self,
+        likeliest: FittedMixture,
+        Z: np.ndarray,
+        weight: np.ndarray,
+        random: np.random.RandomState,
+        device: torch.device,
     ) -> MixtureFit:
-        """The best fit from ``n_init`` starts."""
-        starts = [self._start(Z, weight, random).to(device) for _ in range(self.n_init)]
-        search = self._descend if self._draws_fresh_noise(*Z.shape) else self._search
-        return search(starts, Z, weight, random, device)
+        """The minimum next to the parameters of the largest likelihood."""
+        minimised = self._descend if self._draws_fresh_noise else self._search
+        return minimised(likeliest, Z, weight, random, device)
 
-    def _draws_fresh_noise(self, n: int, d: int) -> bool:
-        if self.loss != "dsm":
-            if self.noise == "fresh":
-                raise ValueError(
-                    f"noise='fresh' needs loss='dsm'; loss={self.loss!r} has no levels."
-                )
-            return False
-        if self.noise != "auto":
-            return self.noise == "fresh"
-        n_levels, n_pairs = denoising_nodes(d, self.n_noise)
-        return n * 2 * n_levels * n_pairs * self.n_components * d > MAX_PASS_NUMBERS
+    @property
+    def _draws_fresh_noise(self) -> bool:
+        if self.loss != "dsm" and self.noise == "fresh":
+            raise ValueError(f"noise='fresh' needs loss='dsm'; loss={self.loss!r} has no levels.")
+        return self.loss == "dsm" and self.noise != "fixed"
 
-    def _start(self, Z, weight, random) -> MixtureNetwork:
-        """Weights, means and covariances of the clusters of k-means."""
-        k, d = self.n_components, Z.shape[1]
-        labels = KMeans(k, n_init=1, random_state=random).fit(Z, sample_weight=weight).labels_
-        mass = np.bincount(labels, weight, minlength=k)
-        means, covariances = np.empty((k, d)), np.empty((k, d, d))
-        for j in range(k):
-            own, share = Z[labels == j], weight[labels == j] / mass[j]
-            means[j] = share @ own
-            covariances[j] = (own - means[j]).T @ (share[:, None] * (own - means[j]))
-        if self.covariance_type == "tied":
-            covariances = np.average(covariances, axis=0, weights=mass)[None]
-        # A cluster of few rows may have no extent in some direction.
-        covariances = covariances + START_VARIANCE * np.eye(d)
-        return MixtureNetwork(
-            tensor_of(mass / mass.sum()),
-            tensor_of(means),
-            tensor_of(covariances),
-            self.covariance_type,
-            self.reg_covar,
-        )
-
-    def _search(self, starts, Z, weight, random, device) -> MixtureFit:
-        """Every start to its minimum under the same noise; the lowest."""
+    def _search(self, likeliest, Z, weight, random, device) -> MixtureFit:
+        """L-BFGS over all rows, whose noise stays."""
+        network = self._network(likeliest.parameters).to(device)
         rows = tensor_of(Z).to(device)
         share = tensor_of(weight / weight.sum()).to(device)
-        fits, seed = [], seed_from(random)
-        for start in starts:
-            losses = row_losses(self.loss, self.n_noise, rows, torch_generator(seed, device))
-            fits.append(self._minimize(start, losses, share))
-            self._tell(fits[-1])
-        return min(fits, key=lambda fit: fit.loss)
-
-    def _minimize(self, network: MixtureNetwork, losses: RowLosses, share: Tensor) -> MixtureFit:
-        """L-BFGS over all rows, whose noise stays."""
-        chunk = losses.rows_within(CHUNK_NUMBERS, self.n_components)
+        generator = torch_generator(seed_from(random), device)
+        high = highest_level(likeliest.parameters, self.covariance_type)
+        losses = row_losses(self.loss, self.n_noise, rows, generator, high)
+        chunk = losses.rows_within(CHUNK_NUMBERS, len(network.means))
         parameters = list(network.parameters())
 
         def value_and_slope(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -130,38 +102,61 @@ class MixtureOptimizer:
             jac=True,
             method="L-BFGS-B",
             bounds=parameter_bounds(network),
-            options={"maxiter": self.max_iter, "maxfun": 2 * self.max_iter, "ftol": self.tol},
+            options={
+                "maxiter": self.max_iter,
+                "maxfun": 2 * self.max_iter,
+                "ftol": RELATIVE_TOLERANCE * self.tol,
+            },
         )
         vector_to_parameters(tensor_of(result.x).to(losses.rows), parameters)
         # A line search that finds nothing below the present value has arrived, too.
-        return MixtureFit(network, float(result.fun), int(result.nit), result.status != 1)
+        found = self._parameters(network.cpu())
+        return MixtureFit(found, float(result.fun), int(result.nit), result.status != 1)
 
-    def _descend(self, starts, Z, weight, random, device) -> MixtureFit:
-        """Some passes from every start, and the rest from where the loss is then lowest."""
+    def _descend(self, likeliest, Z, weight, random, device) -> MixtureFit:
+        """Some passes with fresh noise."""
         generator, seed = torch_generator(seed_from(random), device), seed_from(random)
-        rows = tensor_of(Z).float().to(device)
-        scaled = tensor_of(weight).float().to(device)
-        descent = Descent(rows, scaled, FRESH_LEVELS, generator)
         kind, floor = self.covariance_type, self.reg_covar
-        mixtures = [Mixture.of(start) for start in starts]
-        begun, wanted = planned_passes(descent.steps_per_pass(mixtures[0]))
-        n_passes = min(wanted, self.max_iter)
-        begun = min(begun, n_passes)
-        turn = begun / n_passes
-        mixtures = [descent.run(m, kind, floor, begun, (0, turn)) for m in mixtures]
-        if len(mixtures) > 1:
-            mixtures.sort(key=lambda m: descent.loss(m, seed, MAX_COMPARED_BATCHES))
-        mixture = mixtures[0]
-        if begun < n_passes:
-            mixture = descent.run(mixture, kind, floor, n_passes - begun, (turn, 1))
-        network, loss = mixture.network(kind, floor), descent.loss(mixture, seed)
-        found = MixtureFit(network, loss, n_passes, n_passes == wanted)
-        self._tell(found)
-        return found
+        mixture = Mixture.of(self._network(likeliest.parameters).to(device))
+        is_fine = float(mixture.eigenvalues.min()) < LEAST_SINGLE_VARIANCE
+        dtype = torch.float64 if is_fine else torch.float32
+        rows, scaled = (tensor_of(part).to(device, dtype) for part in (Z, weight))
+        levels = wider(FRESH_LEVELS, highest_level(likeliest.parameters, kind))
+        descent = Descent(rows, scaled, levels, generator)
+        n_steps = max(MIN_STEPS, PASSES * descent.steps_per_pass(mixture))
+        mixture = descent.run(mixture, kind, floor, n_steps)
+        loss = descent.loss(mixture, seed, MAX_COMPARED_BATCHES)
+        found = self._parameters(mixture.network(kind, floor).cpu())
+        return MixtureFit(found, loss, likeliest.n_iterations, likeliest.converged)
 
-    def _tell(self, fit: MixtureFit) -> None:
-        if self.verbose:
-            print(f"loss {fit.loss:.6f} after {fit.n_iter} iterations")
+    def _network(self, parameters: Parameters) -> MixtureNetwork:
+        kind = self.covariance_type
+        covariances = (
+            parameters.covariances[None] if kind == "tied" else (all_covariances(parameters, kind))
+        )
+        return MixtureNetwork(
+            parameters.weights, parameters.means, covariances, kind, self.reg_covar
+        )
+
+    def _parameters(self, network: MixtureNetwork) -> Parameters:
+        with torch.no_grad():
+            covariances = of_kind(network.covariances().double(), self.covariance_type)
+            return Parameters(
+                network.logits.softmax(0).double(), network.means.detach().double(), covariances
+            )
+
+
+def highest_level(parameters: Parameters, kind: str) -> float:
+    """The log-SNR at which the narrowest component is seen without noise."""
+    smallest = float(torch.linalg.eigvalsh(all_covariances(parameters, kind)).min())
+    return max(LEVELS.high, CLEARER - math.log(max(smallest, 1e-300)))
+
+
+def wider(levels: LogisticLevels, high: float) -> LogisticLevels:
+    """A law stretched to another upper end."""
+    stretch = (high - levels.low) / (levels.high - levels.low)
+    location = levels.low + stretch * (levels.location - levels.low)
+    return levels._replace(high=high, location=location, scale=stretch * levels.scale)
 
 
 def mean_and_slope(
@@ -194,9 +189,3 @@ def parameter_bounds(network: MixtureNetwork) -> list[tuple[float | None, float 
         for name, parameter in network.named_parameters()
         for bound in [PARAMETER_BOUNDS.get(name, (None, None))] * parameter.numel()
     ]
-
-
-def planned_passes(steps_per_pass: int) -> tuple[int, int]:
-    """Passes from every start, and those with the passes from the best start."""
-    begun = max(START_PASSES, -(-START_STEPS // steps_per_pass))
-    return begun, begun + max(BEST_PASSES, -(-BEST_STEPS // steps_per_pass))

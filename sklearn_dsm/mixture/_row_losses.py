@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -118,12 +120,18 @@ class DenoisingRowLosses(RowLosses):
         return self.level_weights @ by_row
 
 
-def row_losses(loss: str, n_noise: int, rows: Tensor, generator: torch.Generator) -> RowLosses:
-    """The losses of rows by the loss's name; one column needs no noise."""
+def row_losses(
+    loss: str, n_noise: int, rows: Tensor, generator: torch.Generator, high: float = LEVELS.high
+) -> RowLosses:
+    """The losses of rows by the loss's name; one column needs no noise.
+
+    ``high`` is the log-SNR up to which denoising is integrated.
+    """
     if loss != "dsm":
         return RowLosses(CLEAN_LOSSES[loss], rows, generator)
-    levels_and_pairs = denoising_nodes(rows.shape[1], n_noise)
-    return DenoisingRowLosses(rows, LEVELS.low, LEVELS.high, *levels_and_pairs, generator)
+    n_levels, n_pairs = denoising_nodes(rows.shape[1], n_noise)
+    n_levels = math.ceil(n_levels * (high - LEVELS.low) / (LEVELS.high - LEVELS.low))
+    return DenoisingRowLosses(rows, LEVELS.low, high, n_levels, n_pairs, generator)
 
 
 def denoising_nodes(n_features: int, n_noise: int) -> tuple[int, int]:

@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from sklearn.mixture import GaussianMixture
+from torch import Tensor
 
 from .._core.arrays import tensor_of
 from .._core.distributions.gaussian import GaussianScore
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.scores.model import ExactScore
+
+
+class Parameters(NamedTuple):
+    """Those of a mixture, in float64.
+
+    Attributes
+    ----------
+    weights : Tensor of shape (k,)
+    means : Tensor of shape (k, d)
+    covariances : Tensor
+        Of shape (k, d, d), (d, d), (k, d) or (k,), as scikit-learn's of the same kind.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+
+def all_covariances(parameters: Parameters, kind: str) -> Tensor:
+    """Full covariances (k, d, d), whatever their kind."""
+    (k, d), covariances = parameters.means.shape, parameters.covariances
+    if kind in ("full", "tied"):
+        return covariances.expand(k, d, d)
+    variances = covariances if kind == "diag" else covariances[:, None]
+    return torch.diag_embed(variances.expand(k, d))
 
 
 def standard_gaussian(n_features: int) -> GaussianMixture:

@@ -1,0 +1,1 @@
+"""Gaussian mixtures: their parameters, and their fit by expectation-maximization."""
