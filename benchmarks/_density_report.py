@@ -162,8 +162,8 @@ def overview_lines(results: Results):
     processors = sorted({record["processor"] for record in results.records})
     yield f"{' and '.join(processors)}, {head['machine']}; commit {head.get('commit', 'unknown')}"
     yield (
-        f"{options['budget']:g} s of fit, {head['threads']} threads; nats a sample; a difference of "
-        f"more than {N_ERRORS:g} standard errors is a win or a loss"
+        f"{options['budget']:g} s of fit, {head['threads']} threads; nats a sample; a difference "
+        f"of more than {N_ERRORS:g} standard errors is a win or a loss"
     )
     yield ""
     yield (
