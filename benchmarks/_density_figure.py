@@ -29,9 +29,9 @@ def draw(head: dict, records: list[dict], path: Path) -> None:
     panel.set_yticks(range(len(tables)), tables)
     panel.invert_yaxis()
     panel.grid(axis="x", alpha=0.3)
-    panel.set_xlabel(f"log-density minus that of {OURS}, nats a column")
+    panel.set_xlabel(f"log-density minus that of {OURS}, nats per feature")
     panel.set_title(
-        f"Held-out rows, {head['options']['budget']:g} s of fit: left of 0 our estimator is "
+        f"Test samples, {head['options']['budget']:g} s of fit: left of 0 the default estimator is "
         "better\n(two standard errors; a method without a finite mean is not drawn)",
         fontsize="medium",
     )

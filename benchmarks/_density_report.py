@@ -109,6 +109,10 @@ class Results:
         found = [Verdict(table, name, figure) for name, figure in rivals if figure is not None]
         return sorted(found, key=lambda verdict: -verdict.difference.mean)
 
+    def against_best(self) -> list[Verdict]:
+        """The verdict against the best competitor of every table that has one."""
+        return [verdicts[0] for table in self.tables if (verdicts := self.verdicts(table))]
+
     def in_part(self, table: str) -> list[str]:
         """The competitors with a result on some of the splits only, which no verdict counts."""
         found = [name for name in RIVALS if self.mean(table, name, "log_density") is not None]
@@ -162,23 +166,20 @@ def overview_lines(results: Results):
     processors = sorted({record["processor"] for record in results.records})
     yield f"{' and '.join(processors)}, {head['machine']}; commit {head.get('commit', 'unknown')}"
     yield (
-        f"{options['budget']:g} s of fit, {head['threads']} threads; nats a sample; a difference of "
-        f"more than {N_ERRORS:g} standard errors is a win or a loss"
+        f"{options['budget']:g} s of fit, {head['threads']} threads; nats a sample; a difference "
+        f"of more than {N_ERRORS:g} standard errors is a win or a loss"
     )
     yield ""
     yield (
         f"{'table':<22}{'n to fit':>9}{'features':>9}{'ours':>10}  {'best competitor':<26}"
         f"{'ours minus it':>14}{'s.e.':>8}  {'':<5}{'fit, s':>13}{'samples/s':>21}"
     )
-    words = []
-    for table in results.tables:
-        shapes = [record for record in results.of(table, OURS) if "n_train" in record]
-        verdicts = results.verdicts(table)
-        if not shapes or not verdicts or not np.isfinite(verdicts[0].difference.mean):
-            yield f"{table:<22}{'no result':>9}"
+    for best in results.against_best():
+        table, own = best.table, results.log_density(best.table, OURS)
+        if own is None:
+            yield f"{table:<22}no log-density of ours: a loss"
             continue
-        best, own = verdicts[0], results.log_density(table, OURS)
-        words.append(best)
+        shapes = results.of(table, OURS)
         seconds, rates = (
             [results.mean(table, method, name) for method in (OURS, best.rival)]
             for name in ("fit_seconds", "rows_per_second")
@@ -191,7 +192,11 @@ def overview_lines(results: Results):
             f"{' / '.join(f'{each:,.0f}' for each in rates):>21}"
         )
     yield ""
-    yield f"{OURS} against the best competitor of each table: {counts(words)}"
+    yield counts_line(results)
+
+
+def counts_line(results: Results) -> str:
+    return f"{OURS} against the best competitor of each table: {counts(results.against_best())}"
 
 
 def report_lines(results: Results):
@@ -291,14 +296,12 @@ def summary_lines(results: Results):
         f"Summary: a difference counts where it is beyond {N_ERRORS:g} standard errors, which are "
         "those over test rows, of one training a split, or of the splits where these are larger"
     )
-    against_best = []
     for table in results.tables:
         verdicts = results.verdicts(table)
         yield f"  {table}: {verdict_text(results, table, verdicts)}"
         if names := results.in_part(table):
             yield f"    without a result on some split, so not counted: {', '.join(names)}"
-        against_best += verdicts[:1]
-    yield f"{OURS} against the best competitor of each table: {counts(against_best)}"
+    yield counts_line(results)
     for name in RIVALS:
         own = [v for table in results.tables for v in results.verdicts(table) if v.rival == name]
         lost = [table for table in results.tables if results.has_no_mean(table, name)]

@@ -157,9 +157,9 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         ----------
         X : array-like of shape (n_samples, n_features)
         noise_level : float, default=0.0
-            Process time in [0, 1], where 0 is the data and 1 is noise. The process is that of the
-            parameter ``process``, or :class:`~sklearn_dsm.VP` with its default parameters if the
-            estimator has no parameter ``process``.
+            Process time in [0, 1], from 0, the data, to 1, the end of the process. The process is
+            that of the parameter ``process``, or :class:`~sklearn_dsm.VP` with its default
+            parameters if the estimator has no parameter ``process``.
 
         Returns
         -------

@@ -75,6 +75,7 @@ class DensityBuilder:
         if not weights:
             return base
         model = self._corrected(base, weights).double().to(self.device).eval()
+        # What corrects it later is trained, and not the density itself.
         model.requires_grad_(False)
         if model.residual and self._single_precision:
             model.network.float()

@@ -27,5 +27,4 @@ def latent_density_of(reference: Reference, device: torch.device) -> LatentDensi
     # The model may be the distribution that ends the integral itself.
     end = density.reference.to(device)
     model = end if density.model is density.reference else density.model.to(device)
-    # What corrects it is trained, and not the density itself.
-    return replace(density, model=model.requires_grad_(False), reference=end, device=device)
+    return replace(density, model=model, reference=end, device=device)

@@ -74,8 +74,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         The process that adds the noise. Up to a scaling and a change of time, all processes add
         the same noise. The process sets the finest noise level, the meaning of ``noise_level`` in
         :meth:`stein_score` and in the loss objects, and that of ``weighting="simple"`` in the
-        loss objects. ``noise_level`` is a process time in [0, 1], where 0 is the data and 1 is
-        noise.
+        loss objects. ``noise_level`` is a process time in [0, 1], from 0, the data, to 1, the end
+        of the process.
 
         - "vp": the squared factors of signal and noise add up to one. The usual choice.
         - "ve": noise is added to samples that keep their scale. A :class:`VE` object sets the

@@ -40,7 +40,7 @@ def trace(weights: Sequence[Tensor], output: Tensor, slopes: Sequence[Tensor]) -
         coupling = weights[1] * (weights[0] @ output).T
         return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
     constant = not any(each.requires_grad for each in (*weights, output))
-    if len(slopes) > 2 and constant and torch.is_grad_enabled():
+    if len(slopes) > 2 and constant and any(slope.requires_grad for slope in slopes):
         return _Trace.apply(tuple(weights), output, *slopes)
     return diagonal(weights, output, slopes).sum(-1)
 
