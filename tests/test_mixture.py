@@ -10,7 +10,6 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn_dsm import ISM, LCSS, GMMScoreEstimator
 from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
 from sklearn_dsm._core.noise.level import NoiseLevel
-from sklearn_dsm.mixture._descent import Batch, Mixture, _stein_share, denoising_slopes, moved
 from sklearn_dsm.mixture._row_losses import LEVELS, DenoisingRowLosses, RowLosses
 
 KINDS = ["full", "tied", "diag", "spherical"]
@@ -129,7 +128,7 @@ def test_one_column_agrees_with_maximum_likelihood():
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_columns_are_as_likely_as_by_maximum_likelihood(kind):
     X, fresh = clusters(), clusters(2000, 1)
-    ours = GMMScoreEstimator(2, covariance_type=kind, n_noise=4, random_state=0).fit(X)
+    ours = GMMScoreEstimator(2, covariance_type=kind, random_state=0).fit(X)
     theirs = GaussianMixture(2, covariance_type=kind, random_state=0).fit(X)
     assert ours.score(fresh) > theirs.score(fresh) - 0.02
 
@@ -149,98 +148,16 @@ def test_implicit_score_matching_is_far_less_efficient():
     assert 400 * squares["dsm"] < 1.0
 
 
-def test_fixed_and_fresh_noise_find_the_same_mixture():
+def test_sampled_noise_finds_nearly_the_same_mixture():
     X, fresh = clusters(3000), clusters(3000, 1)
-    best = GaussianMixture(2, random_state=0).fit(X)
-    fixed, drawn = (
-        GMMScoreEstimator(2, noise=noise, standard_errors=False, random_state=0).fit(X)
-        for noise in ("fixed", "fresh")
+    expected, sampled = (
+        GMMScoreEstimator(2, n_noise=n_noise, standard_errors=False, random_state=0).fit(X)
+        for n_noise in (None, 2)
     )
-    for fit in (fixed, drawn):
-        assert fit.score(fresh) > best.score(fresh) - 0.01
-    order, other = (fit.means_[:, 0].argsort() for fit in (fixed, drawn))
-    np.testing.assert_allclose(drawn.means_[other], fixed.means_[order], atol=0.1)
-    np.testing.assert_allclose(drawn.weights_[other], fixed.weights_[order], atol=0.02)
-
-
-def random_batch(d=3, n_levels=4, n=5):
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    share = torch.rand(n_levels, n, generator=generator, dtype=torch.float64)
-    log_snr = torch.linspace(-4, 8, n_levels, dtype=torch.float64)
-    return Batch(normal(n_levels, n, d), normal(n_levels, n, d), log_snr, share)
-
-
-@pytest.mark.parametrize("kind", ["full", "tied"])
-def test_slopes_by_hand_are_those_of_the_loss(kind):
-    network, batch = random_network(3, 4, kind), random_batch()
-    mixture = Mixture.of(network)
-    slopes = denoising_slopes(mixture, batch)
-
-    def loss(logits, means, covariances):
-        level = NoiseLevel.from_log_snr(batch.log_snr[:, None, None])
-        share, total = _stein_share(mixture, level), 0.0
-        for sign in (1, -1):
-            x = level.a * batch.rows + sign * level.v.sqrt() * batch.noise
-            score, divergence = scores(logits, means, covariances, x, level)
-            z = sign * batch.noise / level.v.sqrt()
-            product = share[..., 0] * (divergence + 3) + ((1 - share) * z * (score + x)).sum(-1)
-            integrand = (score.square() - x.square()).sum(-1) + 2 * product
-            total = total + (batch.share * level.v[..., 0] / 4 * integrand).sum()
-        return total
-
-    def scores(logits, means, covariances, x, level):
-        spread = level.a[..., None] ** 2 * covariances + level.v[..., None] * torch.eye(3)
-        precisions = torch.linalg.inv(spread)
-        offsets = x[..., None, :] - level.a[..., None] * means
-        pulls = torch.einsum("lkij,lnkj->lnki", precisions, offsets)
-        log_joint = logits.log_softmax(0) - 0.5 * (
-            (offsets * pulls).sum(-1) + torch.logdet(spread)[:, None]
-        )
-        posterior = log_joint.softmax(-1)
-        score = -(posterior[..., None] * pulls).sum(-2)
-        trace = precisions.diagonal(0, -2, -1).sum(-1)[:, None]
-        curvature = pulls.square().sum(-1) - trace
-        return score, (posterior * curvature).sum(-1) - score.square().sum(-1)
-
-    covariances = mixture.covariances().expand(3, 3, 3)
-    free = [mixture.weights.log(), mixture.means, covariances]
-    free = [part.clone().requires_grad_() for part in free]
-    value = loss(*free)
-    weights, means, spread = torch.autograd.grad(value, free)
-    axes = mixture.axes.expand(3, 3, 3)
-    assert slopes.loss == pytest.approx(float(value.detach()))
-    torch.testing.assert_close(slopes.weights, weights)
-    torch.testing.assert_close(slopes.means, torch.einsum("kd,kde->ke", means, axes))
-    spread = (spread + spread.mT) / 2
-    torch.testing.assert_close(slopes.covariances, axes.mT @ spread @ axes)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_step_keeps_the_kind_and_every_parameter_in_bounds(kind):
-    mixture = Mixture.of(random_network(3, 5, kind))
-    slopes = denoising_slopes(mixture, random_batch())
-    huge = slopes._replace(
-        weights=1e9 * slopes.weights, means=1e9 * slopes.means, covariances=1e9 * slopes.covariances
-    )
-    for _ in range(50):
-        mixture = moved(mixture, huge, 1.0, kind, 1e-6)
-    network = mixture.network(kind, 1e-6)
-    torch.testing.assert_close(network.covariances(), mixture.covariances())
-    assert mixture.eigenvalues.min() >= 1e-6 and torch.isfinite(mixture.means).all()
-    assert mixture.weights.sum() == pytest.approx(1) and mixture.weights.min() > 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_descent_with_fresh_noise_is_as_likely_as_maximum_likelihood(kind):
-    X, fresh = clusters(4000), clusters(4000, 1)
-    options = {"covariance_type": kind, "random_state": 0}
-    ours = GMMScoreEstimator(2, noise="fresh", n_init=2, standard_errors=False, **options).fit(X)
-    theirs = GaussianMixture(2, **options).fit(X)
-    assert ours.converged_ and ours.score(fresh) > theirs.score(fresh) - 0.01
+    assert sampled.score(fresh) > expected.score(fresh) - 0.01
+    order, other = (fit.means_[:, 0].argsort() for fit in (expected, sampled))
+    np.testing.assert_allclose(sampled.means_[other], expected.means_[order], atol=0.1)
+    np.testing.assert_allclose(sampled.weights_[other], expected.weights_[order], atol=0.02)
 
 
 # Weights and standard errors
@@ -271,13 +188,13 @@ def test_standard_errors_of_one_gaussian():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("noise", ["fixed", "fresh"])
-def test_standard_errors_where_all_axes_are_alike(kind, noise):
+@pytest.mark.parametrize("n_noise", [None, 1])
+def test_standard_errors_where_all_axes_are_alike(kind, n_noise):
     """Of variances sqrt(2 / n), of covariances sqrt(1 / n): axes are anyone's, entries are not."""
     n, errors = 1500, []
     for seed in range(3):
         X = np.random.RandomState(seed).standard_normal((n, 2))
-        fit = GMMScoreEstimator(1, covariance_type=kind, noise=noise, random_state=seed).fit(X)
+        fit = GMMScoreEstimator(1, covariance_type=kind, n_noise=n_noise, random_state=seed).fit(X)
         errors.append(fit.standard_errors_["covariances"].ravel())
         np.testing.assert_allclose(fit.standard_errors_["means"], 1 / np.sqrt(n), rtol=0.1)
     one = np.array([np.sqrt(2), 1, 1, np.sqrt(2)])
@@ -362,9 +279,9 @@ def test_more_components_than_rows():
         GMMScoreEstimator(3).fit([[0.0], [0.0], [1.0]])
 
 
-def test_fresh_noise_needs_levels():
-    with pytest.raises(ValueError, match="noise='fresh' needs loss='dsm'"):
-        GMMScoreEstimator(2, loss="ism", noise="fresh").fit(clusters(50))
+def test_only_denoising_samples_noise():
+    with pytest.raises(ValueError, match="n_noise=2 is for loss='dsm'"):
+        GMMScoreEstimator(2, loss="ism", n_noise=2).fit(clusters(50))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -47,6 +49,17 @@ class Moments(NamedTuple):
     second: Tensor
 
 
+class Clock:
+    """Whether some seconds since the start are over; never where they are None."""
+
+    def __init__(self, seconds: float | None = None):
+        self.end = math.inf if seconds is None else time.perf_counter() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        return time.perf_counter() > self.end
+
+
 class WeightedEM:
     """Expectation and maximization for some rows.
 
@@ -58,22 +71,35 @@ class WeightedEM:
     kind : {"full", "tied", "diag", "spherical"}
     reg_covar : float
         Added to the diagonals of the covariances.
+    clock : Clock, optional
+        No iteration starts once it is over.
     """
 
-    def __init__(self, rows: np.ndarray, weight: np.ndarray, kind: str, reg_covar: float):
+    def __init__(
+        self,
+        rows: np.ndarray,
+        weight: np.ndarray,
+        kind: str,
+        reg_covar: float,
+        clock: Clock | None = None,
+    ):
         self.rows = tensor_of(np.ascontiguousarray(rows))
         self.weight = tensor_of(weight / weight.sum())
         self.kind, self.floor = kind, reg_covar
         self.products = kind in ("full", "tied")
-        self.n_iterations = 0
+        self.n_iterations, self.clock = 0, clock or Clock()
 
     def run(self, start: Parameters, n_iterations: int, tolerance: float) -> FittedMixture:
         """Iterate from a start until the mean log-density gains less than a tolerance."""
         self.n_iterations = 0
         found, value = expectation_maximization(
-            start, self.expect, self.maximize, n_iterations, tolerance
+            start, self.expect, self.maximize, n_iterations, tolerance, self._is_out_of_time
         )
-        return FittedMixture(found, value, self.n_iterations, self.n_iterations < n_iterations)
+        in_time = self.n_iterations < n_iterations and not self._is_out_of_time()
+        return FittedMixture(found, value, self.n_iterations, in_time)
+
+    def _is_out_of_time(self) -> bool:
+        return self.clock.is_over
 
     def expect(self, parameters: Parameters) -> tuple[Moments, float]:
         """The moments of the rows, each shared among the components, and the log-likelihood."""
@@ -168,8 +194,8 @@ def start_posterior(
     """
     n = len(rows)
     if init_params == "random":
-        posterior = random_state.uniform(size=(n_components, n))
-        return tensor_of(posterior / posterior.sum(0))
+        shares = random_state.uniform(size=(n_components, n))
+        return tensor_of(shares / shares.sum(0))
     if init_params == "kmeans":
         clusters = KMeans(n_components, n_init=1, random_state=random_state)
         labels = clusters.fit(rows, sample_weight=weight).labels_

@@ -18,6 +18,7 @@ def expectation_maximization(
     maximize: Callable[[Posterior], Parameters],
     n_iterations: int,
     tolerance: float,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> tuple[Parameters, LogLikelihood]:
     r"""Alternate between posterior probabilities and the parameters that they ask for.
 
@@ -37,6 +38,8 @@ def expectation_maximization(
     tolerance : float
         The iterations end where no log-likelihood grows by this much; minus infinity for all of
         them.
+    is_over : callable
+        No further iteration starts once it is true.
 
     Returns
     -------
@@ -46,6 +49,8 @@ def expectation_maximization(
     """
     posterior, log_likelihood = expect(parameters)
     for _ in range(n_iterations - 1):
+        if is_over():
+            break
         previous, parameters = log_likelihood, maximize(posterior)
         posterior, log_likelihood = expect(parameters)
         if np.all(log_likelihood - previous < tolerance):

@@ -17,7 +17,7 @@ from .._core.noise.processes import VP
 from .._evaluation.base import BaseDensity, check_number_of_draws
 from .._evaluation.latent_density import LatentDensity, exact_density
 from .._fit import whole_fit
-from .._mixtures.em import WeightedEM
+from .._mixtures.em import Clock, FittedMixture, WeightedEM
 from .._mixtures.parameters import Parameters, all_covariances
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
@@ -25,15 +25,16 @@ from .._transforms.chain import Chain
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from .._warn import warn
 from ._inference import natural_covariance
-from ._optimization import MixtureOptimizer
+from ._likelihood import climbed
+from ._optimization import MixtureFit, MixtureOptimizer
 from ._starts import Given, checked, of_fit, start
 from ._units import Units, fit_units
 
 PARAMETERS = ("weights", "means", "covariances")
 # Attributes that scikit-learn's mixtures have under the same names.
 SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
-# Standard errors take derivatives in every parameter of every row's loss.
-MAX_INFERENCE_PARAMETERS = 150
+# Newton's method and standard errors take derivatives in all pairs of parameters.
+MAX_SECOND_ORDER_PARAMETERS = 150
 
 
 class GMMScoreEstimator(BaseDensity):
@@ -42,11 +43,13 @@ class GMMScoreEstimator(BaseDensity):
     .. math:: p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)
 
     The Stein score of a mixture has a closed form at every noise level, so score matching fits
-    :math:`w`, :math:`\mu` and :math:`\Sigma` without a network. ``fit`` first climbs the likelihood
-    by expectation-maximisation (EM), and then minimises ``loss`` from there. Denoising score
-    matching over all levels has the same minimum as the likelihood, up to a term that vanishes as
-    the range of levels grows, and is asymptotically as efficient [DDPMLearning]_. Implicit score
-    matching without noise is less efficient if the components are far apart.
+    :math:`w`, :math:`\mu` and :math:`\Sigma` without a network. Denoising score matching over all
+    noise levels with each sample's expected noise is exact: its loss is the negative
+    log-likelihood, up to a constant [DDPMLearning]_. By default, ``fit`` therefore minimises it by
+    expectation-maximisation (EM) and then by Newton's method. The estimate is the maximum of the
+    likelihood, which is asymptotically efficient. With sampled noise, and with the other losses,
+    ``fit`` minimises the loss by L-BFGS from the result of EM. Implicit score matching without
+    noise is less efficient if the components are far apart.
 
     Parameters
     ----------
@@ -66,7 +69,8 @@ class GMMScoreEstimator(BaseDensity):
     tol : float, default=1e-3
         EM stops if an iteration raises the mean log-density by less than ``tol``, in nats. L-BFGS
         stops if an iteration lowers the loss by less than ``1e-4 * tol``, relative to the larger
-        of 1 and the absolute loss.
+        of 1 and the absolute loss. Newton's method, for up to 150 parameters, goes on to the
+        maximum.
     reg_covar : float, default=1e-10
         Added to every eigenvalue of the covariances. The unit is a feature's variance. If
         ``covariance_type`` is "full" or "tied", the unit is the variance of the whitened features.
@@ -85,19 +89,18 @@ class GMMScoreEstimator(BaseDensity):
     warm_start : bool, default=False
         Whether ``fit`` starts from the parameters of the previous fit, if there is one with as
         many components and features.
-    noise : {"auto", "fixed", "fresh"}, default="auto"
-        How noise is drawn for "dsm".
+    n_noise : int or None, default=None
+        How noise enters "dsm".
 
-        - "fixed": once for every sample. L-BFGS minimises the loss over all samples. L-BFGS also
-          minimises the other losses, without this noise.
-        - "fresh": anew for every batch, together with the levels. A natural-gradient descent
-          minimises the loss, and its iterates are averaged. Only for "dsm": with any other
-          ``loss``, "fresh" raises an error.
-        - "auto": "fresh" for "dsm", and "fixed" otherwise.
-    n_noise : int, default=1
-        Number of pairs of opposite noise vectors for each sample and level, with "fixed" noise.
-        More pairs bring the estimate closer to the minimum of the expected loss.
-        With a single feature, quadrature replaces the noise, and ``n_noise`` has no effect.
+        - None: by its expectation, in closed form. The most accurate and the fastest choice.
+        - An integer: by so many pairs of opposite noise vectors for each sample and level. For
+          comparison. With a single feature, quadrature replaces the noise vectors.
+
+        The other losses need no such noise. With them, an integer raises an error.
+    max_fit_time : float or None, default=None
+        Seconds after which no further iteration of EM or L-BFGS starts. None: no limit. With a
+        limit, the result depends on the speed of the machine if ``fit`` reaches the limit. For
+        reproducible results, use ``max_iter``.
     standard_errors : {"auto"} or bool, default="auto"
         Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters.
     device : str, default="auto"
@@ -117,13 +120,14 @@ class GMMScoreEstimator(BaseDensity):
     precisions_, precisions_cholesky_ : ndarray
         Inverses of the covariances and their Cholesky factors, in the same shapes.
     converged_ : bool
-        Whether EM, or L-BFGS if it was used, converged within ``max_iter``.
+        Whether EM, or L-BFGS if it was used, converged within ``max_iter`` and ``max_fit_time``.
     n_iter_ : int
         Iterations of EM, or of L-BFGS if it was used.
     lower_bound_ : float
         Mean log-density of the training samples.
     loss_ : float
-        The minimum of the loss, for whitened or standardised features.
+        The minimum of the loss, for whitened or standardised features. For "dsm", the loss of the
+        standard normal distribution is subtracted.
     parameter_covariance_ : ndarray of shape (n_parameters, n_parameters) or None
         Sandwich estimate for weights, means and covariances in this order, each flattened.
     standard_errors_ : dict of str to ndarray, or None
@@ -172,8 +176,8 @@ class GMMScoreEstimator(BaseDensity):
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
         "warm_start": ["boolean"],
-        "noise": [StrOptions({"auto", "fixed", "fresh"})],
-        "n_noise": [Interval(Integral, 1, None, closed="left")],
+        "n_noise": [Interval(Integral, 1, None, closed="left"), None],
+        "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
         "standard_errors": [StrOptions({"auto"}), "boolean"],
         "device": [str],
         "random_state": ["random_state"],
@@ -195,8 +199,8 @@ class GMMScoreEstimator(BaseDensity):
         means_init=None,
         precisions_init=None,
         warm_start=False,
-        noise="auto",
-        n_noise=1,
+        n_noise=None,
+        max_fit_time=None,
         standard_errors="auto",
         device="auto",
         random_state=None,
@@ -214,8 +218,8 @@ class GMMScoreEstimator(BaseDensity):
         self.means_init = means_init
         self.precisions_init = precisions_init
         self.warm_start = warm_start
-        self.noise = noise
         self.n_noise = n_noise
+        self.max_fit_time = max_fit_time
         self.standard_errors = standard_errors
         self.device = device
         self.random_state = random_state
@@ -240,46 +244,56 @@ class GMMScoreEstimator(BaseDensity):
         Raises
         ------
         ValueError
-            If X holds NaN, infinity, text or a constant feature, or fewer different samples than
-            components. If ``covariance_type`` is "full" or "tied" and X has no more different
-            samples than features. If ``noise`` is "fresh" and ``loss`` is not "dsm". If an initial
-            value has the wrong shape, or is impossible.
+            In any of these cases:
+
+            - X holds NaN, infinity, text or a constant feature.
+            - X has fewer different samples than components.
+            - ``covariance_type`` is "full" or "tied", and X has no more different samples than
+              features.
+            - An initial value has the wrong shape, or is impossible.
+            - ``n_noise`` is a number, and ``loss`` is not "dsm".
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``converged_`` is false.
         """
+        clock = Clock(self.max_fit_time)
         X, weight = self._rows_and_weight(X, sample_weight)
         X, weight = distinct_rows(X, weight)
         kind = self.covariance_type
-        self._check_number_of_samples(*X.shape)
+        self._check_combination(*X.shape)
         given = Given(self.weights_init, self.means_init, self.precisions_init)
         given = checked(given, kind, self.n_components, X.shape[1])
         random = np.random.RandomState(seed_from(self.random_state))
         device = resolve_device(self.device)
         latent = fit_units(X, weight, kind)
         Z, log_slope = latent.forward(X)
-        units, em = Units.of(latent), WeightedEM(Z, weight, kind, self.reg_covar)
-        likeliest = max(
-            (
-                self._climbed(em, start, k)
-                for k, start in enumerate(self._starts(em, given, units, random))
-            ),
-            key=lambda fit: fit.log_likelihood,
-        )
-        best = self._optimizer().run(likeliest, Z, weight, random, device)
+        units, em = Units.of(latent), WeightedEM(Z, weight, kind, self.reg_covar, clock)
+        likeliest = self._likeliest(em, self._starts(em, given, units, random))
+        best = self._minimised(em, likeliest, weight, random, device)
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
         self.converged_, self.n_iter_, self.loss_ = best.converged, best.n_iter, best.loss
         self._store(best.parameters, units)
-        values, _ = self._latent_density().log_density(Z)
-        self.lower_bound_ = float(np.average(values + log_slope, weights=weight))
+        _, log_likelihood = em.expect(best.parameters)
+        self.lower_bound_ = log_likelihood + float(np.average(log_slope, weights=weight))
         self._infer(best.parameters, units, Z, weight, random)
         if not best.converged:
             warn(
-                f"The fit had not converged after {best.n_iter} iterations; raise max_iter or tol. "
+                f"The fit had not converged after {best.n_iter} iterations; raise "
+                f"{'max_fit_time' if clock.is_over else 'max_iter'} or tol. "
                 "With covariance_type='spherical', bring the features to one scale.",
                 ConvergenceWarning,
             )
         return self
 
-    def _check_number_of_samples(self, n, d):
-        """Refuse what no sample or no covariance could be had for."""
+    def _check_combination(self, n, d):
+        """Refuse options without effect, and what no covariance could be had for."""
+        if self.loss != "dsm" and self.n_noise is not None:
+            raise ValueError(
+                f"n_noise={self.n_noise!r} is for loss='dsm', and has no effect with "
+                f"loss={self.loss!r}. Use n_noise=None."
+            )
         if n < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components} needs as many different rows; X has {n} of "
@@ -305,14 +319,36 @@ class GMMScoreEstimator(BaseDensity):
         n_init = 1 if given.everything else self.n_init
         return [start(em, given, units, k, self.init_params, random) for _ in range(n_init)]
 
-    def _climbed(self, em, start, which):
-        fit = em.run(start, self.max_iter, self.tol)
-        if self.verbose:
-            print(
-                f"initialisation {which}: log-likelihood {fit.log_likelihood:.6f} after "
-                f"{fit.n_iterations} iterations of EM"
-            )
-        return fit
+    def _likeliest(self, em, starts) -> FittedMixture:
+        """The best of what EM reaches from the starts."""
+        fits = []
+        for k, each in enumerate(starts):
+            fit = em.run(each, self.max_iter, self.tol)
+            fits.append(fit)
+            if self.verbose:
+                print(
+                    f"initialisation {k}: log-likelihood {fit.log_likelihood:.6f} after "
+                    f"{fit.n_iterations} iterations of EM"
+                )
+            if em.clock.is_over:
+                break
+        return max(fits, key=lambda fit: fit.log_likelihood)
+
+    def _minimised(self, em, likeliest, weight, random, device) -> MixtureFit:
+        """The minimum of the loss next to the parameters of the largest likelihood."""
+        if self.loss == "dsm" and self.n_noise is None:
+            if self._n_parameters(em.rows.shape[1]) <= MAX_SECOND_ORDER_PARAMETERS:
+                likeliest = climbed(em, likeliest, weight.sum())
+            return MixtureFit.of_likelihood(likeliest, em)
+        optimizer = MixtureOptimizer(
+            covariance_type=self.covariance_type,
+            reg_covar=self.reg_covar,
+            loss=self.loss,
+            n_noise=self.n_noise or 1,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        return optimizer.run(em, likeliest, random, device)
 
     def predict(self, X):
         """Predict the most likely component of each sample.
@@ -419,17 +455,6 @@ class GMMScoreEstimator(BaseDensity):
             setattr(mixture, name, getattr(self, name))
         return mixture
 
-    def _optimizer(self) -> MixtureOptimizer:
-        return MixtureOptimizer(
-            covariance_type=self.covariance_type,
-            reg_covar=self.reg_covar,
-            loss=self.loss,
-            noise=self.noise,
-            n_noise=self.n_noise,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
-
     def _store(self, parameters: Parameters, units: Units):
         """The parameters in the units of the input, and what scikit-learn's mixtures keep."""
         kind = self.covariance_type
@@ -448,12 +473,12 @@ class GMMScoreEstimator(BaseDensity):
         """Standard errors in the units of the input, where they are wanted."""
         wanted = self.standard_errors
         if wanted == "auto":
-            wanted = self._n_parameters() <= MAX_INFERENCE_PARAMETERS
+            wanted = self._n_parameters(Z.shape[1]) <= MAX_SECOND_ORDER_PARAMETERS
         self.parameter_covariance_, self.standard_errors_ = None, None
         if not wanted:
             return
         self.parameter_covariance_ = natural_covariance(
-            parameters, units, self.covariance_type, Z, weight, self.loss, random
+            parameters, units, self.covariance_type, Z, weight, (self.loss, self.n_noise), random
         )
         errors = np.sqrt(np.diag(self.parameter_covariance_).clip(min=0))
         sizes = np.cumsum([self.weights_.size, self.means_.size])
@@ -463,8 +488,8 @@ class GMMScoreEstimator(BaseDensity):
             for name, part, value in zip(PARAMETERS, np.split(errors, sizes), like, strict=True)
         }
 
-    def _n_parameters(self):
-        k, d = self.means_.shape
+    def _n_parameters(self, d):
+        k = self.n_components
         entries = d * (d + 1) // 2
         free = {"full": k * entries, "tied": entries, "diag": k * d, "spherical": k}
         return k - 1 + k * d + free[self.covariance_type]

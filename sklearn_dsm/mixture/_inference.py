@@ -20,7 +20,7 @@ from .._core.random import torch_generator
 from .._evaluation.latent_density import chunks
 from .._mixtures.parameters import Parameters, all_covariances
 from .._random import seed_from
-from ._likelihood_errors import likelihood_covariance
+from ._likelihood import likelihood_covariance
 from ._row_losses import RowLosses, row_losses
 from ._units import Units, of_kind
 
@@ -34,13 +34,13 @@ def natural_covariance(
     kind: str,
     Z: np.ndarray,
     weight: np.ndarray,
-    loss: str,
+    loss: tuple[str, int | None],
     random: np.random.RandomState,
 ) -> np.ndarray:
     """Covariance of weights, means and covariances in the units of the input, flattened.
 
-    Where denoising is over all levels its minimiser is that of the likelihood, but for a part that
-    the largest noise has swallowed, and has the covariance of that.
+    Denoising over all levels with the expected noise is maximum likelihood. Otherwise ``loss`` has
+    the name of a loss and the number of its noise vectors.
     """
 
     def natural(found: Parameters) -> Tensor:
@@ -49,11 +49,12 @@ def natural_covariance(
         return torch.cat([part.flatten() for part in parts])
 
     rows, counts = tensor_of(Z), tensor_of(weight)
-    if loss == "dsm":
+    name, n_noise = loss
+    if name == "dsm" and n_noise is None:
         return likelihood_covariance(parameters, kind, rows, counts, natural)
     n_used = min(len(Z), MAX_ROWS)
     chosen = random.choice(len(Z), n_used, replace=False) if n_used < len(Z) else slice(None)
-    losses = row_losses(loss, 1, rows[chosen], torch_generator(seed_from(random)))
+    losses = row_losses(name, n_noise or 1, rows[chosen], torch_generator(seed_from(random)))
     entries = EntriesMixture(parameters, kind)
     n_free = sum(parameter.numel() for parameter in entries.parameters())
     # Derivatives in all parameters at once take as many times the memory.
@@ -126,8 +127,8 @@ def sandwich(
     .. math:: J A^+ B A^+ J^T, \qquad A = \sum_i w_i \nabla^2 \ell_i, \qquad
         B = \sum_i w_i \nabla\ell_i \nabla\ell_i^T,
 
-    with the Jacobian J of the functions in the free parameters, which are the logits of the weights,
-    the means and the covariances' entries. A weight w stands for w equal rows.
+    with the Jacobian J of the functions in the free parameters: the logits of the weights, the
+    means, and the entries of the covariances. A weight w stands for w equal rows.
     """
     load_forward_mode()
     names = [f"network.{name}" for name, _ in entries.named_parameters()]
