@@ -3,8 +3,9 @@
 python benchmarks/efficiency.py [--data FOLDER] [--replicates N]
 
 Four parts: the variance of the estimated weight of two modes, exactly (by quadrature) and by
-replication; the coverage of the standard errors; and full mixtures of real tables against
-scikit-learn's, for which the folder of the tables' files is needed.
+replication; the coverage of the standard errors, also of rows that are counted and of fits from
+given means; and full mixtures of real tables against scikit-learn's, for which the folder of the
+tables' files is needed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ N_ROWS = 2000
 LOW, HIGH, N_LEVELS, N_PAIRS = -7.0, 6.0, 24, 10
 TABLES = ("power", "magic_gamma", "wine_white+noise")
 N_COMPONENTS, N_STARTS = 8, 3
+# How standard errors are had, and to how many decimals rows are rounded that are to be equal.
+WAYS, DECIMALS = ("default", "with sample_weight", "from means_init"), 2
 # The weights and rows between which the denoising loss of a row is interpolated, once for all
 # replicates: in one column it is a smooth function of both.
 WEIGHT_GRID, N_TABLE_ROWS = np.linspace(0.35, 0.65, 31), 601
@@ -175,7 +178,17 @@ def covered(fit: GMMScoreEstimator, truth: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([part.ravel() for part in hits])
 
 
-def covers(seed: int) -> np.ndarray:
+def fitted(X: np.ndarray, truth: dict[str, np.ndarray], how: str) -> GMMScoreEstimator:
+    """A fit with default options, of equal rows with their counts, or from the true means."""
+    if how == "from means_init":
+        return GMMScoreEstimator(2, means_init=truth["means"], random_state=0).fit(X)
+    if how == "with sample_weight":
+        X, counts = np.unique(X.round(DECIMALS), axis=0, return_counts=True)
+        return GMMScoreEstimator(2, random_state=0).fit(X, sample_weight=counts)
+    return GMMScoreEstimator(2, random_state=0).fit(X)
+
+
+def covers(seed: int, how: str) -> np.ndarray:
     torch.set_num_threads(1)
     random = np.random.RandomState(seed)
     first = random.rand(1500) < 0.4
@@ -187,10 +200,10 @@ def covers(seed: int) -> np.ndarray:
         "means": np.array([[-1.5], [1.5]]),
         "covariances": np.array([[[0.49]], [[1.0]]]),
     }
-    return covered(GMMScoreEstimator(2, random_state=0).fit(x[:, None]), truth)
+    return covered(fitted(x[:, None], truth, how), truth)
 
 
-def covers_of_round_clusters(seed: int) -> np.ndarray:
+def covers_of_round_clusters(seed: int, how: str) -> np.ndarray:
     """In two columns, where a component's axes are not determined."""
     torch.set_num_threads(1)
     random = np.random.RandomState(seed)
@@ -202,7 +215,7 @@ def covers_of_round_clusters(seed: int) -> np.ndarray:
         "means": np.array([[-2.0, 0.0], [2.0, 0.0]]),
         "covariances": np.stack([0.49 * np.eye(2), np.eye(2)]),
     }
-    hits = covered(GMMScoreEstimator(2, random_state=0).fit(x), truth)
+    hits = covered(fitted(x, truth, how), truth)
     # Of two weights, and of the equal entries of a symmetric matrix, one.
     return np.delete(hits, [1, 8, 12])
 
@@ -225,17 +238,25 @@ COVERED = {
 
 def coverage_part(report: Report, n_replicates: int) -> None:
     for law, (hits, names) in COVERED.items():
-        found = np.array(Parallel(n_jobs=2)(delayed(hits)(seed) for seed in range(n_replicates)))
+        run = Parallel(n_jobs=2)
+        shares = [
+            np.mean(run(delayed(hits)(seed, how) for seed in range(n_replicates)), axis=0)
+            for how in WAYS
+        ]
         report("")
         report(
             f"Intervals of 95 % from standard_errors_, {n_replicates} replicates of 1500 rows of "
-            f"{law}"
+            f"{law}: {', '.join(WAYS)}"
         )
-        for name, share in zip(names, found.mean(0), strict=True):
-            low, high = beta.ppf(
-                [0.025, 0.975], share * n_replicates + 0.5, (1 - share) * n_replicates + 0.5
-            )
-            report(f"  {name:<11} {share:.3f}  ({low:.3f} to {high:.3f})")
+        for name, of_ways in zip(names, np.transpose(shares), strict=True):
+            line = f"  {name:<11}"
+            for share in of_ways:
+                low, high = beta.ppf(
+                    [0.025, 0.975], share * n_replicates + 0.5, (1 - share) * n_replicates + 0.5
+                )
+                line += f"  {share:.3f} ({low:.3f} to {high:.3f})"
+            report(line)
+        report(f"  mean of all  {np.mean(shares):.3f}")
 
 
 def tables_part(report: Report, folder: Path) -> None:

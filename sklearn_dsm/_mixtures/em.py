@@ -180,6 +180,7 @@ def start_posterior(
     n_components: int,
     random_state: np.random.RandomState,
     init_params: str = "kmeans",
+    n_kmeans: int = 1,
 ) -> Tensor:
     """Shares (k, n) of the rows to start from, as scikit-learn's mixtures choose them.
 
@@ -191,13 +192,15 @@ def start_posterior(
     n_components : int
     random_state : RandomState
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}
+    n_kmeans : int
+        Of how many runs of k-means the best is taken.
     """
     n = len(rows)
     if init_params == "random":
         shares = random_state.uniform(size=(n_components, n))
         return tensor_of(shares / shares.sum(0))
     if init_params == "kmeans":
-        clusters = KMeans(n_components, n_init=1, random_state=random_state)
+        clusters = KMeans(n_components, n_init=n_kmeans, random_state=random_state)
         labels = clusters.fit(rows, sample_weight=weight).labels_
         return tensor_of(labels == np.arange(n_components)[:, None]).double()
     if init_params == "k-means++":

@@ -28,7 +28,7 @@ from ._inference import natural_covariance
 from ._likelihood import climbed
 from ._optimization import MixtureFit, MixtureOptimizer
 from ._starts import Given, checked, of_fit, start
-from ._units import Units, fit_units
+from ._units import Units, fit_units, standardized
 
 PARAMETERS = ("weights", "means", "covariances")
 # Attributes that scikit-learn's mixtures have under the same names.
@@ -79,7 +79,8 @@ class GMMScoreEstimator(BaseDensity):
     n_init : int, default=1
         Number of initialisations, of which ``fit`` keeps the one with the largest likelihood.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default="kmeans"
-        How the initialisations are drawn, as in :class:`sklearn.mixture.GaussianMixture`.
+        How the initialisations are drawn, as in :class:`sklearn.mixture.GaussianMixture`, but from
+        standardised features. "kmeans" is the best of three runs of k-means.
     weights_init : array-like of shape (n_components,), default=None
         Initial weights. By default, those of ``init_params``.
     means_init : array-like of shape (n_components, n_features), default=None
@@ -270,7 +271,8 @@ class GMMScoreEstimator(BaseDensity):
         latent = fit_units(X, weight, kind)
         Z, log_slope = latent.forward(X)
         units, em = Units.of(latent), WeightedEM(Z, weight, kind, self.reg_covar, clock)
-        likeliest = self._likeliest(em, self._starts(em, given, units, random))
+        starts = self._starts(em, given, units, standardized(X, weight), random)
+        likeliest = self._likeliest(em, starts)
         best = self._minimised(em, likeliest, weight, random, device)
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
         self.converged_, self.n_iter_, self.loss_ = best.converged, best.n_iter, best.loss
@@ -306,7 +308,7 @@ class GMMScoreEstimator(BaseDensity):
                 "covariance_type='diag', or DSMDensityEstimator, which shrinks covariances."
             )
 
-    def _starts(self, em, given, units, random):
+    def _starts(self, em, given, units, rows, random):
         """Where the likelihood is climbed from."""
         k, kind = self.n_components, self.covariance_type
         if (
@@ -317,7 +319,7 @@ class GMMScoreEstimator(BaseDensity):
             inside = units.covariances_inside(self._factors())
             return [of_fit(self.weights_, self.means_, inside, units, kind)]
         n_init = 1 if given.everything else self.n_init
-        return [start(em, given, units, k, self.init_params, random) for _ in range(n_init)]
+        return [start(em, given, units, k, rows, self.init_params, random) for _ in range(n_init)]
 
     def _likeliest(self, em, starts) -> FittedMixture:
         """The best of what EM reaches from the starts."""

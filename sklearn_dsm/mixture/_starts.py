@@ -13,6 +13,10 @@ from .._mixtures.em import WeightedEM, start_posterior
 from .._mixtures.parameters import Parameters
 from ._units import Units, of_kind
 
+# With one run of k-means as many as half of the fits end in a worse local maximum; see
+# benchmarks/NOTES.md.
+N_KMEANS = 3
+
 
 class Given(NamedTuple):
     """What of a start is given, in the units of the input; None where it is not."""
@@ -73,16 +77,17 @@ def start(
     given: Given,
     units: Units,
     n_components: int,
+    rows: np.ndarray,
     init_params: str,
     random: np.random.RandomState,
 ) -> Parameters:
-    """Parameters in the units of the fit: those that are given, and the rest by ``init_params``."""
+    """Parameters in the units of the fit: those that are given, the rest by clusters of ``rows``."""
     k, d, kind = n_components, em.rows.shape[1], em.kind
     if given.everything:
         found = Parameters(*(torch.empty(0),) * 3)
     else:
-        rows, weight = em.rows.numpy(), em.weight.numpy()
-        found = em.maximize(em.moments(start_posterior(rows, weight, k, random, init_params)))
+        posterior = start_posterior(rows, em.weight.numpy(), k, random, init_params, N_KMEANS)
+        found = em.maximize(em.moments(posterior))
     weights = found.weights if given.weights is None else tensor_of(given.weights)
     zeros = torch.zeros(k, d, dtype=torch.float64)
     means, covariances = found.means, found.covariances

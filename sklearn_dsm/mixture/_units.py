@@ -33,6 +33,11 @@ def fit_units(X: np.ndarray, weight: np.ndarray, kind: str) -> Chain:
     return scales.then(exact_whitening(scales.forward(X)[0], weight))
 
 
+def standardized(X: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Rows in which clusters are looked for: whitened, those far apart would come near."""
+    return fit_units(X, weight, "diag").forward(X)[0]
+
+
 class Units(NamedTuple):
     """The rows z = (x - shift) @ matrix, and the matrix back."""
 
