@@ -26,6 +26,8 @@ def test_a_gaussian_mixture_samples_a_pair_and_these_an_array():
     rows, labels = theirs.sample(4)
     assert rows.shape == (4, 2) and labels.shape == (4,)
     assert ours.sample(4, random_state=0).shape == (4, 2)
+    rows, labels = ours.sample(4, random_state=0, return_labels=True)
+    assert rows.shape == (4, 2) and labels.shape == (4,)
     assert ours.weights_.shape == theirs.weights_.shape == (2,)
     assert ours.predict(X).shape == (200,)
 

@@ -99,7 +99,7 @@ MIXTURES = [
     KernelScoreEstimator(),
     LocationMixtureScoreEstimator(n_levels=4, n_noise=1),
 ]
-NOT_CONVERGED = "ignore:The optimiser had not converged:sklearn.exceptions.ConvergenceWarning"
+NOT_CONVERGED = "ignore:The fit had not converged:sklearn.exceptions.ConvergenceWarning"
 
 
 @pytest.mark.filterwarnings(NOT_CONVERGED)

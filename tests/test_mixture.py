@@ -1,15 +1,21 @@
 """Laws of mixtures fitted by score matching."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from sklearn_dsm import ISM, LCSS, GMMScoreEstimator
 from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
 from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._mixtures.em import WeightedEM, start_posterior
+from sklearn_dsm.mixture._canonical import CanonicalForm
+from sklearn_dsm.mixture._likelihood import information
 from sklearn_dsm.mixture._row_losses import LEVELS, DenoisingRowLosses, RowLosses
 
 KINDS = ["full", "tied", "diag", "spherical"]
@@ -240,6 +246,9 @@ def test_what_scikit_learn_computes_from_the_same_parameters(kind):
 
 def test_draws_have_the_components_shares():
     fit = GMMScoreEstimator(2, standard_errors=False, random_state=0).fit(clusters())
+    drawn, labels = fit.sample(4000, random_state=0, return_labels=True)
+    np.testing.assert_array_equal(drawn, fit.sample(4000, random_state=0))
+    np.testing.assert_allclose(np.bincount(labels) / 4000, fit.weights_, atol=0.03)
     share = np.bincount(fit.predict(fit.sample(4000, random_state=0))) / 4000
     np.testing.assert_allclose(share, fit.weights_, atol=0.03)
 
@@ -257,6 +266,172 @@ def test_single_and_double_precision_input_agree():
     fit = GMMScoreEstimator(2, standard_errors=False, random_state=0)
     single = fit.fit(X).means_
     np.testing.assert_array_equal(single, fit.fit(X.astype(np.float64)).means_)
+
+
+# The likelihood near its maximum
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slope_and_information_are_derivatives_of_the_likelihood(kind):
+    X = clusters(40)
+    weight = np.random.RandomState(1).uniform(1, 3, len(X))
+    em = WeightedEM(X, weight, kind, 1e-10)
+    parameters = em.maximize(em.moments(start_posterior(X, weight, 3, np.random.RandomState(0))))
+    form = CanonicalForm(kind, 3, 2)
+    free = form.free(parameters)
+
+    def mean_log_density(free):
+        weights, means, covariances = form.parameters(free)
+        factors = torch.linalg.cholesky(covariances)
+        white = torch.linalg.solve_triangular(
+            factors[:, None], (em.rows - means[:, None])[..., None], upper=False
+        )
+        log_joint = weights.log()[:, None] - 0.5 * white.square().sum((-2, -1))
+        log_joint = log_joint - factors.diagonal(dim1=1, dim2=2).log().sum(1)[:, None]
+        return em.weight @ log_joint.logsumexp(0)
+
+    expected = torch.autograd.functional.jacobian(mean_log_density, free)
+    moments, _ = em.expect(parameters)
+    torch.testing.assert_close(form.slope(parameters, moments), expected, atol=1e-10, rtol=1e-6)
+    bread, _ = information(form, parameters, em.rows, em.weight)
+    curvature = torch.autograd.functional.hessian(mean_log_density, free)
+    torch.testing.assert_close(bread, -curvature, atol=1e-9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fit_ends_where_the_likelihood_is_largest(kind):
+    """A hundredth of a standard error from where EM ends up that never stops early."""
+    X = line(1500, 1.2, 3) if kind == "full" else clusters(800, 2)
+    options = {"covariance_type": kind, "random_state": 0}
+    ours = GMMScoreEstimator(2, **options).fit(X)
+    endless = GMMScoreEstimator(2, tol=0, max_iter=3000, means_init=ours.means_, **options).fit(X)
+    for name, errors in ours.standard_errors_.items():
+        gap = getattr(ours, f"{name}_") - getattr(endless, f"{name}_")
+        assert np.abs(gap / errors.clip(min=1e-12)).max() < 0.03, name
+
+
+# Starts
+
+
+def test_components_keep_the_order_of_the_means_they_start_from():
+    X, means = clusters(), np.array([[2.0, 1.0], [-2.0, 0.0]])
+    for order in ([0, 1], [1, 0]):
+        fit = GMMScoreEstimator(2, means_init=means[order], standard_errors=False).fit(X)
+        np.testing.assert_allclose(fit.means_, means[order], atol=0.2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_start_at_the_maximum_stays_there(kind):
+    X, options = clusters(), {"covariance_type": kind, "standard_errors": False}
+    fit = GMMScoreEstimator(2, random_state=0, **options).fit(X)
+    again = GMMScoreEstimator(
+        2,
+        weights_init=fit.weights_,
+        means_init=fit.means_,
+        precisions_init=fit.precisions_,
+        **options,
+    ).fit(X)
+    assert again.n_iter_ == 2
+    for name in ("weights_", "means_", "covariances_"):
+        np.testing.assert_allclose(getattr(again, name), getattr(fit, name), atol=2e-4)
+
+
+def test_a_warm_start_goes_on_from_the_last_fit():
+    X = line(1000, 1.0, 0)
+    fit = GMMScoreEstimator(2, warm_start=True, random_state=0, standard_errors=False).fit(X)
+    first = fit.means_.copy()
+    fit.fit(X)
+    assert fit.n_iter_ == 2
+    np.testing.assert_allclose(fit.means_, first, atol=1e-3)
+    # A start of another size is none.
+    assert fit.set_params(n_components=3).fit(X).means_.shape == (3, 1)
+
+
+@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_every_start_finds_two_clusters(init_params):
+    X, fresh = clusters(), clusters(1000, 1)
+    best = GaussianMixture(2, random_state=0).fit(X)
+    fit = GMMScoreEstimator(2, init_params=init_params, n_init=3, random_state=0).fit(X)
+    assert fit.score(fresh) > best.score(fresh) - 0.02
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"means_init": [[0.0, 1.0]]}, r"means_init must hold finite numbers in shape \(2, 2\)"),
+        ({"means_init": [[0, np.nan], [0, 1]]}, "must hold finite numbers"),
+        ({"weights_init": [0.5, 0.6]}, "must be positive and sum to one"),
+        ({"precisions_init": -np.stack([np.eye(2)] * 2)}, "must be positive definite"),
+    ],
+)
+def test_impossible_starts_are_refused(start, message):
+    with pytest.raises(ValueError, match=message):
+        GMMScoreEstimator(2, **start).fit(clusters(50))
+
+
+# Hard tables
+
+
+@pytest.mark.parametrize("narrow", [1e-3, 1e-6, 1e-8])
+def test_nearly_collinear_columns_are_as_good_as_others(narrow):
+    """The log-density moves with a linear map by its log-determinant, however close to singular."""
+    X = clusters(500)
+    matrix = np.array([[1.0, 1.0], [0.0, narrow]])
+    plain, mapped = GMMScoreEstimator(1).fit(X), GMMScoreEstimator(1).fit(X @ matrix)
+    # What is left of the second column once it is written beside the first.
+    rounding = 1e-15 / narrow
+    np.testing.assert_allclose(
+        mapped.score_samples(X @ matrix),
+        plain.score_samples(X) - np.log(narrow),
+        atol=1e-6 + 100 * rounding,
+    )
+    drawn = mapped.sample(4000, random_state=0)
+    spread = narrow * X[:, 1].std()
+    assert np.diff(drawn, axis=1).std() == pytest.approx(spread, rel=0.05)
+
+
+@pytest.mark.parametrize("distance", [1e2, 1e4, 1e5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_clusters_many_widths_apart(distance, kind):
+    random = np.random.RandomState(0)
+    label = random.randint(0, 3, 900)
+    X = distance * label[:, None] + random.standard_normal((900, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit = GMMScoreEstimator(3, covariance_type=kind, random_state=0).fit(X)
+    spread = np.sort([X[label == k].var() for k in range(3)])
+    if kind == "tied":
+        spread = np.average(spread, weights=np.bincount(label)).reshape(1)
+    np.testing.assert_allclose(np.sort(fit.covariances_.ravel()), spread, rtol=0.02)
+    drawn, labels = fit.sample(3000, random_state=0, return_labels=True)
+    assert (drawn - fit.means_[labels]).std() == pytest.approx(1, rel=0.05)
+    np.testing.assert_array_equal(fit.predict(drawn), labels)
+
+
+def test_impossible_values_cost_the_others_nothing():
+    """A hundredth of rows that stand for missing values, on clean rows; EM alike."""
+    random = np.random.RandomState(0)
+    X, fresh = random.standard_normal((2, 3000, 3))
+    X[::100, 1] = -99999.0
+    ours = GMMScoreEstimator(2, random_state=0).fit(X)
+    theirs = GaussianMixture(2, random_state=0).fit(X)
+    assert ours.score(fresh) == pytest.approx(theirs.score(fresh), abs=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_too_few_rows_for_a_covariance(kind):
+    X = np.random.RandomState(0).standard_normal((20, 30))
+    with pytest.raises(ValueError, match="needs more different samples than features; X has 20"):
+        GMMScoreEstimator(1, covariance_type=kind).fit(X)
+    diagonal = GMMScoreEstimator(1, covariance_type="diag").fit(X)
+    np.testing.assert_allclose(diagonal.covariances_[0], X.var(0), rtol=1e-6)
+
+
+def test_a_time_limit_ends_the_fit():
+    X = line(20_000, 0.8, 0)
+    with pytest.warns(ConvergenceWarning, match="raise max_fit_time or tol"):
+        fit = GMMScoreEstimator(8, tol=0, max_iter=10**6, max_fit_time=0.2, random_state=0).fit(X)
+    assert not fit.converged_ and np.isfinite(fit.score(X))
 
 
 # Trouble

@@ -7,14 +7,13 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions
 from .._core.arrays import tensor_of
 from .._core.distributions.mixture import GaussianMixtureScore
 from .._core.noise.processes import VP
-from .._evaluation.base import BaseDensity, check_number_of_draws
+from .._evaluation.base import check_number_of_draws
 from .._evaluation.latent_density import LatentDensity, exact_density
 from .._fit import whole_fit
 from .._mixtures.em import Clock, FittedMixture, WeightedEM
@@ -24,6 +23,7 @@ from .._threads import take_one_thread_where_forked
 from .._transforms.chain import Chain
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from .._warn import warn
+from ._components import MixtureDensity
 from ._inference import natural_covariance
 from ._likelihood import climbed
 from ._optimization import MixtureFit, MixtureOptimizer
@@ -31,13 +31,11 @@ from ._starts import Given, checked, of_fit, start
 from ._units import Units, fit_units, standardized
 
 PARAMETERS = ("weights", "means", "covariances")
-# Attributes that scikit-learn's mixtures have under the same names.
-SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 # Newton's method and standard errors take derivatives in all pairs of parameters.
 MAX_SECOND_ORDER_PARAMETERS = 150
 
 
-class GMMScoreEstimator(BaseDensity):
+class GMMScoreEstimator(MixtureDensity):
     r"""Gaussian mixture fitted by score matching.
 
     .. math:: p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)
@@ -71,7 +69,7 @@ class GMMScoreEstimator(BaseDensity):
         stops if an iteration lowers the loss by less than ``1e-4 * tol``, relative to the larger
         of 1 and the absolute loss. Newton's method, for up to 150 parameters, goes on to the
         maximum.
-    reg_covar : float, default=1e-10
+    reg_covar : float, default=1e-12
         Added to every eigenvalue of the covariances. The unit is a feature's variance. If
         ``covariance_type`` is "full" or "tied", the unit is the variance of the whitened features.
     max_iter : int, default=100
@@ -192,7 +190,7 @@ class GMMScoreEstimator(BaseDensity):
         covariance_type="full",
         loss="dsm",
         tol=1e-3,
-        reg_covar=1e-10,
+        reg_covar=1e-12,
         max_iter=100,
         n_init=1,
         init_params="kmeans",
@@ -352,32 +350,6 @@ class GMMScoreEstimator(BaseDensity):
         )
         return optimizer.run(em, likeliest, random, device)
 
-    def predict(self, X):
-        """Predict the most likely component of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), int
-        """
-        return self._as_sklearn().predict(self._check_rows(X))
-
-    def predict_proba(self, X):
-        """Predict the posterior probability of each component, given the sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-        """
-        return self._as_sklearn().predict_proba(self._check_rows(X))
-
     def sample(self, n_samples=1, random_state=None, *, return_labels=False):
         """Draw samples from the fitted mixture.
 
@@ -407,55 +379,6 @@ class GMMScoreEstimator(BaseDensity):
             own = labels == component
             X[own] = mean + X[own] @ root
         return (X, labels) if return_labels else X
-
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit the mixture and predict the most likely component of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), int
-        """
-        return self.fit(X, y, sample_weight).predict(X)
-
-    def aic(self, X):
-        """Akaike information criterion on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        float
-        """
-        return float(self._as_sklearn().aic(self._check_rows(X)))
-
-    def bic(self, X):
-        """Bayesian information criterion on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        float
-        """
-        return float(self._as_sklearn().bic(self._check_rows(X)))
-
-    def _as_sklearn(self) -> GaussianMixture:
-        """The same mixture as scikit-learn's, for what that computes from the parameters."""
-        check_is_fitted(self)
-        mixture = GaussianMixture(len(self.weights_), covariance_type=self.covariance_type)
-        for name in (*SHARED, "n_features_in_"):
-            setattr(mixture, name, getattr(self, name))
-        return mixture
 
     def _store(self, parameters: Parameters, units: Units):
         """The parameters in the units of the input, and what scikit-learn's mixtures keep."""

@@ -81,7 +81,7 @@ def start(
     init_params: str,
     random: np.random.RandomState,
 ) -> Parameters:
-    """Parameters in the units of the fit: those that are given, the rest by clusters of ``rows``."""
+    """Parameters in the units of the fit: what is given, the rest by clusters of ``rows``."""
     k, d, kind = n_components, em.rows.shape[1], em.kind
     if given.everything:
         found = Parameters(*(torch.empty(0),) * 3)
