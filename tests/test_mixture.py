@@ -419,12 +419,19 @@ def test_impossible_values_cost_the_others_nothing():
 
 
 @pytest.mark.parametrize("kind", ["full", "tied"])
-def test_too_few_rows_for_a_covariance(kind):
-    X = np.random.RandomState(0).standard_normal((20, 30))
-    with pytest.raises(ValueError, match="needs more different samples than features; X has 20"):
-        GMMScoreEstimator(1, covariance_type=kind).fit(X)
+def test_rows_that_span_no_covariance_get_a_shrunk_one(kind):
+    """In 60 correlated columns a shrunk covariance is nearer to the truth than a diagonal one."""
+    random = np.random.RandomState(0)
+    factor = np.eye(60) + 0.5 * random.standard_normal((60, 3)) @ random.standard_normal((3, 60))
+    X, fresh = (random.standard_normal((n, 60)) @ factor for n in (40, 1000))
+    shrunk = GMMScoreEstimator(1, covariance_type=kind).fit(X)
     diagonal = GMMScoreEstimator(1, covariance_type="diag").fit(X)
-    np.testing.assert_allclose(diagonal.covariances_[0], X.var(0), rtol=1e-6)
+    assert shrunk.score(fresh) > diagonal.score(fresh)
+    assert shrunk.standard_errors_ is None
+    # The variances stay the sample's.
+    np.testing.assert_allclose(shrunk.covariances_.reshape(60, 60).diagonal(), X.var(0), rtol=1e-6)
+    with pytest.raises(ValueError, match="X has 40 different samples"):
+        GMMScoreEstimator(1, covariance_type=kind, standard_errors=True).fit(X)
 
 
 def test_a_time_limit_ends_the_fit():

@@ -71,6 +71,8 @@ class WeightedEM:
     kind : {"full", "tied", "diag", "spherical"}
     reg_covar : float
         Added to the diagonals of the covariances.
+    shrinkage : float
+        The share of the correlations of "full" and "tied" covariances that is taken away.
     clock : Clock, optional
         No iteration starts once it is over.
     """
@@ -81,11 +83,12 @@ class WeightedEM:
         weight: np.ndarray,
         kind: str,
         reg_covar: float,
+        shrinkage: float = 0.0,
         clock: Clock | None = None,
     ):
         self.rows = tensor_of(np.ascontiguousarray(rows))
         self.weight = tensor_of(weight / weight.sum())
-        self.kind, self.floor = kind, reg_covar
+        self.kind, self.floor, self.shrinkage = kind, reg_covar, shrinkage
         self.products = kind in ("full", "tied")
         self.n_iterations, self.clock = 0, clock or Clock()
 
@@ -140,6 +143,8 @@ class WeightedEM:
                 covariances = covariances.mean(1)
         if self.products:
             covariances = (covariances + covariances.mT) / 2
+            apart = torch.diag_embed(covariances.diagonal(dim1=-2, dim2=-1))
+            covariances = covariances.lerp(apart, self.shrinkage)
             covariances = covariances + self.floor * torch.eye(means.shape[1]).to(means)
         else:
             covariances = covariances + self.floor

@@ -130,7 +130,7 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
     That of Ledoit and Wolf where nothing is held out.
     """
     if not held_out.any():
-        return _ledoit_wolf(Z, weight)
+        return ledoit_wolf(Z, weight)
     mean, covariance = _moments(Z[~held_out], weight[~held_out])
     rows = Z[held_out] - mean
 
@@ -139,11 +139,11 @@ def _choose_shrinkage(Z: np.ndarray, weight: np.ndarray, held_out: np.ndarray) -
         squares = ((rows @ matrix) ** 2).sum(1)
         return log_det - 0.5 * float(np.average(squares, weights=weight[held_out]))
 
-    candidates = {*SHRINKAGES, _ledoit_wolf(Z[~held_out], weight[~held_out])}
+    candidates = {*SHRINKAGES, ledoit_wolf(Z[~held_out], weight[~held_out])}
     return max(sorted(candidates), key=log_likelihood)
 
 
-def _ledoit_wolf(Z: np.ndarray, weight: np.ndarray) -> float:
+def ledoit_wolf(Z: np.ndarray, weight: np.ndarray) -> float:
     """The shrinkage by Ledoit and Wolf, each row's square counted as often as it weighs."""
     if len(Z) < 2:
         return 0.0

@@ -21,6 +21,7 @@ from .._mixtures.parameters import Parameters, all_covariances
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
 from .._transforms.chain import Chain
+from .._transforms.whitening import ledoit_wolf
 from .._validation import distinct_rows, evaluation_device, resolve_device
 from .._warn import warn
 from ._components import MixtureDensity
@@ -28,7 +29,7 @@ from ._inference import natural_covariance
 from ._likelihood import climbed
 from ._optimization import MixtureFit, MixtureOptimizer
 from ._starts import Given, checked, of_fit, start
-from ._units import Units, fit_units, standardized
+from ._units import Units, are_few, fit_units, standardized
 
 PARAMETERS = ("weights", "means", "covariances")
 # Newton's method and standard errors take derivatives in all pairs of parameters.
@@ -101,7 +102,8 @@ class GMMScoreEstimator(MixtureDensity):
         limit, the result depends on the speed of the machine if ``fit`` reaches the limit. For
         reproducible results, use ``max_iter``.
     standard_errors : {"auto"} or bool, default="auto"
-        Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters.
+        Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters,
+        unless covariances are shrunk, see Notes.
     device : str, default="auto"
         "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
     random_state : int, RandomState or None, default=None
@@ -146,9 +148,14 @@ class GMMScoreEstimator(MixtureDensity):
     otherwise. Nearly collinear features, and clusters that lie thousands of their widths apart, are
     thus fitted as well as others.
 
+    If ``covariance_type`` is "full" or "tied" and X has no more different samples than features,
+    every sample covariance is singular. The correlations are then shrunk towards zero in each
+    iteration of EM, by the share of Ledoit and Wolf [LedoitWolf2004]_, and there are no standard
+    errors.
+
     References
     ----------
-    [DDPMLearning]_, [Hyvarinen2005]_, [SSM]_, [LCSS]_
+    [DDPMLearning]_, [Hyvarinen2005]_, [SSM]_, [LCSS]_, [LedoitWolf2004]_
 
     Examples
     --------
@@ -247,8 +254,8 @@ class GMMScoreEstimator(MixtureDensity):
 
             - X holds NaN, infinity, text or a constant feature.
             - X has fewer different samples than components.
-            - ``covariance_type`` is "full" or "tied", and X has no more different samples than
-              features.
+            - Covariances are shrunk, see Notes, and ``standard_errors`` is true or ``loss`` is not
+              "dsm".
             - An initial value has the wrong shape, or is impossible.
             - ``n_noise`` is a number, and ``loss`` is not "dsm".
 
@@ -268,7 +275,9 @@ class GMMScoreEstimator(MixtureDensity):
         device = resolve_device(self.device)
         latent = fit_units(X, weight, kind)
         Z, log_slope = latent.forward(X)
-        units, em = Units.of(latent), WeightedEM(Z, weight, kind, self.reg_covar, clock)
+        shrinkage = ledoit_wolf(Z, weight) if self._shrinks(*X.shape) else 0.0
+        em = WeightedEM(Z, weight, kind, self.reg_covar, shrinkage, clock)
+        units = Units.of(latent)
         starts = self._starts(em, given, units, standardized(X, weight), random)
         likeliest = self._likeliest(em, starts)
         best = self._minimised(em, likeliest, weight, random, device)
@@ -299,12 +308,15 @@ class GMMScoreEstimator(MixtureDensity):
                 f"n_components={self.n_components} needs as many different rows; X has {n} of "
                 "positive weight. Lower n_components."
             )
-        if self.covariance_type in ("full", "tied") and n <= d:
+        if self._shrinks(n, d) and (self.standard_errors is True or self.loss != "dsm"):
             raise ValueError(
-                f"covariance_type={self.covariance_type!r} needs more different samples than "
-                f"features; X has {n} of positive weight and {d} features. Use "
-                "covariance_type='diag', or DSMDensityEstimator, which shrinks covariances."
+                f"X has {n} different samples of positive weight for {d} features, so every "
+                f"covariance of covariance_type={self.covariance_type!r} is shrunk, which needs "
+                "standard_errors=False and loss='dsm'. Use these, or covariance_type='diag'."
             )
+
+    def _shrinks(self, n, d) -> bool:
+        return self.covariance_type in ("full", "tied") and are_few(n, d)
 
     def _starts(self, em, given, units, rows, random):
         """Where the likelihood is climbed from."""
@@ -337,7 +349,7 @@ class GMMScoreEstimator(MixtureDensity):
     def _minimised(self, em, likeliest, weight, random, device) -> MixtureFit:
         """The minimum of the loss next to the parameters of the largest likelihood."""
         if self.loss == "dsm" and self.n_noise is None:
-            if self._n_parameters(em.rows.shape[1]) <= MAX_SECOND_ORDER_PARAMETERS:
+            if self._is_second_order(*em.rows.shape):
                 likeliest = climbed(em, likeliest, weight.sum())
             return MixtureFit.of_likelihood(likeliest, em)
         optimizer = MixtureOptimizer(
@@ -398,7 +410,7 @@ class GMMScoreEstimator(MixtureDensity):
         """Standard errors in the units of the input, where they are wanted."""
         wanted = self.standard_errors
         if wanted == "auto":
-            wanted = self._n_parameters(Z.shape[1]) <= MAX_SECOND_ORDER_PARAMETERS
+            wanted = self._is_second_order(*Z.shape)
         self.parameter_covariance_, self.standard_errors_ = None, None
         if not wanted:
             return
@@ -412,6 +424,10 @@ class GMMScoreEstimator(MixtureDensity):
             name: part.reshape(value.shape)
             for name, part, value in zip(PARAMETERS, np.split(errors, sizes), like, strict=True)
         }
+
+    def _is_second_order(self, n, d) -> bool:
+        """Whether the likelihood has a maximum in few enough parameters."""
+        return self._n_parameters(d) <= MAX_SECOND_ORDER_PARAMETERS and not self._shrinks(n, d)
 
     def _n_parameters(self, d):
         k = self.n_components

@@ -21,16 +21,21 @@ def fit_units(X: np.ndarray, weight: np.ndarray, kind: str) -> Chain:
     """Zero mean and unit covariance, as far as the kind of covariance stays what it is.
 
     "full" and "tied" covariances stay so in any basis, "diag" ones in any scales of the columns,
-    "spherical" ones in one scale of all.
+    "spherical" ones in one scale of all. Rows that span no basis have scales alone.
     """
     mean = np.average(X, axis=0, weights=weight)
     variance = np.average((X - mean) ** 2, axis=0, weights=weight)
     if kind == "spherical":
         variance = np.full_like(variance, variance.mean())
     scales = linear_map(mean, np.sqrt(variance))
-    if kind not in ("full", "tied"):
+    if kind not in ("full", "tied") or are_few(*X.shape):
         return scales
     return scales.then(exact_whitening(scales.forward(X)[0], weight))
+
+
+def are_few(n_rows: int, n_features: int) -> bool:
+    """Whether every covariance of so many rows is singular."""
+    return n_rows <= n_features
 
 
 def standardized(X: np.ndarray, weight: np.ndarray) -> np.ndarray:
