@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -32,23 +34,30 @@ class CanonicalForm:
             if kind in ("full", "tied")
             else torch.arange(n_features).expand(2, n_features)
         )
-        self.n_statistics = n_features + self.lower.shape[1]
+        i, j = self.lower
+        # Squares count by minus a half, products of two columns by minus one.
+        factors = torch.where(i == j, -0.5, -1.0).double()
+        # From products of columns to what multiplies the numbers of one component.
+        self.gather = factors[:, None] if kind == "spherical" else torch.diag(factors)
+        self.n_statistics = n_features + self.gather.shape[1]
 
     def free(self, parameters: Parameters) -> Tensor:
         """The free numbers of given parameters, one vector."""
         precisions = torch.linalg.inv(all_covariances(parameters, self.kind))
         heights = (precisions @ parameters.means[..., None]).squeeze(-1)
         entries = precisions[:, *self.lower]
-        return torch.cat(
-            [parameters.weights.log(), heights.flatten(), self._selection().T @ entries.flatten()]
-        )
+        if self.kind == "spherical":
+            entries = entries[:, :1]
+        if self.kind == "tied":
+            entries = entries[:1]
+        return torch.cat([parameters.weights.log(), heights.flatten(), entries.flatten()])
 
     def parameters(self, free: Tensor) -> Parameters:
         """The parameters, whose covariances are full."""
         k, d = self.k, self.d
         logits, heights, rest = free.split([k, k * d, len(free) - k - k * d])
-        entries = (self._spread() @ rest).reshape(k, -1)
         rows, columns = self.lower
+        entries = rest.reshape(-1, self.gather.shape[1]).expand(k, len(rows))
         lower = free.new_zeros(k, d, d).index_put(
             (torch.arange(k)[:, None], rows, columns), entries
         )
@@ -60,70 +69,52 @@ class CanonicalForm:
     def statistics(self, rows: Tensor) -> Tensor:
         """What multiplies h and the entries of P in the log-density, shape (n, s)."""
         i, j = self.lower
-        return torch.cat([rows, self._halves() * rows[:, i] * rows[:, j]], 1)
+        return torch.cat([rows, (rows[:, i] * rows[:, j]) @ self.gather], 1)
 
-    def moments(self, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Mean (k, s) and covariance (k, s, s) of the statistics under every component."""
+    def center(self, parameters: Parameters) -> Tensor:
+        """Mean (k, s) of the statistics under every component."""
         means, covariances = parameters.means, all_covariances(parameters, self.kind)
-        (i, j), halves = self.lower, self._halves()
+        i, j = self.lower
+        products = covariances[:, i, j] + means[:, i] * means[:, j]
+        return torch.cat([means, products @ self.gather], 1)
+
+    def spread(self, parameters: Parameters) -> Tensor:
+        """Covariance (k, s, s) of the statistics under every component."""
+        means, covariances = parameters.means, all_covariances(parameters, self.kind)
+        i, j = self.lower
         products = covariances + means[:, :, None] * means[:, None]
-        center = torch.cat([means, halves * products[:, i, j]], 1)
         linear = means[:, None, j] * covariances[:, :, i] + means[:, None, i] * covariances[:, :, j]
-        linear = linear * halves
+        linear = linear @ self.gather
         square = (
             covariances[:, i][:, :, i] * products[:, j][:, :, j]
             + covariances[:, i][:, :, j] * products[:, j][:, :, i]
             + (means[:, i, None] * means[:, None, i]) * covariances[:, j][:, :, j]
             + (means[:, i, None] * means[:, None, j]) * covariances[:, j][:, :, i]
         )
-        square = square * halves * halves[:, None]
+        square = self.gather.T @ square @ self.gather
         upper = torch.cat([covariances, linear], 2)
-        return center, torch.cat([upper, torch.cat([linear.mT, square], 2)], 1)
+        return torch.cat([upper, torch.cat([linear.mT, square], 2)], 1)
 
     def slope(self, parameters: Parameters, moments: Moments) -> Tensor:
         """Gradient of the mean log-density in the free numbers, from an E-step's moments."""
-        (i, j), center = self.lower, self.moments(parameters)[0]
+        i, j = self.lower
         squares = moments.second if moments.second.dim() == 2 else moments.second[:, i, j]
-        sums = torch.cat([moments.first, self._halves() * squares], 1)
-        pulls = sums - moments.mass[:, None] * center
+        sums = torch.cat([moments.first, squares @ self.gather], 1)
+        pulls = sums - moments.mass[:, None] * self.center(parameters)
         of_logits = moments.mass - moments.mass.sum() * parameters.weights
-        return self.reduced(torch.cat([of_logits, pulls.flatten()]))
+        return torch.cat([of_logits, pulls.flatten()]) @ self.reduction
 
-    def reduced(self, by_component: Tensor) -> Tensor:
-        """Slopes (..., k (1 + s)) in all numbers as slopes in those that are free."""
-        return by_component @ self._reduction()
-
-    def _reduction(self) -> Tensor:
+    @cached_property
+    def reduction(self) -> Tensor:
+        """Takes slopes (k (1 + s),) in all numbers to those in the free ones."""
         k, d, s = self.k, self.d, self.n_statistics
-        spread = self._spread()
-        n_free = k + k * d + spread.shape[1]
+        n_shared = self.gather.shape[1]
+        n_free = k + k * d + n_shared * (1 if self.kind == "tied" else k)
         whole = torch.zeros(k + k * s, n_free, dtype=torch.float64)
         whole[:k, :k] = torch.eye(k)
         for component in range(k):
             start = k + component * s
             whole[start : start + d, k + component * d : k + (component + 1) * d] = torch.eye(d)
-            entries = spread[component * (s - d) : (component + 1) * (s - d)]
-            whole[start + d : start + s, k + k * d :] = entries
+            first = k + k * d + (0 if self.kind == "tied" else component * n_shared)
+            whole[start + d : start + s, first : first + n_shared] = torch.eye(n_shared)
         return whole
-
-    def _halves(self) -> Tensor:
-        """Minus a half for squares and minus one for products of two columns."""
-        i, j = self.lower
-        return torch.where(i == j, -0.5, -1.0).double()
-
-    def _spread(self) -> Tensor:
-        """From the free entries of precisions to all of them (k s', free)."""
-        n = self.lower.shape[1]
-        eye = torch.eye(n, dtype=torch.float64)
-        if self.kind == "full":
-            return torch.eye(self.k * n, dtype=torch.float64)
-        if self.kind == "tied":
-            return eye.repeat(self.k, 1)
-        if self.kind == "spherical":
-            eye = eye.sum(1, keepdim=True)
-        return torch.block_diag(*[eye] * self.k)
-
-    def _selection(self) -> Tensor:
-        """From all entries to the free ones, which are means over equal entries."""
-        spread = self._spread()
-        return spread / spread.sum(0)

@@ -135,33 +135,34 @@ def information(
     [Louis1982]_
     """
     k, s = form.k, form.n_statistics
-    shares = parameters.weights
-    center, within = form.moments(parameters)
+    shares, center = parameters.weights, form.center(parameters)
     size, log_joint = max(1, CHUNK_NUMBERS // (k * s)), log_joint_of(parameters, form.kind)
     n_all = k + k * s
     meat = shares.new_zeros(n_all, n_all)
     mass, pulls = shares.new_zeros(k), shares.new_zeros(k, s)
     squares = shares.new_zeros(k, s, s)
     for part, w in zip(rows.split(size), weight.split(size), strict=True):
-        posterior = log_joint(part).softmax(0)
-        offsets = form.statistics(part) - center[:, None]
-        counted = posterior * w
-        pulled = (posterior[..., None] * offsets).permute(1, 0, 2).flatten(1)
-        gradient = torch.cat([(posterior - shares[:, None]).T, pulled], 1)
-        meat += gradient.T @ (w[:, None] * gradient)
-        mass += counted.sum(1)
-        pulls += (counted[:, None] @ offsets).squeeze(1)
-        squares += (counted[..., None] * offsets).mT @ offsets
+        posterior = log_joint(part).softmax(0).T
+        offsets = form.statistics(part)[:, None] - center
+        pulled = posterior[..., None] * offsets
+        gradient = torch.cat([posterior - shares, pulled.flatten(1)], 1) * w.sqrt()[:, None]
+        meat += gradient.T @ gradient
+        mass += w @ posterior
+        pulls += (w @ pulled.flatten(1)).reshape(k, s)
+        for component in range(k):
+            weighted = pulled[:, component] * w[:, None]
+            squares[component] += weighted.T @ offsets[:, component]
     bread = meat.clone()
     total = mass.sum()
     away = torch.eye(k).to(shares) - shares
     bread[:k, :k] += total * (torch.diag(shares) - torch.outer(shares, shares))
     bread[:k, :k] -= away.T @ (mass[:, None] * away)
+    within = mass[:, None, None] * form.spread(parameters)
     for component in range(k):
         own = slice(k + component * s, k + (component + 1) * s)
-        bread[own, own] += mass[component] * within[component] - squares[component]
+        bread[own, own] += within[component] - squares[component]
         crossed = torch.outer(away[component], pulls[component])
         bread[:k, own] -= crossed
         bread[own, :k] -= crossed.T
-    reduction = form.reduced(torch.eye(n_all, dtype=torch.float64))
+    reduction = form.reduction
     return reduction.T @ bread @ reduction, reduction.T @ meat @ reduction
