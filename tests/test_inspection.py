@@ -1,0 +1,143 @@
+"""Laws of the pictures of graphs, orders and intervals."""
+
+import subprocess
+import sys
+
+import networkx
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from sklearn.base import BaseEstimator
+from sklearn.covariance import GraphicalLassoCV
+
+from sklearn_dsm.inspection import EdgeIntervalDisplay, GraphDisplay, OrderDisplay
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+class Found(BaseEstimator):
+    """An estimator with the attributes that it is given."""
+
+    def fit(self, X=None, y=None):
+        return self
+
+    def fitted(self, **attributes):
+        vars(self).update(attributes)
+        return self
+
+    def confint(self, level=0.95):
+        half = 2 * self.edge_stderr_
+        return np.stack([self.interaction_ - half, self.interaction_ + half], -1)
+
+
+def causal():
+    adjacency = np.zeros((4, 4), dtype=int)
+    adjacency[0, 1] = adjacency[1, 2] = adjacency[0, 3] = 1
+    return Found().fitted(
+        order_=np.array([0, 1, 3, 2]),
+        adjacency_=adjacency,
+        edge_pvalues_=np.where(adjacency, 1e-5, 0.4),
+        n_features_in_=4,
+    )
+
+
+def pairwise():
+    interaction = np.array([[0, 1.0, 0.1], [1.0, 0, -0.6], [0.1, -0.6, 0]])
+    return Found().fitted(
+        interaction_=interaction,
+        edge_stderr_=np.full((3, 3), 0.1),
+        edge_pvalues_=np.array([[np.nan, 0, 0.3], [0, np.nan, 0.01], [0.3, 0.01, np.nan]]),
+        n_features_in_=3,
+        feature_names_in_=np.array(["a", "b", "c"]),
+    )
+
+
+def test_edges_are_those_whose_p_values_are_small():
+    display = GraphDisplay.from_estimator(pairwise())
+    assert display.edges.pairs() == [(0, 1), (1, 2)]
+    assert GraphDisplay.from_estimator(pairwise(), level=1e-3).edges.pairs() == [(0, 1)]
+    assert [text.get_text() for text in display.ax_.texts] == ["a", "b", "c"]
+
+
+def test_a_graph_without_p_values_has_partial_correlations():
+    X = np.random.default_rng(0).normal(size=(300, 4))
+    X[:, 1] += X[:, 0]
+    fit = GraphicalLassoCV().fit(X)
+    strength = GraphDisplay.from_estimator(fit).edges.strength
+    root = np.sqrt(np.diag(fit.precision_))
+    expected = np.abs(fit.precision_ / np.outer(root, root)) * (1 - np.eye(4))
+    np.testing.assert_allclose(strength, expected)
+
+
+def test_sources_are_left_of_what_they_cause():
+    positions = GraphDisplay.from_estimator(causal()).positions_
+    for parent, child in ((0, 1), (1, 2), (0, 3)):
+        assert positions[parent][0] < positions[child][0]
+
+
+@pytest.mark.parametrize("as_networkx", [False, True])
+def test_a_true_graph_outlines_what_is_in_it(as_networkx):
+    truth = np.zeros((4, 4), dtype=bool)
+    truth[0, 1] = truth[3, 2] = True
+    if as_networkx:
+        truth = networkx.DiGraph([("x0", "x1"), ("x3", "x2")])
+    display = GraphDisplay.from_estimator(causal(), true_graph=truth)
+    expected = np.zeros((4, 4), dtype=bool)
+    expected[0, 1] = expected[3, 2] = True
+    np.testing.assert_array_equal(display.true_graph, expected)
+
+
+def test_red_arcs_are_the_order_divergence():
+    truth = np.zeros((4, 4), dtype=bool)
+    truth[0, 1] = truth[2, 1] = truth[2, 3] = True
+    display = OrderDisplay.from_estimator(causal(), true_graph=truth)
+    colours = [line.get_color() for line in display.ax_.lines]
+    assert colours.count("tab:red") == 2 and colours.count("tab:blue") == 3
+
+
+def test_intervals_are_in_the_order_of_their_significance():
+    display = EdgeIntervalDisplay.from_estimator(pairwise(), true_interaction=np.zeros((3, 3)))
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == [
+        "a - b",
+        "b - c",
+        "a - c",
+    ]
+    np.testing.assert_allclose(display.intervals[0], [0.8, 1.2])
+    assert len(EdgeIntervalDisplay.from_estimator(pairwise(), max_edges=1).pairs) == 1
+
+
+@pytest.mark.parametrize(
+    ("display", "message"),
+    [
+        (GraphDisplay, "has no graph"),
+        (OrderDisplay, "has no order_"),
+        (EdgeIntervalDisplay, "has no confint"),
+    ],
+)
+def test_what_has_no_picture_says_what_has(display, message):
+    with pytest.raises(TypeError, match=message):
+        display.from_estimator(Nothing().fit())
+
+
+class Nothing(BaseEstimator):
+    def fit(self, X=None, y=None):
+        self.fitted_ = True
+        return self
+
+
+def test_a_true_graph_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"must be \(4, 4\)"):
+        GraphDisplay.from_estimator(causal(), true_graph=np.eye(3))
+
+
+def test_the_room_is_entered_without_matplotlib_and_networkx():
+    code = (
+        "import sys, sklearn_dsm.inspection as room; before = set(sys.modules);"
+        "assert 'matplotlib' not in before; assert room.GraphDisplay"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
