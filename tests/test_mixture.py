@@ -458,9 +458,7 @@ def test_collinear_columns_and_equal_rows_stay_finite(loss):
 
 
 def test_more_components_than_rows():
-    with pytest.raises(
-        ValueError, match="needs as many distinct samples .*; X has 2"
-    ):
+    with pytest.raises(ValueError, match=r"needs as many distinct samples .*; X has 2"):
         GMMScoreEstimator(3).fit([[0.0], [0.0], [1.0]])
 
 
