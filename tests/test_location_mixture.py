@@ -7,7 +7,8 @@ from scipy.special import logsumexp
 from scipy.stats import beta, norm
 
 from sklearn_dsm import LocationMixtureScoreEstimator
-from sklearn_dsm._core.scores.polynomial import exponents, hermite_features, ladder_times
+from sklearn_dsm._core.scores.polynomial import exponents, hermite_features
+from sklearn_dsm._core.scores.polynomial_fit import ladder_times
 from sklearn_dsm.datasets import GaussianPancakes, make_gaussian_pancakes
 
 ATOMS, WEIGHTS, SCALE = np.array([-1.5, 0.0, 1.5]), np.array([0.3, 0.4, 0.3]), 0.3

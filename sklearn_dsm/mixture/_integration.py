@@ -62,4 +62,19 @@ def rung_nodes(log_snr: torch.Tensor, n_features: int) -> IdentityNodes:
         N_IDENTITY_PAIRS, dtype=torch.float64
     )
     uniform = uniform.reshape(N_IDENTITY_PAIRS, len(log_snr), n_features).transpose(0, 1)
-    return antithetic_nodes(log_snr, weights, uniform)
+    nodes = antithetic_nodes(log_snr, weights, uniform)
+    return nodes._replace(noise=_of_unit_covariance(nodes.noise))
+
+
+def _of_unit_covariance(noise: torch.Tensor) -> torch.Tensor:
+    """The noise (k, m, d) with the moments of its distribution at every rung.
+
+    Where the score tells noise from rows exactly, all that is left in the integrand is the noise's
+    variance, whose errors would add up over many rungs.
+    """
+    if 4 * noise.shape[2] > noise.shape[1]:
+        return noise
+    covariance = noise.mT @ noise / noise.shape[1]
+    return torch.linalg.solve_triangular(
+        torch.linalg.cholesky(covariance), noise.mT, upper=False
+    ).mT

@@ -19,7 +19,8 @@ from .._core.likelihood.ode import SolverPlan
 from .._core.noise.level_sampling import LogisticLevels
 from .._core.noise.processes import VP
 from .._core.random import torch_generator
-from .._core.scores.polynomial import PolynomialScore, Rung, fit_polynomial_score, ladder_times
+from .._core.scores.polynomial import PolynomialScore, Rung
+from .._core.scores.polynomial_fit import Regressions, fit_polynomial_score, ladder_times
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity
 from .._fit import whole_fit
@@ -34,6 +35,9 @@ LONGEST_TIME = 3.0
 # Cells are this many component deviations wide.
 COVER_SCALES = 2.5
 LOWEST_LOG_SNR = -8.0
+# The least noise, where it is chosen: at most this wide, and so many times narrower than the
+# components. And the distance of levels in log-SNR.
+MAX_WIDTH, WIDTHS_PER_SCALE, LEVEL_SPACING = 0.0632, 4.0, 0.5
 CONFIDENCE = 0.95
 # What of a rung is kept as arrays.
 ARRAYS = ("centers", "location", "width", "coefficients")
@@ -166,8 +170,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
     _parameter_constraints = {
         "scale": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "degree": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "n_levels": [Interval(Integral, 2, None, closed="left")],
-        "shortest_time": [Interval(Real, 0, 1, closed="neither")],
+        "n_levels": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
+        "shortest_time": [Interval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
         "n_noise": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions({"identity", "ode"})],
         "random_state": ["random_state"],
@@ -178,8 +182,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
         scale="auto",
         *,
         degree="auto",
-        n_levels=24,
-        shortest_time=2e-3,
+        n_levels="auto",
+        shortest_time="auto",
         n_noise=4,
         likelihood="identity",
         random_state=None,
@@ -231,13 +235,13 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
         Z, _ = latent.forward(X)
         self.reference_covariance_ = np.atleast_2d(np.cov(Z.T, aweights=weight)) + 1e-9 * np.eye(d)
+        scale = float(self.scale_[0] / deviation[0])
         score = fit_polynomial_score(
             tensor_of(Z),
             tensor_of(weight / weight.mean()),
-            ladder_times(self.shortest_time, LONGEST_TIME, self.n_levels),
-            self.degree_,
-            COVER_SCALES * float(self.scale_[0] / deviation[0]),
-            self.n_noise,
+            Regressions(
+                self._times(scale), self.degree_, COVER_SCALES * scale, self.n_noise
+            ),
             torch_generator(seed_from(self.random_state)),
         )
         self.rungs_ = [_to_arrays(rung) for rung in score.rungs]
@@ -248,9 +252,21 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.log_mass_ = self._log_mass(Z, share)
         return self
 
+    def _times(self, scale: float) -> list[float]:
+        """The times of the levels, down to noise that does not hide components so wide."""
+        shortest = self.shortest_time
+        if shortest == "auto":
+            width = min(MAX_WIDTH, scale / WIDTHS_PER_SCALE)
+            shortest = -float(np.log1p(-(width**2))) / 2
+        n_levels = self.n_levels
+        if n_levels == "auto":
+            log_snrs = -np.log(np.expm1(2 * np.array([LONGEST_TIME, shortest])))
+            n_levels = 1 + int(np.ceil(np.diff(log_snrs)[0] / LEVEL_SPACING - 0.01))
+        return ladder_times(shortest, LONGEST_TIME, n_levels)
+
     def _log_mass(self, Z, share) -> float:
         """Logarithm of the integral of the identity's density over the latent space."""
-        width = np.sqrt(-np.expm1(-2 * self.shortest_time))
+        width = np.sqrt(-np.expm1(-2 * self.rungs_[0]["time"]))
         points, log_weight = line_nodes(Z, width) if Z.shape[1] == 1 else kernel_draws(Z, share)
         values, _ = self._latent_density("identity").log_density(points)
         return float(logsumexp(values + log_weight))
@@ -374,9 +390,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
 
 def _to_arrays(rung: Rung) -> dict[str, np.ndarray]:
     parts = {name: getattr(rung, name).numpy() for name in ARRAYS}
-    return parts | {"time": np.asarray(rung.time)}
+    return parts | {"time": np.asarray(rung.time), "apart": np.asarray(rung.apart)}
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> Rung:
     parts = {name: tensor_of(arrays[name]) for name in ARRAYS}
-    return Rung(time=float(arrays["time"]), **parts)
+    return Rung(time=float(arrays["time"]), apart=bool(arrays["apart"]), **parts)
