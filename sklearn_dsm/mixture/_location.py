@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from scipy.stats import beta, multivariate_normal
 
 from .._compat import Interval, StrOptions
@@ -19,67 +17,38 @@ from .._core.likelihood.ode import SolverPlan
 from .._core.noise.level_sampling import LogisticLevels
 from .._core.noise.processes import VP
 from .._core.random import torch_generator
-from .._core.scores.polynomial import PolynomialScore, Rung
-from .._core.scores.polynomial_fit import Regressions, fit_polynomial_score, ladder_times
+from .._core.scores.polynomial import PolynomialScore
+from .._core.scores.polynomial_fit import Regressions, fit_polynomial_score
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity
 from .._fit import whole_fit
 from .._random import seed_from
+from .._search.budget import Budget
 from .._transforms.chain import Chain
 from .._transforms.fitting import linear_map
 from .._validation import distinct_rows, effective_number
-from ._integration import kernel_draws, line_nodes, rung_nodes
+from ._envelope_density import Envelope, EnvelopeDensity, bounded
+from ._integration import affordable_nodes, line_nodes, rung_nodes
+from ._line_density import LineDensity, LogLinearCurve
+from ._location_checks import (
+    Coverage,
+    Entropy,
+    SelfCheck,
+    warn_of_short_time,
+    warn_of_untrusted,
+)
+from ._rungs import level_times, rung_from_arrays, rung_to_arrays
 
-# Ornstein-Uhlenbeck time of the noisiest level, where rows of unit variance are noise.
-LONGEST_TIME = 3.0
 # Cells are this many component deviations wide.
 COVER_SCALES = 2.5
 LOWEST_LOG_SNR = -8.0
-# The least noise, where it is chosen: at most this wide, and so many times narrower than the
-# components. And the distance of levels in log-SNR.
-MAX_WIDTH, WIDTHS_PER_SCALE, LEVEL_SPACING = 0.0632, 4.0, 0.5
 CONFIDENCE = 0.95
-# What of a rung is kept as arrays.
-ARRAYS = ("centers", "location", "width", "coefficients")
 # The scores jump between cells, so no number of steps would satisfy a small tolerance.
 CHECK_PLAN, ODE_TOLERANCE = SolverPlan(40), 0.1
-
-
-class Coverage(NamedTuple):
-    """Share of samples whose log-density is within epsilon of the truth, and a lower bound.
-
-    The ``lower_bound`` is a one-sided confidence bound at 95 %.
-    """
-
-    share: float
-    lower_bound: float
-
-
-class SelfCheck(NamedTuple):
-    """Diagnostics of a fitted density whose true density is unknown.
-
-    Attributes
-    ----------
-    disagreement : float
-        Mean absolute difference, over the samples, between the log-densities by the likelihood
-        identity and by the probability-flow ODE, in nats.
-    mass : float
-        Integral of the density, one if the density is normalised. Importance sampling from a wide
-        normal distribution estimates the integral, and may miss mass far from all samples.
-    mass_error : float
-        Standard error of ``mass``.
-    """
-
-    disagreement: float
-    mass: float
-    mass_error: float
-
-
-class Entropy(NamedTuple):
-    """An entropy in nats, and its standard error over the samples."""
-
-    value: float
-    standard_error: float
+# Share of max_fit_time for the regressions; the rest is for the integral.
+REGRESSION_SHARE = 0.6
+# No peak is narrower than the scale, or than this, in deviations of the rows.
+WIDEST_PEAK = 0.3
 
 
 class LocationMixtureScoreEstimator(BaseDensity):
@@ -173,6 +142,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         "n_levels": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
         "shortest_time": [Interval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
         "n_noise": [Interval(Integral, 1, None, closed="left")],
+        "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
         "likelihood": [StrOptions({"identity", "ode"})],
         "random_state": ["random_state"],
     }
@@ -185,6 +155,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         n_levels="auto",
         shortest_time="auto",
         n_noise=4,
+        max_fit_time=None,
         likelihood="identity",
         random_state=None,
     ):
@@ -193,6 +164,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.n_levels = n_levels
         self.shortest_time = shortest_time
         self.n_noise = n_noise
+        self.max_fit_time = max_fit_time
         self.likelihood = likelihood
         self.random_state = random_state
 
@@ -217,6 +189,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         ValueError
             If X holds NaN, infinity, text or a constant feature.
         """
+        budget = Budget(self.max_fit_time)
         X, weight = self._rows_and_weight(X, sample_weight)
         d = X.shape[1]
         n_effective = effective_number(weight)
@@ -236,40 +209,42 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Z, _ = latent.forward(X)
         self.reference_covariance_ = np.atleast_2d(np.cov(Z.T, aweights=weight)) + 1e-9 * np.eye(d)
         scale = float(self.scale_[0] / deviation[0])
-        score = fit_polynomial_score(
-            tensor_of(Z),
-            tensor_of(weight / weight.mean()),
-            Regressions(
-                self._times(scale), self.degree_, COVER_SCALES * scale, self.n_noise
-            ),
-            torch_generator(seed_from(self.random_state)),
+        generator = torch_generator(seed_from(self.random_state))
+        plan = Regressions(
+            level_times(scale, self.shortest_time, self.n_levels),
+            self.degree_,
+            COVER_SCALES * scale,
+            self.n_noise,
+            lambda: budget.left(until=REGRESSION_SHARE),
         )
-        self.rungs_ = [_to_arrays(rung) for rung in score.rungs]
+        score, n_fewest = fit_polynomial_score(
+            tensor_of(Z), tensor_of(weight / weight.mean()), plan, generator
+        )
+        self.rungs_ = [rung_to_arrays(rung) for rung in score.rungs]
         self.radius_ = score.radius
         self.centers_ = latent.inverse(self.rungs_[0]["centers"])
-        # Of the density as it is, which has no mass yet that it could be divided by.
-        self.log_mass_ = 0.0
-        self.log_mass_ = self._log_mass(Z, share)
+        acceptance = self._normalise(Z, share, scale, budget, generator)
+        warn_of_short_time(n_fewest, len(Z), d)
+        warn_of_untrusted(self.log_mass_, acceptance)
         return self
 
-    def _times(self, scale: float) -> list[float]:
-        """The times of the levels, down to noise that does not hide components so wide."""
-        shortest = self.shortest_time
-        if shortest == "auto":
-            width = min(MAX_WIDTH, scale / WIDTHS_PER_SCALE)
-            shortest = -float(np.log1p(-(width**2))) / 2
-        n_levels = self.n_levels
-        if n_levels == "auto":
-            log_snrs = -np.log(np.expm1(2 * np.array([LONGEST_TIME, shortest])))
-            n_levels = 1 + int(np.ceil(np.diff(log_snrs)[0] / LEVEL_SPACING - 0.01))
-        return ladder_times(shortest, LONGEST_TIME, n_levels)
+    def _normalise(self, Z, share, scale, budget, generator) -> float:
+        """Find the integral of the identity's density, and by what it can be drawn from.
 
-    def _log_mass(self, Z, share) -> float:
-        """Logarithm of the integral of the identity's density over the latent space."""
-        width = np.sqrt(-np.expm1(-2 * self.rungs_[0]["time"]))
-        points, log_weight = line_nodes(Z, width) if Z.shape[1] == 1 else kernel_draws(Z, share)
-        values, _ = self._latent_density("identity").log_density(points)
-        return float(logsumexp(values + log_weight))
+        Returns the share of proposals that are accepted as draws.
+        """
+        density, d = self._flow("identity"), Z.shape[1]
+        n_nodes = affordable_nodes(density, Z, budget)
+        if d == 1:
+            points = line_nodes(Z[:, 0], min(scale, WIDEST_PEAK), n_nodes)
+            values, _ = density.log_density(points[:, None])
+            self.bound_ = {"points": points, "values": values}
+            self.log_mass_ = self._curve().log_mass
+            return 1.0
+        envelope = Envelope.around(Z, share, scale, generator)
+        envelope, self.log_mass_, acceptance = bounded(envelope, density, n_nodes)
+        self.bound_ = envelope.to_arrays()
+        return acceptance
 
     def pac_coverage(self, X, log_density: Callable | np.ndarray, epsilon: float) -> Coverage:
         r"""Share of samples whose log-density is within epsilon of the known true one.
@@ -332,9 +307,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
         """
         X = self._check_rows(X)
         Z, _ = Chain.from_arrays(self.latent_map_).forward(X)
-        flow = replace(self._latent_density("ode"), tolerance=np.inf, plan=CHECK_PLAN)
+        flow = replace(self._flow("ode"), tolerance=np.inf, plan=CHECK_PLAN)
         solved, _ = flow.log_density(Z)
-        density = self._latent_density("identity")
+        density = self._normalised()
         identity = density.log_density(Z)[0]
         # A wide normal law covers what the density covers.
         wide = multivariate_normal(cov=2 * self.reference_covariance_)
@@ -365,34 +340,40 @@ class LocationMixtureScoreEstimator(BaseDensity):
         values = self.score_samples(X)
         return Entropy(-float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
-    def _latent_density(self, likelihood=None) -> LatentDensity:
-        score = PolynomialScore(
-            [_from_arrays(rung) for rung in self.rungs_], self.degree_, self.radius_
-        )
+    def _latent_density(self) -> LatentDensity:
+        return self._flow("ode") if self.likelihood == "ode" else self._normalised()
+
+    def _normalised(self) -> LatentDensity:
+        """The identity's density, which integrates to one and can be drawn from."""
+        flow = self._flow("identity")
+        parts = {field.name: getattr(flow, field.name) for field in fields(flow)}
+        if self.n_features_in_ == 1:
+            return LineDensity(**parts, curve=self._curve())
+        parts["log_mass"] = self.log_mass_
+        return EnvelopeDensity(**parts, envelope=Envelope(**self.bound_))
+
+    def _curve(self) -> LogLinearCurve:
+        """The density of one feature in the latent space."""
+        deviation = float(np.sqrt(self.reference_covariance_[0, 0]))
+        return LogLinearCurve(**self.bound_, deviation=deviation)
+
+    def _flow(self, likelihood: str) -> LatentDensity:
+        """The scores with the log-density of the ODE, or of the identity as it is."""
+        rungs = [rung_from_arrays(rung) for rung in self.rungs_]
+        score = PolynomialScore(rungs, self.degree_, self.radius_)
         d = self.n_features_in_
         reference = GaussianScore(
             torch.zeros(d, dtype=torch.float64), tensor_of(self.reference_covariance_)
         )
-        log_snr = torch.tensor([rung.log_snr for rung in score.rungs], dtype=torch.float64)
+        log_snr = torch.tensor([rung.log_snr for rung in rungs], dtype=torch.float64)
         return LatentDensity(
             model=score,
             reference=reference,
             levels=LogisticLevels(LOWEST_LOG_SNR, float(log_snr[0])),
             n_features=d,
             numbers_per_row=8 * len(score.powers),
-            likelihood=likelihood or self.likelihood,
+            likelihood=likelihood,
             tolerance=ODE_TOLERANCE,
             device=torch.device("cpu"),
             nodes=rung_nodes(log_snr, d),
-            log_mass=self.log_mass_,
         )
-
-
-def _to_arrays(rung: Rung) -> dict[str, np.ndarray]:
-    parts = {name: getattr(rung, name).numpy() for name in ARRAYS}
-    return parts | {"time": np.asarray(rung.time), "apart": np.asarray(rung.apart)}
-
-
-def _from_arrays(arrays: dict[str, np.ndarray]) -> Rung:
-    parts = {name: tensor_of(arrays[name]) for name in ARRAYS}
-    return Rung(time=float(arrays["time"]), apart=bool(arrays["apart"]), **parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time as clock
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,8 +23,13 @@ from .polynomial import (
 RIDGE, LLOYD_STEPS, MAX_COVERED_ROWS, MAX_CELLS = 1e-6, 5, 4000, 400
 # Samples a cell needs for each of its coefficients. Noised copies of one sample tell no more.
 SAMPLES_PER_COEFFICIENT = 12
+# A cell farther from all others, in radii of the cover, is kept with a lower degree instead.
+APART = 3.0
 # Cells are no narrower than so many deviations of the noise, which hides what is finer.
 COVER_NOISE = 1.5
+# Where time is short: rows of the first level, of any level at the least, and by how much levels
+# with less noise may take longer.
+FIRST_ROWS, FEWEST_ROWS, COST_MARGIN = 1000, 200, 1.2
 
 
 class Regressions(NamedTuple):
@@ -37,12 +44,15 @@ class Regressions(NamedTuple):
         No denoised row is much farther from its cell's centre, where the noise is low.
     n_noise : int
         Antithetic pairs of noise vectors a row.
+    seconds_left : callable () -> float
+        Until all levels should be done.
     """
 
     times: list[float]
     degree: int
     cover_radius: float
     n_noise: int
+    seconds_left: Callable[[], float]
 
 
 def ladder_times(shortest: float, longest: float, n_levels: int) -> list[float]:
@@ -54,7 +64,7 @@ def ladder_times(shortest: float, longest: float, n_levels: int) -> list[float]:
 
 def fit_polynomial_score(
     rows: Tensor, weight: Tensor, plan: Regressions, generator: torch.Generator
-) -> PolynomialScore:
+) -> tuple[PolynomialScore, int]:
     """Regress the noise of noised rows on polynomials in cells, from high noise to low.
 
     Parameters
@@ -64,26 +74,64 @@ def fit_polynomial_score(
     weight : Tensor of shape (n,)
     plan : Regressions
     generator : torch.Generator
+
+    Returns
+    -------
+    score : PolynomialScore
+    n_rows : int
+        The rows of the level that had the fewest; all, if there is time.
     """
     radius = float(torch.linalg.vector_norm(rows, dim=1).max())
     powers = exponents(rows.shape[1], plan.degree)
-    min_rows = 2 * plan.n_noise * SAMPLES_PER_COEFFICIENT * len(powers)
     rungs: list[Rung] = []
-    for time in reversed(plan.times):
-        half = torch.randn(plan.n_noise, *rows.shape, generator=generator, dtype=rows.dtype)
-        noise = torch.cat([half, -half]).flatten(0, 1)
-        a, sigma = math.exp(-time), math.sqrt(-math.expm1(-2 * time))
-        x = a * rows.repeat(2 * plan.n_noise, 1) + sigma * noise
-        w = weight.repeat(2 * plan.n_noise)
+    n_fewest, seconds_per_row = len(rows), 0.0
+    for k, time in enumerate(reversed(plan.times)):
+        started = clock.perf_counter()
+        n = _affordable(len(rows), plan.seconds_left(), len(plan.times) - k, seconds_per_row)
+        chosen = slice(None) if n == len(rows) else _subset(len(rows), n, generator)
+        above = PolynomialScore(rungs, plan.degree, radius) if rungs else None
+        rungs.insert(0, _rung(above, rows[chosen], weight[chosen], time, powers, plan, generator))
+        n_fewest, seconds_per_row = min(n, n_fewest), (clock.perf_counter() - started) / n
+    return PolynomialScore(rungs, plan.degree, radius), n_fewest
+
+
+def _subset(n: int, size: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(n, generator=generator)[:size]
+
+
+def _affordable(n: int, seconds_left: float, n_levels: int, seconds_per_row: float) -> int:
+    """How many of n rows there is time for at each of some levels that are left."""
+    if math.isinf(seconds_left):
+        return n
+    if not seconds_per_row:
+        return min(n, FIRST_ROWS)
+    share = max(seconds_left, 0.0) / (n_levels * seconds_per_row * COST_MARGIN)
+    return min(n, max(FEWEST_ROWS, int(share)))
+
+
+def _rung(
+    above: PolynomialScore | None,
+    rows: Tensor,
+    weight: Tensor,
+    time: float,
+    powers: Tensor,
+    plan: Regressions,
+    generator: torch.Generator,
+) -> Rung:
+    """The regression at one level."""
+    half = torch.randn(plan.n_noise, *rows.shape, generator=generator, dtype=rows.dtype)
+    noise = torch.cat([half, -half]).flatten(0, 1)
+    a, sigma = math.exp(-time), math.sqrt(-math.expm1(-2 * time))
+    x = a * rows.repeat(2 * plan.n_noise, 1) + sigma * noise
+    min_rows = 2 * plan.n_noise * SAMPLES_PER_COEFFICIENT * len(powers)
+    if above is None:
+        centers, apart = torch.zeros(1, x.shape[1], dtype=x.dtype), True
+        cell = torch.zeros(len(x), dtype=torch.long)
+    else:
         cover_radius = max(plan.cover_radius, COVER_NOISE * sigma)
-        if rungs:
-            above = PolynomialScore(rungs, plan.degree, radius)
-            centers, cell, apart = _cells(above, x, time, cover_radius, min_rows, generator)
-        else:
-            centers, apart = torch.zeros(1, x.shape[1], dtype=x.dtype), True
-            cell = torch.zeros(len(x), dtype=torch.long)
-        rungs.insert(0, _regressed(x, noise, w, cell, centers, time, powers, apart))
-    return PolynomialScore(rungs, plan.degree, radius)
+        centers, cell, apart = _cells(above, x, time, cover_radius, min_rows, generator)
+    w = weight.repeat(2 * plan.n_noise)
+    return _regressed(x, noise, w, cell, centers, time, powers, apart, min_rows)
 
 
 def _cells(
@@ -103,11 +151,24 @@ def _cells(
         sums = torch.zeros_like(centers).index_add_(0, cell, clean[chosen])
         counts = torch.bincount(cell, minlength=len(centers)).to(x)
         centers = (sums / counts.clamp(min=1)[:, None])[counts > 0]
-    counts = torch.bincount(nearest(clean, centers), minlength=len(centers))
-    enough = counts >= min(min_rows, int(counts.max()))
-    centers = centers[enough]
+    few = min_rows * len(chosen) / len(x)
+    centers = _merged(clean[chosen], centers, few, APART * cover_radius)
     cell = nearest(clean, centers)
     return centers, cell, bool((nearest(x * math.exp(time), centers) == cell).all())
+
+
+def _merged(rows: Tensor, centers: Tensor, min_rows: float, distance: float) -> Tensor:
+    """The centres without those of too few rows, but for such as are far from all others."""
+    while len(centers) > 1:
+        counts = torch.bincount(nearest(rows, centers), minlength=len(centers))
+        gaps = torch.cdist(centers, centers).fill_diagonal_(math.inf).amin(1)
+        small = torch.nonzero((counts < min_rows) & (gaps <= distance))[:, 0]
+        if not len(small):
+            break
+        keep = torch.ones(len(centers), dtype=torch.bool)
+        keep[small[counts[small].argsort()[: 1 + len(small) // 4]]] = False
+        centers = centers[keep]
+    return centers
 
 
 def _cover(points: Tensor, radius: float) -> Tensor:
@@ -129,21 +190,27 @@ def _regressed(
     time: float,
     powers: Tensor,
     apart: bool,
+    min_rows: int,
 ) -> Rung:
-    """A ridge regression of the noise in every cell."""
+    """A ridge regression of the noise in every cell, of a degree that its rows allow."""
     location, width, coefficients = [], [], []
+    degrees, n_terms = powers.sum(1), len(powers)
     for c in range(len(centers)):
         own = cell == c
         w = weight[own] / weight[own].sum()
         mean = w @ x[own]
-        spread = (w @ (x[own] - mean) ** 2).sqrt().clamp(min=1e-9)
+        spread = (w @ (x[own] - mean) ** 2).sqrt().clamp(min=1e-12)
         u = ((x[own] - mean) / spread).clamp(-MAX_COORDINATE, MAX_COORDINATE)
-        features = hermite_features(u, powers)
+        degree = int(degrees[min(n_terms, max(1, int(own.sum()) * n_terms // min_rows)) - 1])
+        used = degrees <= max(1, degree)
+        features = hermite_features(u, powers[used])
         normal = features.T @ (w[:, None] * features)
-        normal += RIDGE * torch.eye(len(powers), dtype=x.dtype)
-        right = features.T @ (w[:, None] * noise[own])
+        normal += RIDGE * torch.eye(features.shape[1], dtype=x.dtype)
+        found = torch.zeros(n_terms, x.shape[1], dtype=x.dtype)
+        found[used] = torch.linalg.solve(normal, features.T @ (w[:, None] * noise[own]))
         location.append(mean)
         width.append(spread)
-        coefficients.append(torch.linalg.solve(normal, right))
-    parts = (torch.stack(each) for each in (location, width, coefficients))
-    return Rung(time, centers, *parts, apart)
+        coefficients.append(found)
+    return Rung(
+        time, centers, torch.stack(location), torch.stack(width), torch.stack(coefficients), apart
+    )
