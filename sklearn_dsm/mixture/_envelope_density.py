@@ -54,9 +54,6 @@ class Envelope(NamedTuple):
         weights = share[chosen] / share[chosen].sum()
         return cls(Z[chosen], weights, scale, float(np.inf))
 
-    def to_arrays(self) -> dict[str, np.ndarray | float]:
-        return self._asdict()
-
     def log_density(self, z: Tensor) -> Tensor:
         """Log-densities (n,) of the kernel estimate."""
         clean = _clean(z)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from ._location_checks import (
     Coverage,
     Entropy,
     SelfCheck,
+    compare_with_kernels,
     warn_of_short_time,
     warn_of_untrusted,
 )
@@ -225,7 +227,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.centers_ = latent.inverse(self.rungs_[0]["centers"])
         acceptance = self._normalise(Z, share, scale, budget, generator)
         warn_of_short_time(n_fewest, len(Z), d)
-        warn_of_untrusted(self.log_mass_, acceptance)
+        kernels = compare_with_kernels(self._normalised(), Z, share, scale, n_effective)
+        warn_of_untrusted(self.log_mass_, acceptance, kernels)
         return self
 
     def _normalise(self, Z, share, scale, budget, generator) -> float:
@@ -238,12 +241,12 @@ class LocationMixtureScoreEstimator(BaseDensity):
         if d == 1:
             points = line_nodes(Z[:, 0], min(scale, WIDEST_PEAK), n_nodes)
             values, _ = density.log_density(points[:, None])
-            self.bound_ = {"points": points, "values": values}
+            self.bound_: dict[str, Any] = {"points": points, "values": values}
             self.log_mass_ = self._curve().log_mass
             return 1.0
         envelope = Envelope.around(Z, share, scale, generator)
         envelope, self.log_mass_, acceptance = bounded(envelope, density, n_nodes)
-        self.bound_ = envelope.to_arrays()
+        self.bound_ = envelope._asdict()
         return acceptance
 
     def pac_coverage(self, X, log_density: Callable | np.ndarray, epsilon: float) -> Coverage:

@@ -22,7 +22,7 @@ from .polynomial import (
 
 RIDGE, LLOYD_STEPS, MAX_COVERED_ROWS, MAX_CELLS = 1e-6, 5, 4000, 400
 # Samples a cell needs for each of its coefficients. Noised copies of one sample tell no more.
-SAMPLES_PER_COEFFICIENT = 12
+SAMPLES_PER_COEFFICIENT = 20
 # A cell farther from all others, in radii of the cover, is kept with a lower degree instead.
 APART = 3.0
 # Cells are no narrower than so many deviations of the noise, which hides what is finer.
