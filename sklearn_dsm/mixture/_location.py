@@ -63,9 +63,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
     measurement, p is the density of the measured values. Q is then the distribution of the values
     without error.
 
-    The score is fitted level by level, from high noise to low. At each level, the fit at the next
-    noisier level denoises the noised samples, and the denoised values are grouped into cells
-    around centres. In each cell, the noise is regressed on polynomials of the noised sample. The
+    The score is fitted level by level, from high noise to low. At each level, the fits at noisier
+    levels denoise the noised samples, and the denoised values are grouped into cells around
+    centres. In each cell, the noise is regressed on polynomials of the noised sample. The
     log-density follows by the likelihood identity, an integral over all noise levels of squared
     errors in predicting the added noise.
 
@@ -81,21 +81,29 @@ class LocationMixtureScoreEstimator(BaseDensity):
     degree : int or "auto", default="auto"
         Total degree of the polynomials. "auto": 5, 4 and 3 for one, two and three features,
         and 2 for more.
-    n_levels : int, default=24
-        Number of noise levels.
-    shortest_time : float, default=2e-3
+    n_levels : int or "auto", default="auto"
+        Number of noise levels. "auto": so many that the logarithm of the signal-to-noise ratio
+        changes by at most 0.5 from level to level, which takes 24 or a few more, and twice as
+        many if clusters are thousands of scales apart.
+    shortest_time : float or "auto", default="auto"
         Ornstein-Uhlenbeck time t of the level with the least noise, for samples of unit variance.
-        The noise has the standard deviation :math:`\sqrt{1 - e^{-2t}}`, by default 0.06, and the
-        fitted density has no finer details.
+        The noise has the standard deviation :math:`\sqrt{1 - e^{-2t}}`, and the fitted density
+        has no finer details. "auto": a quarter of the scale, and at most 0.06.
     n_noise : int, default=4
         Number of pairs of opposite noise vectors for each sample and level.
+    max_fit_time : float or None, default=None
+        Seconds for ``fit``. If there is no time for all samples, the regression at every level
+        uses a random subset of them, as large as the time allows, and the integral of the density
+        fewer points. The result then depends on the speed of the machine. For a reproducible fit,
+        leave ``max_fit_time`` at None and set ``random_state`` to an integer. ``fit`` may exceed
+        the time by 10 % and two seconds.
     likelihood : {"identity", "ode"}, default="identity"
         How log-densities are computed from scores.
 
         - "identity": by the likelihood identity, which needs no derivative of the scores.
-        - "ode": by the probability-flow ODE. For the log-density of the distribution from which
-          ``sample`` draws. The ODE needs derivatives, and the scores jump between cells, so the
-          error is several times larger.
+          ``sample`` draws from this density.
+        - "ode": by the probability-flow ODE, which ``sample`` follows too. The ODE needs
+          derivatives, and the scores jump between cells, so the error is several times larger.
     random_state : int, RandomState or None, default=None
         Seed of the noise and the cells.
 
@@ -110,6 +118,10 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Logarithm of the integral by which the density of the likelihood identity is divided.
     rungs_ : list of dict of str to ndarray
         The regression at every level, from low to high noise.
+    bound_ : dict
+        By what the density of the likelihood identity is drawn from, in standardised features.
+        With one feature, the points of the quadrature and the values there. With more features,
+        the kernel estimate, and the logarithm of the largest ratio of the density to it.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -117,11 +129,24 @@ class LocationMixtureScoreEstimator(BaseDensity):
     Notes
     -----
     With learned scores, the identity gives a density that does not integrate to one. ``fit``
-    therefore computes the integral and divides the density by it. With one feature, quadrature
-    gives the integral. With more features, importance sampling from a kernel estimate gives it to
-    about a percent. ``sample`` follows the probability-flow ODE of the same scores. The
-    distribution of the samples therefore differs slightly from the density of the identity:
-    :meth:`self_check` measures the difference.
+    therefore computes the integral and divides the density by it. Log-densities and samples by
+    ``likelihood="identity"`` are of one distribution:
+
+    - With one feature, ``fit`` evaluates the identity at points, a tenth of the scale apart near
+      samples. The log-density is linear between the points, and that of a normal distribution
+      beyond all of them. Its integral and the inverse of its distribution function, from which
+      ``sample`` draws, are then exact.
+    - With more features, ``sample`` accepts and rejects draws from a kernel estimate. The density
+      is cut off where it exceeds a multiple of the kernel estimate, which happens far from all
+      samples. Usually 15 to 50 % of the draws are accepted. The integral is an average over 1024 draws
+      from the kernel estimate, with an error of about a percent. Log-densities and samples take
+      milliseconds each.
+
+    With one feature, ``stein_score`` at level 0 is the gradient of the log-density, which is
+    constant between two points. With more features and ``likelihood="identity"``, the log-density
+    also has small jumps, where noised samples change from cell to cell. The gradient leaves them
+    out. On 2,000 samples around a circle, it differed from difference quotients by 18 % of the
+    true score's root mean square, and both differed from the true score by 37 to 40 %.
 
     References
     ----------
@@ -190,6 +215,15 @@ class LocationMixtureScoreEstimator(BaseDensity):
         ------
         ValueError
             If X holds NaN, infinity, text or a constant feature.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the density is not to be trusted. One of four signs is enough: fewer than 10 samples
+            lie within a component's width of a sample; ``log_mass_`` is more than 0.2 from zero;
+            a kernel estimate is better by more than 0.15 nats per sample; or fewer than a tenth
+            of the draws from the kernel estimate are accepted. Also if ``max_fit_time`` leaves
+            fewer than 500 samples per feature at some noise level.
         """
         budget = Budget(self.max_fit_time)
         X, weight = self._rows_and_weight(X, sample_weight)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
+from scipy.stats import trimboth
 from sklearn.exceptions import ConvergenceWarning
 
 from .._evaluation.latent_density import LatentDensity
@@ -17,7 +18,7 @@ from .._warn import warn
 MAX_LOG_MASS, MIN_ACCEPTANCE, MIN_SAMPLES_PER_FEATURE = 0.2, 0.1, 500
 # And where fewer samples lie within a component's width, or where a kernel estimate is better by
 # so many nats a sample.
-MIN_NEIGHBOURS, MAX_SHORTFALL = 12.0, 0.15
+MIN_NEIGHBOURS, MAX_SHORTFALL, TRIMMED = 10.0, 0.15, 0.1
 # The kernels' widths in those of the components, and rows that they are compared at and made of.
 WIDTHS, N_COMPARED, N_COMPARED_IN_MORE, N_CENTERS = 0.5 ** np.arange(8), 400, 128, 2048
 OTHERS = "KernelScoreEstimator, GMMScoreEstimator or DSMDensityEstimator"
@@ -95,7 +96,9 @@ def compare_with_kernels(
         - Z.shape[1] * np.log(width * np.sqrt(2 * np.pi))
         for width in scale * WIDTHS
     ]
-    gaps = max(estimates, key=np.mean) - density.log_density(rows[:n])[0]
+    fitted = density.log_density(rows[:n])[0]
+    # Without the tails, where a kernel estimate has no row at all.
+    gaps = max((trimboth(each - fitted, TRIMMED) for each in estimates), key=np.mean)
     return KernelComparison(
         float(np.median(neighbours)), float(gaps.mean()), float(gaps.std() / np.sqrt(n))
     )
