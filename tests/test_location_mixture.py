@@ -1,6 +1,7 @@
 """Laws of the location mixtures by polynomial regression, and of the pancakes."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_dsm import LocationMixtureScoreEstimator
 from sklearn_dsm._core.scores.polynomial import exponents, hermite_features
 from sklearn_dsm._core.scores.polynomial_fit import ladder_times
-from sklearn_dsm.mixture._line_density import LogLinearCurve
 from sklearn_dsm.datasets import GaussianPancakes, make_gaussian_pancakes
+from sklearn_dsm.mixture._line_density import LogLinearCurve
 
 ATOMS, WEIGHTS, SCALE = np.array([-1.5, 0.0, 1.5]), np.array([0.3, 0.4, 0.3]), 0.3
 
@@ -207,7 +208,7 @@ def test_clusters_many_scales_apart_are_found(gap, scale):
     density = LocationMixtureScoreEstimator(scale, random_state=0).fit(X)
     assert density.score(fresh) == pytest.approx(truth.mean(), abs=0.1)
     inside = np.abs(density.sample(1000, random_state=0) % gap)
-    assert np.minimum(inside, gap - inside).max() < 6 * scale
+    assert np.quantile(np.minimum(inside, gap - inside), 0.99) < 4 * scale
 
 
 @pytest.mark.filterwarnings(UNTRUSTED)
@@ -222,7 +223,7 @@ def test_levels_reach_below_the_scale_at_one_spacing():
 def test_few_samples_far_away_keep_a_cell_of_their_own():
     far = 50 + SCALE * np.random.RandomState(1).standard_normal((40, 1))
     X = np.concatenate([three_atoms(1000, 0), far])
-    density = LocationMixtureScoreEstimator(SCALE, n_levels=12, random_state=0).fit(X)
+    density = LocationMixtureScoreEstimator(SCALE, random_state=0).fit(X)
     near = density.score_samples(np.linspace(47, 53, 601)[:, None])
     assert 0.01 * np.exp(near).sum() == pytest.approx(40 / 1040, rel=0.2)
 
@@ -305,7 +306,7 @@ def test_a_curve_is_integrated_and_inverted_exactly():
         z = curve.quantile(np.array([u]))[0]
         below = sum(
             quad(lambda t: np.exp(curve.log_density(np.array([t]))[0]), low, min(high, z))[0]
-            for low, high in zip(ends[:-1], ends[1:], strict=True)
+            for low, high in pairwise(ends)
             if low < z
         )
         assert below == pytest.approx(u, rel=1e-6)
@@ -328,7 +329,6 @@ def test_draws_by_the_flow_are_those_of_the_flow():
     ("gap", "options", "reason"),
     [
         (1000.0, {"shortest_time": 2e-3}, "integrates to"),
-        (5.0, {"n_levels": 3}, "a kernel estimate is better"),
         (1.0, {"scale": 1e-3, "n_levels": 4}, "samples lie within a component's width"),
     ],
 )
@@ -337,6 +337,13 @@ def test_a_bad_fit_warns(gap, options, reason):
     density = LocationMixtureScoreEstimator(0.1, n_noise=1, random_state=0).set_params(**options)
     with pytest.warns(ConvergenceWarning, match=reason):
         density.fit(X)
+
+
+def test_details_finer_than_the_scale_warn():
+    random = np.random.RandomState(0)
+    X = random.choice([0.01, 3.0], (800, 1), p=[0.7, 0.3]) * random.standard_normal((800, 1))
+    with pytest.warns(ConvergenceWarning, match="a kernel estimate is better"):
+        LocationMixtureScoreEstimator(n_levels=12, random_state=0).fit(X)
 
 
 @pytest.mark.parametrize("scale", [SCALE, "auto"])

@@ -138,9 +138,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
       ``sample`` draws, are then exact.
     - With more features, ``sample`` accepts and rejects draws from a kernel estimate. The density
       is cut off where it exceeds a multiple of the kernel estimate, which happens far from all
-      samples. Usually 15 to 50 % of the draws are accepted. The integral is an average over 1024 draws
-      from the kernel estimate, with an error of about a percent. Log-densities and samples take
-      milliseconds each.
+      samples. Usually 15 to 50 % of the draws are accepted. The integral is an average over 1024
+      draws from the kernel estimate, with an error of about a percent. Log-densities and samples
+      take milliseconds each.
 
     With one feature, ``stein_score`` at level 0 is the gradient of the log-density, which is
     constant between two points. With more features and ``likelihood="identity"``, the log-density
