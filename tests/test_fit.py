@@ -35,7 +35,7 @@ CASES = {
     ),
     "location": (
         LocationMixtureScoreEstimator(n_levels=4, n_noise=1, random_state=0),
-        "sklearn_dsm.mixture._location.LocationMixtureScoreEstimator._log_mass",
+        "sklearn_dsm.mixture._location.LocationMixtureScoreEstimator._normalise",
     ),
 }
 every_case = pytest.mark.parametrize("name", CASES)
