@@ -1,4 +1,4 @@
-"""Kernel estimates of scores, and the densities they imply."""
+"""Kernel density estimates, with their Stein scores."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from .._core.distributions.kernel import KernelScore
 from .._core.distributions.two_regime import TwoRegimeKernelScore
 from .._core.noise.processes import VP
 from .._evaluation.base import BaseDensity
-from .._evaluation.latent_density import LatentDensity, chunks, exact_density
+from .._evaluation.latent_density import LatentDensity
 from .._fit import whole_fit
 from .._random import seed_from
 from .._transforms.chain import Chain
-from .._transforms.fitting import fit_latent_map, linear_map
-from .._validation import effective_number, evaluation_device, resolve_device
-
-# Bandwidths that cross-validation compares, in units of the rule of thumb, and on how many rows.
-CANDIDATES = np.geomspace(0.1, 3.0, 20)
-MAX_CV_ROWS, CV_CHUNK_NUMBERS = 2000, 2**22
-# In one column an estimate that is no mixture of Gaussian kernels is carried by points so
-# close that their own kernels, as wide as the step between them, do not show. They lie within
-# so many bandwidths of the rows.
-MIN_POINTS, MAX_POINTS, POINTS_PER_BANDWIDTH, REACH = 4000, 10**6, 20, 6
-POINTS_AT_ONCE, KERNELS_AT_ONCE = 64, 2**20
+from .._transforms.marginal import MarginalTransform
+from .._validation import distinct_rows, effective_number, evaluation_device, resolve_device
+from .._warn import warn
+from ._boundaries import Box
+from ._fourth_order import fourth_order_points
+from ._images import with_images
+from ._kernel_density import kernel_density
+from ._kernel_space import Space, Table, better_space, latent_space
 
 
 class KernelScoreEstimator(BaseDensity):
@@ -126,7 +123,9 @@ class KernelScoreEstimator(BaseDensity):
     _parameter_constraints = {
         "bandwidth": [StrOptions({"minimax", "cv"}), Interval(Real, 0, None, closed="neither")],
         "smoothness": [Interval(Real, 0, 4, closed="right")],
-        "support": [tuple, list, None],
+        "support": ["array-like", None],
+        "period": [Interval(Real, 0, None, closed="neither"), "array-like", None],
+        "marginals": [StrOptions({"auto", "standardize", "gaussianize"})],
         "two_regime": ["boolean"],
         "likelihood": [StrOptions({"identity", "ode"})],
         "device": [str],
@@ -139,6 +138,8 @@ class KernelScoreEstimator(BaseDensity):
         *,
         smoothness=2,
         support=None,
+        period=None,
+        marginals="auto",
         two_regime=False,
         likelihood="identity",
         device="auto",
@@ -147,6 +148,8 @@ class KernelScoreEstimator(BaseDensity):
         self.bandwidth = bandwidth
         self.smoothness = smoothness
         self.support = support
+        self.period = period
+        self.marginals = marginals
         self.two_regime = two_regime
         self.likelihood = likelihood
         self.device = device
@@ -162,7 +165,9 @@ class KernelScoreEstimator(BaseDensity):
             At least two samples; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples' kernels.
+            Non-negative weights of the samples' kernels. If all weights are whole numbers, they
+            are counts: the fit is that of X with each sample repeated so often. Otherwise, the
+            bandwidth is that of :math:`(\\sum_i w_i)^2 / \\sum_i w_i^2` samples.
 
         Returns
         -------
@@ -174,29 +179,35 @@ class KernelScoreEstimator(BaseDensity):
             In any of these cases:
 
             - X holds NaN, infinity, text or a constant feature.
-            - ``support`` is not two increasing finite numbers, or does not hold all samples.
-            - ``support`` is given, or ``smoothness`` is above 2, and X has several features.
+            - ``support`` or ``period`` does not describe the features of X, or ``support`` does
+              not hold all samples.
+            - ``smoothness`` is above 2, and X has several features.
+            - ``marginals`` is "gaussianize", and ``support`` or ``period`` is given.
             - ``likelihood`` is "ode" and ``two_regime`` is false.
+            - So many images of samples lie beyond bounds or periods that they would not fit in
+              memory.
+
+        Warns
+        -----
+        UserWarning
+            If "cv" finds no bandwidth, since the likelihood grows without bound as the bandwidth
+            falls. Values that repeat have this effect. The bandwidth is then that of "minimax".
         """
         X, weight = self._rows_and_weight(X, sample_weight)
-        self._check_combination(X.shape[1])
-        resolve_device(self.device)
-        share = weight / weight.sum()
         d = X.shape[1]
-        self.support_ = self._ends(X)
-        latent, unit = self._map_and_unit(X, weight)
-        Z, _ = latent.forward(X)
-        ends = None if self.support_ is None else latent.forward(self.support_[:, None])[0][:, 0]
-        self.kernel_order_ = 4 if d == 1 and self.smoothness > 2 else 2
-        self.process_, self.latent_map_ = VP(), latent.to_arrays()
-        self.rows_, self.row_weights_ = Z, share
-        width = self._chosen_bandwidth(unit, ends)
-        self.bandwidth_ = width * unit
-        if ends is not None or self.kernel_order_ > 2:
-            self._keep_points(width, ends)
-        else:
-            self.centers_, self.center_weights_, self.kernel_width_ = Z, share, width
-        self.switch_time_ = float(effective_number(share) ** (-2 * self._rate(d)))
+        self._check_combination(d)
+        resolve_device(self.device)
+        table = self._table(X, weight)
+        space, width = self._space_and_width(table)
+        box = table.box
+        self.support_ = None if box is None else np.stack([box.low, box.high], 1)
+        self.periodic_ = np.zeros(d, dtype=bool) if box is None else box.periodic
+        self.kernel_order_ = space.rule.order
+        self.process_, self.latent_map_ = VP(), space.latent.to_arrays()
+        self.rows_, self.row_weights_ = space.samples.rows, space.samples.share
+        self.bandwidth_ = width * table.unit
+        self._keep_kernels(space, width)
+        self.switch_time_ = float(table.number ** (-2 * space.rule.rate))
         return self
 
     def _check_combination(self, d):
@@ -211,146 +222,77 @@ class KernelScoreEstimator(BaseDensity):
                 f"smoothness={self.smoothness!r} needs a kernel of higher order, which there is "
                 f"for one column; X has {d}. Use a smoothness of at most 2."
             )
+        if self.marginals == "gaussianize" and not (self.support is None and self.period is None):
+            raise ValueError(
+                "marginals='gaussianize' bends the features, and support and period need them as "
+                "they are. Use marginals='auto'."
+            )
+
+    def _table(self, X, weight) -> Table:
+        """The samples in their box; where weights are counts, each row once."""
+        box = Box.of(self.support, self.period, X)
+        if box is not None:
+            X = box.wrapped(X)
+            box.check(X)
+        counts, number = bool((weight == np.round(weight)).all()), effective_number(weight)
+        if counts:
+            X, weight = distinct_rows(X, weight)
+            number = float(weight.sum())
+        return Table(X, weight, counts, number, box)
+
+    def _space_and_width(self, table) -> tuple[Space, float]:
+        """The latent space, and the bandwidth in its units."""
+        name, seed = self.bandwidth, seed_from(self.random_state)
+        given = isinstance(name, Real)
+        first = "gaussianize" if self.marginals == "gaussianize" else "standardize"
+        space = latent_space(table, first, self.smoothness, seed)
+        if given:
+            return space, float(name) / table.unit
+        free = self.marginals == "auto" and table.box is None and space.rule.order == 2
+        if free and table.heavy_tailed:
+            bent = latent_space(table, "gaussianize", self.smoothness, seed)
+            space = better_space(space, bent, name, table)
+        width, found = space.bandwidth(name)
+        if not found:
+            warn(
+                "bandwidth='cv' found no best bandwidth: values repeat, and the likelihood grows "
+                "without bound as the bandwidth falls. The bandwidth is that of 'minimax'. For "
+                "rounded values, add uniform noise as wide as the smallest step between the "
+                "values; otherwise, give the bandwidth as a number.",
+                UserWarning,
+            )
+        return space, width
+
+    def _keep_kernels(self, space, width):
+        """The kernels of the estimate: samples with their images, or points of order four."""
+        samples = space.samples
+        kernels = with_images(samples.rows, samples.share, samples.number, width, samples.box)
+        if space.rule.order > 2:
+            kernels, width = fourth_order_points(kernels, width, samples.box)
+        self.centers_, self.center_weights_, _ = kernels
+        self.kernel_width_ = width
+
+    def _box(self) -> Box | None:
+        """The box in the units of the input."""
+        return (
+            None
+            if self.support_ is None
+            else Box(self.support_[:, 0], self.support_[:, 1], self.periodic_)
+        )
 
     def _in_support(self, rows):
-        """The rows, reflected where the kernels of the last points reach beyond the ends."""
-        if self.support_ is None:
-            return rows
-        low, high = self.support_
-        return (high - np.abs(high - (low + np.abs(rows - low)))).clip(low, high)
-
-    def _ends(self, X):
-        """The support as an array, or None."""
-        if self.support is None:
-            return None
-        ends = np.asarray(self.support, dtype=np.float64)
-        if ends.shape != (2,) or not np.isfinite(ends).all() or not ends[0] < ends[1]:
-            raise ValueError(
-                f"support={self.support!r} must be two finite numbers, the smaller first; for an "
-                "open end take a number far beyond the rows."
-            )
-        if X.shape[1] != 1:
-            raise ValueError(
-                f"support={self.support!r} is for one column, X has {X.shape[1]}; use support=None."
-            )
-        if X.min() < ends[0] or X.max() > ends[1]:
-            raise ValueError(
-                f"Rows from {X.min():g} to {X.max():g} do not fit in support={self.support!r}."
-            )
-        return ends
-
-    def _map_and_unit(self, X, weight) -> tuple[Chain, float]:
-        """The map, and the unit of ``bandwidth`` in units of the latent space, inverted."""
-        if self.support_ is not None:
-            mean = np.average(X, axis=0, weights=weight)
-            deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
-            return linear_map(mean, deviation), float(deviation[0])
-        nobody = np.zeros(len(X), dtype=bool)
-        return fit_latent_map(X, weight, nobody, "standardize"), 1.0
-
-    def _rate(self, d):
-        """By which power of the number of rows the bandwidth falls."""
-        return 1 / (2 * min(self.smoothness, self.kernel_order_) + d)
-
-    def _chosen_bandwidth(self, unit, ends):
-        """In units of the latent space."""
-        if isinstance(self.bandwidth, Real):
-            return float(self.bandwidth) / unit
-        Z, share = self.rows_, self.row_weights_
-        d = Z.shape[1]
-        deviation = np.sqrt(share @ (Z - share @ Z) ** 2).mean()
-        rule = (
-            deviation * (4 / (d + 2)) ** (1 / (d + 4)) * effective_number(share) ** -self._rate(d)
-        )
-        if self.bandwidth == "minimax":
-            return float(rule)
-        random = np.random.RandomState(seed_from(self.random_state))
-        judged = random.permutation(len(Z))[:MAX_CV_ROWS]
-        plain = ends is None and self.kernel_order_ == 2
-        if plain:
-            values = self._left_out_of_kernels(judged, rule)
-        else:
-            values = self._left_out_of_points(judged, rule, ends)
-        return float(rule * CANDIDATES[values.argmax()])
-
-    def _left_out_of_points(self, judged, rule, ends):
-        """Leave-one-out log-likelihoods of the candidates, for an estimate in one column."""
-        z, share = self.rows_[:, 0], self.row_weights_
-        judged = judged[z[judged].argsort()]
-        rows, own = z[judged], share[judged]
-        images = self._images(z, ends)
-        values = np.empty(len(CANDIDATES))
-        for k, h in enumerate(rule * CANDIDATES):
-            density = sum(self._kernel_sum(rows, image, share, h) for image in images)
-            for image in self._images(rows, ends):
-                density = density - own * self._kernel((rows - image) / h) / h
-            values[k] = own @ np.log(density.clip(min=np.finfo(float).tiny))
-        return values
-
-    def _left_out_of_kernels(self, judged, rule):
-        """The same for a mixture of Gaussian kernels, in any number of columns."""
-        Z, share = self.rows_, self.row_weights_
-        squares = (Z**2).sum(1)
-        totals = np.zeros(len(CANDIDATES))
-        size = max(1, CV_CHUNK_NUMBERS // len(Z))
-        for part in chunks(len(judged), size):
-            rows = judged[part]
-            distances = (squares[rows, None] - 2 * Z[rows] @ Z.T + squares).clip(min=0)
-            distances[np.arange(len(rows)), rows] = np.inf
-            nearest = distances.min(1, keepdims=True)
-            for k, h in enumerate(rule * CANDIDATES):
-                kernels = np.exp(-(distances - nearest) / (2 * h**2)) @ share
-                value = np.log(kernels) - nearest[:, 0] / (2 * h**2) - Z.shape[1] * np.log(h)
-                totals[k] += share[rows] @ value
-        return totals
-
-    @staticmethod
-    def _images(z, ends):
-        """Rows and their reflections at the ends of the support."""
-        return [z] if ends is None else [z, *(2 * end - z for end in ends)]
-
-    def _keep_points(self, h, ends):
-        """An estimate in one column as weighted points: reflected, or of higher order."""
-        z, share = self.rows_[:, 0], self.row_weights_
-        low, high = z.min() - REACH * h, z.max() + REACH * h
-        if ends is not None:
-            low, high = max(low, ends[0]), min(high, ends[1])
-        wanted = POINTS_PER_BANDWIDTH * (high - low) / h
-        n_points = int(np.clip(wanted, MIN_POINTS, MAX_POINTS))
-        step = (high - low) / n_points
-        points = low + step * (np.arange(n_points) + 0.5)
-        images = self._images(z, ends)
-        density = sum(self._kernel_sum(points, image, share, h) for image in images).clip(min=0)
-        kept = density > 0
-        self.centers_ = points[kept, None]
-        self.center_weights_ = density[kept] / density[kept].sum()
-        self.kernel_width_ = float(step)
-
-    def _kernel(self, u):
-        kernel = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)
-        return kernel * (3 - u**2) / 2 if self.kernel_order_ == 4 else kernel
-
-    def _kernel_sum(self, points, centers, share, h):
-        """The kernel estimate at sorted points, from the centres near enough to count."""
-        total = np.zeros(len(points))
-        order = np.argsort(centers)
-        centers, share = centers[order], share[order]
-        for part in chunks(len(points), POINTS_AT_ONCE):
-            first, last = np.searchsorted(centers, points[part][[0, -1]] + [-8 * h, 8 * h])
-            for some in chunks(last - first, KERNELS_AT_ONCE // POINTS_AT_ONCE):
-                near = slice(first + some.start, min(first + some.stop, last))
-                u = (points[part, None] - centers[near]) / h
-                total[part] += self._kernel(u) @ share[near] / h
-        return total
+        box = self._box()
+        return rows if box is None else box.drawn_into(rows)
 
     def _latent_density(self) -> LatentDensity:
-        device = evaluation_device(self.device)
-        centers, weights = tensor_of(self.centers_), tensor_of(self.center_weights_)
-        kernel = KernelScore(centers, self.kernel_width_, weights)
-        exact = exact_density(kernel, centers.shape[1], len(centers), device)
+        device, box = evaluation_device(self.device), self._box()
+        if box is not None:
+            marginal = Chain.from_arrays(self.latent_map_).part(MarginalTransform)
+            box = box.mapped(marginal.location, marginal.scale)
+        exact = kernel_density(self.centers_, self.center_weights_, self.kernel_width_, box, device)
         if not self.two_regime:
             return exact
         switch = -float(np.log(np.expm1(2 * self.switch_time_)))
         rows = KernelScore(tensor_of(self.rows_), 0.0, tensor_of(self.row_weights_))
-        model = TwoRegimeKernelScore(kernel, rows, switch).to(device)
+        model = TwoRegimeKernelScore(exact.kernel, rows, switch).to(device)
         return replace(exact, model=model, likelihood=self.likelihood)
