@@ -21,7 +21,7 @@ START, LOWEST, HIGHEST = np.geomspace(0.1, 3.0, 8), 1e-9, 30.0
 STEP = float(START[1] / START[0])
 LOG_TOLERANCE = 0.02
 # Samples whose own log-densities are compared, and how many kernels these are the sums of.
-MAX_JUDGED, MAX_KERNELS, MAX_KERNELS_IN_MANY = 2000, 10**5, 10**4
+MAX_JUDGED, MAX_KERNELS, MAX_KERNELS_IN_MANY = 2000, 5 * 10**4, 10**4
 # Up to so many features a grid gives the sums.
 FEW_FEATURES = 2
 # What is left of a sum without a sample's own kernels is summed anew where it is less than this.

@@ -57,8 +57,7 @@ class Box:
 
     def contains(self, X: np.ndarray) -> np.ndarray:
         """Which samples are in the box."""
-        inside: np.ndarray = (self.low <= X) & (self.high >= X)
-        return inside.all(axis=1)
+        return np.asarray(((self.low <= X) & (self.high >= X)).all(axis=1))
 
     def drawn_into(self, X: np.ndarray) -> np.ndarray:
         """Draws, none of them beyond a bound by rounding or at the end of a period."""

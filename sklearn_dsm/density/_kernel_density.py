@@ -10,7 +10,9 @@ import torch
 
 from .._core.arrays import tensor_of
 from .._core.distributions.boxed_kernel import BoxedKernelScore
+from .._core.distributions.gaussian import GaussianScore
 from .._core.distributions.kernel import KernelScore
+from .._core.distributions.mixed import MixedScore
 from .._core.random import torch_generator
 from .._evaluation.latent_density import LatentDensity, chunks, exact_density
 from ._boundaries import Box
@@ -29,15 +31,22 @@ class KernelLatentDensity(LatentDensity):
     Attributes
     ----------
     box : Box or None
+    kernel : KernelScore
+        The kernels alone.
+    wide : GaussianScore or None
+        What the reference has besides the kernels, with the weight ``wide_weight``.
     """
 
     box: Box | None = None
+    kernel: KernelScore | None = None
+    wide: GaussianScore | None = None
+    wide_weight: float = 0.0
 
     def log_density(self, Z, context=None):
         Z, inside = self._placed(Z)
         values, n_missed = np.full(len(Z), -np.inf), 0
         if self._sums is not None:
-            values[inside] = self._sums.log_sums(Z[inside]) - self._log_mass
+            values[inside], _ = self._joined(self._sums.log_sums(Z[inside]), Z[inside])
         elif inside.any():
             values[inside], n_missed = super().log_density(Z[inside], context)
         return values, n_missed
@@ -46,7 +55,7 @@ class KernelLatentDensity(LatentDensity):
         Z, inside = self._placed(Z)
         gradients = np.full(Z.shape, np.nan)
         if self._sums is not None:
-            gradients[inside] = self._sums.scores(Z[inside])
+            gradients[inside] = self._joined_gradient(Z[inside])
         elif inside.any():
             gradients[inside] = super().gradient(Z[inside], context)
         return gradients
@@ -69,34 +78,61 @@ class KernelLatentDensity(LatentDensity):
         Z = self.box.wrapped(Z)
         return Z, self.box.contains(Z)
 
-    @property
-    def kernel(self) -> KernelScore:
-        """The kernel estimate, of which the score may be that of the model at some levels only."""
-        assert isinstance(self.reference, KernelScore)
-        return self.reference
-
     @cached_property
     def _sums(self) -> KernelSums | None:
         """The sums that are the density; None where a solver or a GPU gives it."""
         kernel = self.kernel
-        if self.model is not kernel or self.device.type != "cpu":
+        if kernel is None or self.model is not self.reference or self.device.type != "cpu":
             return None
         weights = kernel.log_weights.exp().numpy()
         return KernelSums(kernel.centers.numpy(), weights, kernel.bandwidth)
 
-    @property
-    def _log_mass(self) -> float:
-        return self.reference.log_mass if isinstance(self.reference, BoxedKernelScore) else 0.0
+    def _joined(self, log_sums: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The log-density, of which kernels have given sums, and what share of it is theirs."""
+        if isinstance(self.kernel, BoxedKernelScore):
+            log_sums = log_sums - self.kernel.log_mass
+        if self.wide is None:
+            return log_sums, np.ones(len(Z))
+        log_wide = self.wide.log_density(self._tensor(Z), self._clean_level()).numpy()
+        log_kernels = log_sums + np.log1p(-self.wide_weight)
+        values = np.logaddexp(log_kernels, log_wide + np.log(self.wide_weight))
+        return values, np.exp(log_kernels - values)
+
+    def _joined_gradient(self, Z: np.ndarray) -> np.ndarray:
+        assert self._sums is not None
+        gradients = self._sums.scores(Z)
+        if self.wide is None:
+            return gradients
+        _, share = self._joined(self._sums.log_sums(Z), Z)
+        wide = self.wide.score(self._tensor(Z), self._clean_level()).numpy()
+        return share[:, None] * gradients + (1 - share)[:, None] * wide
 
 
 def kernel_density(
-    centers: np.ndarray, weights: np.ndarray, width: float, box: Box | None, device: torch.device
+    centers: np.ndarray,
+    weights: np.ndarray,
+    width: float,
+    box: Box | None,
+    wide_weight: float,
+    device: torch.device,
 ) -> KernelLatentDensity:
-    """The density of weighted Gaussian kernels, cut to a box where there is one."""
-    parts = tensor_of(centers), width, tensor_of(weights)
+    """The density of weighted Gaussian kernels.
+
+    It is cut to a box where there is one. A standard normal distribution has the weight
+    ``wide_weight`` in it.
+    """
+    parts, d = (tensor_of(centers), width, tensor_of(weights)), centers.shape[1]
     if box is None:
-        model = KernelScore(*parts)
+        kernel = KernelScore(*parts)
     else:
-        model = BoxedKernelScore(*parts, tensor_of(box.low), tensor_of(box.high))
-    exact = exact_density(model, centers.shape[1], len(centers), device)
-    return KernelLatentDensity(**vars(exact), box=box)
+        kernel = BoxedKernelScore(*parts, tensor_of(box.low), tensor_of(box.high))
+    if wide_weight == 0:
+        exact = exact_density(kernel, d, len(centers), device)
+        return KernelLatentDensity(**vars(exact), box=box, kernel=kernel)
+    one = torch.ones(d, dtype=torch.float64)
+    wide = GaussianScore(0 * one, one.diag())
+    shares = torch.tensor([1 - wide_weight, wide_weight], dtype=torch.float64)
+    exact = exact_density(MixedScore([kernel, wide], shares), d, len(centers), device)
+    return KernelLatentDensity(
+        **vars(exact), box=box, kernel=kernel, wide=wide, wide_weight=wide_weight
+    )

@@ -9,14 +9,17 @@ import numpy as np
 
 from .._transforms.chain import Chain
 from .._transforms.fitting import fit_latent_map, linear_map
+from .._transforms.marginal import MarginalTransform
 from ._bandwidth import Judged, Rule, Samples, best_bandwidth, judged_samples
 from ._boundaries import Box
 
-# A feature is heavy-tailed if its standard deviation is so many times that of a normal
-# distribution with the same first and ninth decile.
-HEAVY, DECILES_OF_NORMAL = 1.5, 2.563
-# What marginal transforms must gain: in nats, and in standard errors.
-MIN_GAIN, MIN_ERRORS = 0.02, 2.0
+# A feature may be heavy-tailed if its standard deviation is so many times that of a normal
+# distribution with the same first and ninth decile, and more by what chance does with n samples,
+# in units of n^(-1/2).
+HEAVY, CHANCE, DECILES_OF_NORMAL = 1.1, 3.0, 2.563
+# What marginal transforms must gain: in nats, and in standard errors. A sample's own gain counts
+# up to a limit, so that no single one decides.
+MIN_GAIN, MIN_ERRORS, MAX_OWN_GAIN = 0.02, 1.2, 25.0
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ class Table:
     @property
     def heavy_tailed(self) -> bool:
         """Whether a feature has a much larger standard deviation than its deciles suggest."""
-        share = self.weight / self.weight.sum()
+        share, least = self.weight / self.weight.sum(), HEAVY + CHANCE / np.sqrt(self.number)
         for x in self.rows.T:
             order = np.argsort(x)
             ends = np.searchsorted(np.cumsum(share[order]), [0.1, 0.9]).clip(max=len(x) - 1)
             low, high = x[order][ends]
             deviation = np.sqrt(share @ (x - share @ x) ** 2)
-            if deviation > HEAVY * (high - low) / DECILES_OF_NORMAL:
+            if deviation > least * (high - low) / DECILES_OF_NORMAL:
                 return True
         return False
 
@@ -78,6 +81,18 @@ class Space:
     samples: Samples
     rule: Rule
     seed: int
+
+    @property
+    def curved(self) -> bool:
+        """Whether marginal transforms bend a feature."""
+        return len(self.latent.part(MarginalTransform).curved) > 0
+
+    @property
+    def n_transform_parameters(self) -> int:
+        """How many numbers the marginal transforms estimate, beyond a mean and a deviation."""
+        marginal = self.latent.part(MarginalTransform)
+        components = np.isfinite(marginal.log_weights).sum(1)
+        return int((3 * (components - 1)).sum())
 
     @cached_property
     def judged(self) -> Judged:
@@ -130,6 +145,9 @@ def latent_space(table: Table, marginals: str, smoothness: float, seed: int) -> 
 def better_space(plain: Space, bent: Space, name: str, table: Table) -> Space:
     """That of marginal transforms where its likelihood is clearly larger, else the plain one."""
     gain = bent.log_likelihoods(name, table) - plain.log_likelihoods(name, table)
-    mean = plain.judged.mean(gain)
-    spread = np.sqrt(plain.judged.mean((gain - mean) ** 2) / len(gain))
+    gain = gain.clip(-MAX_OWN_GAIN, MAX_OWN_GAIN)
+    # By so much transforms suit the samples they were fitted to better than others.
+    optimism = bent.n_transform_parameters / table.number
+    mean = plain.judged.mean(gain) - optimism
+    spread = np.sqrt(plain.judged.mean((gain - optimism - mean) ** 2) / len(gain))
     return bent if mean > max(MIN_GAIN, MIN_ERRORS * spread) else plain

@@ -134,7 +134,7 @@ class KernelSums:
     def _nearest(
         self, points: np.ndarray, left_out: LeftOut | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Distance to a near centre that counts in full, infinite if none is found, and its index."""
+        """Distance to a near centre that is not left out, or infinity; and its index."""
         if left_out is None:
             return self._tree.query(points)
         distance, index = self._tree.query(points, k=SEARCHED)
