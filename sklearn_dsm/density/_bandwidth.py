@@ -148,7 +148,8 @@ def judged_samples(samples: Samples, random: np.random.RandomState) -> Judged:
     """Some samples for the kernels, and some of them to judge."""
     few = samples.rows.shape[1] <= FEW_FEATURES
     order = random.permutation(len(samples.rows))
-    limit, places = MAX_KERNELS if few else MAX_KERNELS_IN_MANY, order[:MAX_JUDGED]
+    limit = MAX_KERNELS if few else MAX_KERNELS_IN_MANY
+    places = order[: min(MAX_JUDGED, limit)]
     if len(order) > limit:
         return Judged(samples.some(order[:limit]), np.arange(len(places)), places)
     return Judged(samples, places, places)

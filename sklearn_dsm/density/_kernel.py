@@ -149,7 +149,7 @@ class KernelScoreEstimator(BaseDensity):
     >>> X = np.random.default_rng(0).exponential(size=(500, 1))
     >>> density = KernelScoreEstimator(support=(0, None)).fit(X)
     >>> density.score_samples([[0.5], [-0.1]]).round(1)
-    array([-0.5, -inf])
+    array([-0.6, -inf])
     """
 
     _parameter_constraints = {

@@ -13,6 +13,9 @@ from ..random import standard_normal
 from .kernel import KernelScore
 from .mixture import choose_components
 
+# Standard deviations beyond which a normal distribution has no mass that float64 knows.
+FAR = 50.0
+
 
 class BoxedKernelScore(KernelScore):
     r"""Data from a Gaussian kernel estimate that is cut to a box,
@@ -53,7 +56,13 @@ class BoxedKernelScore(KernelScore):
 
     def _inside(self, mean: Tensor, deviation: Tensor | float, j: int) -> Truncated:
         """A normal distribution within the bounds of a feature."""
-        return truncated((self.low[j] - mean) / deviation, (self.high[j] - mean) / deviation)
+        low, high = (self.low[j] - mean) / deviation, (self.high[j] - mean) / deviation
+        # Open ends are finite here, so that gradients are.
+        if not self.low[j].isfinite():
+            low = (high.clamp(max=0) - FAR).detach()
+        if not self.high[j].isfinite():
+            high = (low.clamp(min=0) + FAR).detach()
+        return truncated(low, high)
 
     def _posterior(self, x: Tensor, level: NoiseLevel, j: int) -> Truncated:
         """What the kernels (n, k) have of a feature of X_0, given noised rows."""
@@ -140,17 +149,12 @@ def truncated(low: Tensor, high: Tensor) -> Truncated:
     log_mass = log_stop + torch.log1p(-torch.exp(torch.special.log_ndtr(start) - log_stop))
     at_start, at_stop = (_density(end, log_mass) for end in (start, stop))
     mean = at_start - at_stop
-    variance = 1 + _times(start, at_start) - _times(stop, at_stop) - mean.square()
+    variance = 1 + start * at_start - stop * at_stop - mean.square()
     return Truncated(log_mass, torch.where(flipped, -mean, mean), variance.clamp(0, 1))
 
 
 def _density(x: Tensor, log_mass: Tensor) -> Tensor:
     return torch.exp(-0.5 * (x.square() + LOG_2PI) - log_mass)
-
-
-def _times(end: Tensor, density: Tensor) -> Tensor:
-    """Their product, which is zero at infinity."""
-    return torch.where(end.isfinite(), end, 0) * density
 
 
 def _draw_truncated(low: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
