@@ -100,13 +100,18 @@ def timing(report: Callable[[str], None], n: int, d: int, n_timed: int) -> None:
 
 
 def times_part(report: Report, smoke: bool) -> None:
+    report("Processor seconds to fit n samples and score n others with one bandwidth, on whitened")
     report(
-        "Seconds to fit n samples and score n others, with one bandwidth on whitened samples, as"
+        "samples; the same in units of KernelScoreEstimator's; and the largest relative error of"
     )
-    report("multiples of KernelScoreEstimator, and the largest relative error of a density in")
-    report(f"{N_EXACT} samples. rtol = {TOLERANCE:g} for KernelDensity. Its time is that of 10,000")
-    report("samples, and gaussian_kde's that of 2000, times n / 10,000 and n / 2000. gaussian_kde")
-    report("takes its kernel's covariance from the samples, which are white up to 1/n.")
+    report(f"a density, in {N_EXACT} samples. KernelDensity has rtol = {TOLERANCE:g}. Its time is")
+    report(
+        "that of 10,000 scored samples, times n / 10,000, and gaussian_kde's that of 2000, times"
+    )
+    report(
+        "n / 2000. gaussian_kde takes its kernel's covariance from the samples, which are white up"
+    )
+    report("to a factor of 1 + 1/n.")
     sizes = [(200, 1), (200, 2)] if smoke else SIZES
     for _, d in sizes:
         timing(lambda _: None, 100, d, 100)
