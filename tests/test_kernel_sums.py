@@ -105,6 +105,17 @@ def test_memory_is_that_of_blocks(d, monkeypatch):
     assert max(sizes) <= 2**17
 
 
+def test_noised_scores_of_many_samples_are_those_of_the_model():
+    X = np.random.RandomState(0).normal(size=(6000, 1))
+    density = KernelScoreEstimator().fit(X)
+    latent = density._latent_density()
+    for noise_level in (1e-3, 0.2, 1.0):
+        level = density.process_.scored_level(noise_level)
+        expected = latent.model.score(latent._tensor(density.rows_[:200]), level).numpy()
+        found = latent.score(density.rows_, level)[:200]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_draws_of_many_centres_come_in_chunks():
     X = np.random.RandomState(0).normal(size=(50_000, 2))
     density = KernelScoreEstimator().fit(X)

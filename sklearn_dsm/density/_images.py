@@ -13,10 +13,11 @@ from ._kernel_grid import MAX_FEATURES
 from ._kernel_sums import KernelSums
 
 # How many bandwidths beyond a bound, and beyond the ends of a period, centres still count.
-REACH, PERIODIC_REACH = 4.0, 6.0
-# The slope at a bound is that of samples within so many bandwidths, and not beyond a third of the
-# way to the other bound. So many samples without a slope are added, and the slope is limited.
-SLOPE_WIDTH, PRIOR_SAMPLES, MAX_SLOPE = 2.0, 2.0, 4.0
+REACH, PERIODIC_REACH = 5.0, 6.0
+# The slope at a bound has a kernel of so many bandwidths, at most a third of the way to the other
+# bound, and is that of the samples within SLOPE_REACH times its width. So many samples without a
+# slope are added, and the slope is limited.
+SLOPE_WIDTH, SLOPE_REACH, PRIOR_SAMPLES, MAX_SLOPE = 2.0, 6.0, 2.0, 4.0
 # Samples that slopes are estimated from in many features.
 MAX_SLOPE_SAMPLES = 2000
 # Of all coordinates of all centres: 160 MB.
@@ -118,7 +119,7 @@ def _gains(
     """Factors (n_samples,) of the images' weights at one bound."""
     t = _distance(Z, box, j, low)
     width = min(SLOPE_WIDTH * h, (box.high[j] - box.low[j]) / 3)
-    seen = np.flatnonzero(t <= REACH * width)
+    seen = np.flatnonzero(t <= SLOPE_REACH * width)
     asked = np.flatnonzero(t <= REACH * h)
     gains = np.zeros(len(Z))
     if len(asked) == 0:

@@ -60,6 +60,22 @@ class KernelLatentDensity(LatentDensity):
             gradients[inside] = super().gradient(Z[inside], context)
         return gradients
 
+    def score(self, Z, level, context=None):
+        kernel = self.kernel
+        if self._sums is None or kernel is None or self.box is not None or self.wide is not None:
+            return super().score(Z, level, context)
+        a, v = float(level.a), float(level.v)
+        if (a, v) not in self._noised_sums:
+            # Noised kernels are kernels.
+            width = float(np.sqrt((a * kernel.bandwidth) ** 2 + v))
+            noised = KernelSums(a * self._sums.centers, self._sums.weights, width)
+            self._noised_sums[a, v] = noised
+        return self._noised_sums[a, v].scores(Z)
+
+    @cached_property
+    def _noised_sums(self) -> dict[tuple[float, float], KernelSums]:
+        return {}
+
     @torch.no_grad()
     def sample(self, n, method, seed, context=None):
         if self.model is not self.reference:
