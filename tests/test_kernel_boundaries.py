@@ -169,8 +169,8 @@ def test_the_bias_at_a_bound_falls_with_the_square_of_the_bandwidth(law):
     for h in widths:
         found = np.exp(KernelScoreEstimator(float(h), support=(0, 1)).fit(X).score_samples(ends))
         errors.append(np.abs(found / density(ends[:, 0]) - 1).max())
-    assert errors[-1] < 2e-3
-    assert errors[0] / errors[-1] > 4**1.6
+    assert errors[-1] < 1e-3
+    assert errors[0] / errors[-1] > 4**1.75
     plain = KernelScoreEstimator(0.04).fit(X).score_samples(ends)
     assert np.abs(np.exp(plain) / density(ends[:, 0]) - 1).max() > 10 * errors[0]
 

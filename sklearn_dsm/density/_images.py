@@ -58,6 +58,7 @@ def with_images(Z: np.ndarray, share: np.ndarray, n: float, h: float, box: Box |
     kernels = Kernels(Z, share, np.arange(len(Z)))
     if box is None:
         return kernels
+    _check_number(Z, h, box)
     slopes = [(j, low) for j in box.bounded for low in (True, False)]
     slopes = [(j, low) for j, low in slopes if np.isfinite((box.low if low else box.high)[j])]
     gains = {(j, low): _gains(Z, share, n, h, box, j, low) for j, low in slopes}
@@ -81,14 +82,30 @@ def with_images(Z: np.ndarray, share: np.ndarray, n: float, h: float, box: Box |
     return kernels
 
 
+def _check_number(Z: np.ndarray, h: float, box: Box) -> None:
+    """Refuse what would have too many images, by their distances from the samples alone."""
+    owners, away = np.arange(len(Z)), np.zeros(len(Z))
+    for j in range(Z.shape[1]):
+        new = [(owners, away)]
+        if box.periodic[j]:
+            n_copies = int(np.ceil(2 * _periodic_reach(h, box, j) / (box.high[j] - box.low[j])))
+            new += [(owners, away)] * n_copies
+        else:
+            for low in (True, False):
+                squared = away + _distance(Z[owners], box, j, low) ** 2
+                near = squared <= (REACH * h) ** 2
+                new.append((owners[near], squared[near]))
+        size = sum(len(part) for part, _ in new) * Z.shape[1]
+        if size > MAX_NUMBERS:
+            raise ValueError(
+                f"Bounds and periods of the first {j + 1} features need {size:.1e} coordinates of "
+                f"centres with this bandwidth, more than {MAX_NUMBERS:.0e}. Use a smaller "
+                "bandwidth, fewer samples, or support and period for fewer features."
+            )
+        owners, away = (np.concatenate(part) for part in zip(*new, strict=True))
+
+
 def _joined(*parts: Kernels) -> Kernels:
-    size = sum(part.centers.size for part in parts)
-    if size > MAX_NUMBERS:
-        raise ValueError(
-            f"Bounds and periods need {size:.1e} coordinates of centres, more than "
-            f"{MAX_NUMBERS:.0e}, with this bandwidth. Use a smaller bandwidth, fewer samples, or "
-            "support and period for fewer features."
-        )
     return Kernels(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
 
 
@@ -96,8 +113,7 @@ def _copies(kernels: Kernels, h: float, box: Box, j: int) -> Kernels:
     """The centres, moved by whole periods to where kernels reach into the box."""
     z, low, high = kernels.centers[:, j], box.low[j], box.high[j]
     period = high - low
-    # A point of the box is nearer than half a period to a copy of any centre.
-    reach = max(period / 2, PERIODIC_REACH * h)
+    reach = _periodic_reach(h, box, j)
     n_turns = int(np.ceil(reach / period))
     parts = []
     for turn in [k for k in range(-n_turns, n_turns + 1) if k != 0]:
@@ -107,6 +123,11 @@ def _copies(kernels: Kernels, h: float, box: Box, j: int) -> Kernels:
         part.centers[:, j] = moved[near]
         parts.append(part)
     return _joined(*parts)
+
+
+def _periodic_reach(h: float, box: Box, j: int) -> float:
+    """How far from the box copies are kept, so that one is within half a period of any point."""
+    return max((box.high[j] - box.low[j]) / 2, PERIODIC_REACH * h)
 
 
 def _distance(Z: np.ndarray, box: Box, j: int, low: bool) -> np.ndarray:
