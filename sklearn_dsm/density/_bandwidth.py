@@ -12,16 +12,19 @@ from scipy.optimize import minimize_scalar
 from .._core.constants import LOG_2PI
 from ._boundaries import Box
 from ._fourth_order import fourth_order_sums
-from ._images import log_mass, with_images
+from ._images import TooManyImagesError, log_mass, with_images
 from ._kernel_sums import KernelSums, LeftOut
 
 # Bandwidths that cross-validation starts from, in units of the rule of thumb, and how far it goes
-# on beyond them where the best is the first or the last.
+# on beyond them where the best is the first or the last. In a box of many features, where a wide
+# kernel has many images, it does not go on to wider ones.
 START, LOWEST, HIGHEST = np.geomspace(0.1, 3.0, 8), 1e-9, 30.0
 STEP = float(START[1] / START[0])
 LOG_TOLERANCE = 0.02
 # Samples whose own log-densities are compared, and how many kernels these are the sums of.
 MAX_JUDGED, MAX_KERNELS, MAX_KERNELS_IN_MANY = 2000, 5 * 10**4, 10**4
+# The same in a box of many features, where each has many images.
+MAX_JUDGED_WITH_IMAGES, MAX_KERNELS_WITH_IMAGES = 500, 2000
 # Up to so many features a grid gives the sums.
 FEW_FEATURES = 2
 # What is left of a sum without a sample's own kernels is summed anew where it is less than this.
@@ -146,10 +149,12 @@ class Judged(NamedTuple):
 
 def judged_samples(samples: Samples, random: np.random.RandomState) -> Judged:
     """Some samples for the kernels, and some of them to judge."""
-    few = samples.rows.shape[1] <= FEW_FEATURES
+    few, boxed = samples.rows.shape[1] <= FEW_FEATURES, samples.box is not None
     order = random.permutation(len(samples.rows))
-    limit = MAX_KERNELS if few else MAX_KERNELS_IN_MANY
-    places = order[: min(MAX_JUDGED, limit)]
+    limit, n_judged = MAX_KERNELS if few else MAX_KERNELS_IN_MANY, MAX_JUDGED
+    if boxed and not few:
+        limit, n_judged = MAX_KERNELS_WITH_IMAGES, MAX_JUDGED_WITH_IMAGES
+    places = order[: min(n_judged, limit)]
     if len(order) > limit:
         return Judged(samples.some(order[:limit]), np.arange(len(places)), places)
     return Judged(samples, places, places)
@@ -165,7 +170,10 @@ def best_bandwidth(judged: Judged, rule: Rule) -> tuple[float, bool]:
 
     def value(h: float) -> float:
         if h not in known:
-            known[h] = judged.mean(judged.log_densities(h, rule.order)[0])
+            try:
+                known[h] = judged.mean(judged.log_densities(h, rule.order)[0])
+            except TooManyImagesError:
+                known[h] = -np.inf
         return known[h]
 
     plain = rule(judged.samples.number)
@@ -200,8 +208,10 @@ def _bracketed(value: Callable[[float], float], plain: float, widest: float) -> 
 
 def _widest(box: Box | None, plain: float) -> float:
     """The widest bandwidth to try: a kernel as wide as a period is constant."""
-    periods = [] if box is None else list((box.high - box.low)[box.periodic])
-    return min([HIGHEST * plain, *periods])
+    if box is None:
+        return HIGHEST * plain
+    highest = HIGHEST if len(box.low) <= FEW_FEATURES else START[-1]
+    return min([highest * plain, *(box.high - box.low)[box.periodic]])
 
 
 def _kernel(squared: np.ndarray, h: float, d: int, order: int) -> np.ndarray:

@@ -24,6 +24,10 @@ MAX_SLOPE_SAMPLES = 2000
 MAX_NUMBERS = 2 * 10**7
 
 
+class TooManyImagesError(ValueError):
+    """The images of samples would not fit in memory."""
+
+
 class Kernels(NamedTuple):
     """Centres (k, d), their weights (k,), and the sample (k,) that each belongs to."""
 
@@ -97,7 +101,7 @@ def _check_number(Z: np.ndarray, h: float, box: Box) -> None:
                 new.append((owners[near], squared[near]))
         size = sum(len(part) for part, _ in new) * Z.shape[1]
         if size > MAX_NUMBERS:
-            raise ValueError(
+            raise TooManyImagesError(
                 f"Bounds and periods of the first {j + 1} features need {size:.1e} coordinates of "
                 f"centres with this bandwidth, more than {MAX_NUMBERS:.0e}. Use a smaller "
                 "bandwidth, fewer samples, or support and period for fewer features."
