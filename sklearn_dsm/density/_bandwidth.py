@@ -24,7 +24,7 @@ LOG_TOLERANCE = 0.02
 # Samples whose own log-densities are compared, and how many kernels these are the sums of.
 MAX_JUDGED, MAX_KERNELS, MAX_KERNELS_IN_MANY = 2000, 5 * 10**4, 10**4
 # The same in a box of many features, where each has many images.
-MAX_JUDGED_WITH_IMAGES, MAX_KERNELS_WITH_IMAGES = 500, 2000
+MAX_JUDGED_WITH_IMAGES, MAX_KERNELS_WITH_IMAGES = 500, 1000
 # Up to so many features a grid gives the sums.
 FEW_FEATURES = 2
 # What is left of a sum without a sample's own kernels is summed anew where it is less than this.

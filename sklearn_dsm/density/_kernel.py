@@ -52,7 +52,8 @@ class KernelScoreEstimator(BaseDensity):
           :math:`(4 / (d+2))^{1/(d+4)}` standard deviations. Needs no search.
         - "cv": the one with the largest leave-one-out log-likelihood. The search starts between
           0.1 and 3 times "minimax", and goes on beyond this range until the best is inside, but
-          not to wider ones with ``support`` or ``period`` in more than two features. For densities that are far from normal.
+          not to wider ones with ``support`` or ``period`` in more than two features. For densities
+          that are far from normal.
         - A number: in standard deviations of the latent features. For a single feature with
           ``support`` or ``period``, in units of the feature itself.
     smoothness : float, default=2
@@ -96,7 +97,7 @@ class KernelScoreEstimator(BaseDensity):
     random_state : int, RandomState or None, default=None
         Seed of the 2000 samples on which "cv" and "auto" compare log-likelihoods if there are
         more, and of the 50,000 whose kernels are then summed. In more than two features, these
-        are 10,000; with ``support`` or ``period``, 500 samples are compared and 2000 summed.
+        are 10,000; with ``support`` or ``period``, 500 samples are compared and 1000 summed.
 
     Attributes
     ----------
