@@ -31,7 +31,7 @@ CASES = {
     ),
     "kernel": (
         KernelScoreEstimator(),
-        "sklearn_dsm.density._kernel.KernelScoreEstimator._rate",
+        "sklearn_dsm.density._kernel.with_images",
     ),
     "location": (
         LocationMixtureScoreEstimator(n_levels=4, n_noise=1, random_state=0),
