@@ -153,7 +153,9 @@ def identity_error(smoothness: float, n: int) -> float:
     """The largest difference between the identity and the estimate its scores are of."""
     X = WeierstrassCosine(smoothness).draw(n, np.random.RandomState(0))
     fit = KernelScoreEstimator(smoothness=smoothness, support=(-1, 1)).fit(X)
+    # The estimate without its bounds, so with the images' mass outside of them.
     centers, weights = torch.from_numpy(fit.centers_), torch.from_numpy(fit.center_weights_)
+    weights = weights / weights.sum()
     # The fit is in standard units.
     width = float(np.hypot(fit.kernel_width_, RESTART_WIDTH / X.std()))
     kernel = KernelScore(centers, width, weights)

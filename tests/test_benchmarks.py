@@ -406,3 +406,13 @@ def test_a_tiny_run_of_curvature_smoothing_reports_and_draws(room, tmp_path):
     assert text.count("Milliseconds of a step by columns") == 2
     assert text.count("relative error of the score") == 2
     assert (tmp_path / "curvature.png").stat().st_size > 10_000
+
+
+def test_a_smoke_run_of_the_kernel_estimates_reports_every_part(room, tmp_path):
+    room("kernels").main(["--smoke", "--results", str(tmp_path)])
+    text = (tmp_path / "kernels.txt").read_text()
+    assert text.count("KernelScoreEstimator, support") == 4
+    for law in room("kernels").LAWS:
+        assert f"  {law}" in text
+    assert text.count("against the best of the others") == len(room("kernels").LAWS)
+    assert "nan" not in text

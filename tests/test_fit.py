@@ -31,11 +31,11 @@ CASES = {
     ),
     "kernel": (
         KernelScoreEstimator(),
-        "sklearn_dsm.density._kernel.KernelScoreEstimator._rate",
+        "sklearn_dsm.density._kernel.with_images",
     ),
     "location": (
         LocationMixtureScoreEstimator(n_levels=4, n_noise=1, random_state=0),
-        "sklearn_dsm.mixture._location.LocationMixtureScoreEstimator._log_mass",
+        "sklearn_dsm.mixture._location.LocationMixtureScoreEstimator._normalise",
     ),
 }
 every_case = pytest.mark.parametrize("name", CASES)

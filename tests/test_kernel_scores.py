@@ -41,15 +41,6 @@ def test_the_identity_gives_the_kernel_estimate_from_its_scores():
     assert np.abs(found.numpy() - expected).max() < 1e-2
 
 
-@pytest.mark.parametrize("smoothness", [0.75, 1.5, 2.0])
-def test_the_bandwidth_falls_at_the_minimax_rate(smoothness):
-    few, many = (
-        KernelScoreEstimator(smoothness=smoothness).fit(normal_rows(n)).bandwidth_
-        for n in (200, 20000)
-    )
-    assert few / many == pytest.approx(100 ** (1 / (2 * smoothness + 1)), rel=0.1)
-
-
 def test_a_kernel_of_order_four_has_less_bias():
     """Far from the ends, bias falls from h^2 to h^4."""
     X = normal_rows(40000)
@@ -70,36 +61,18 @@ def test_a_known_support_holds_the_mass_and_has_no_dip_at_its_ends():
     values = np.exp(density.score_samples(inside))
     assert np.abs(values - 0.5).max() < 0.12
     assert np.trapezoid(values, inside[:, 0]) == pytest.approx(0.999, abs=3e-3)
-    assert density.score_samples([[1.2]])[0] < -100
+    assert density.score_samples([[1.2]])[0] == -np.inf
 
 
 @pytest.mark.parametrize("options", [{}, {"bandwidth": 0.002}], ids=["rule", "narrow"])
 def test_a_support_far_beyond_the_rows_is_as_good_as_a_near_one(options):
-    """And either is the kernel estimate itself, with rows mirrored at the near end."""
-    X = np.random.RandomState(0).exponential(size=(300, 1))
-    near, far = (KernelScoreEstimator(support=(0, end), **options).fit(X) for end in (20, 1e6))
-    mirrored, x = np.concatenate([X, -X])[:, 0], np.linspace(0.01, 3, 60)
-    kernels = norm.pdf(x[:, None], mirrored, near.bandwidth_).sum(1) / len(X)
+    """And as an open one."""
+    X, x = np.random.RandomState(0).exponential(size=(300, 1)), np.linspace(0, 3, 60)[:, None]
+    near, far, unbounded = (
+        KernelScoreEstimator(support=(0, end), **options).fit(X) for end in (20, 1e6, None)
+    )
     for density in (near, far):
-        np.testing.assert_allclose(
-            np.exp(density.score_samples(x[:, None])), kernels, rtol=0.01, atol=1e-3
-        )
-
-
-def test_cross_validation_prefers_what_held_out_rows_prefer():
-    random = np.random.RandomState(0)
-    X = np.concatenate([random.normal(-3, 0.1, 300), random.normal(3, 0.1, 300)])[:, None]
-    rule, chosen = (KernelScoreEstimator(name).fit(X) for name in ("minimax", "cv"))
-    fresh = np.concatenate([random.normal(-3, 0.1, 300), random.normal(3, 0.1, 300)])[:, None]
-    assert chosen.bandwidth_ < rule.bandwidth_
-    assert chosen.score(fresh) > rule.score(fresh)
-
-
-def test_integer_weights_are_repeated_rows():
-    X, count = normal_rows(60, 2), np.random.RandomState(1).randint(1, 4, 60)
-    weighted = KernelScoreEstimator(0.5).fit(X, sample_weight=count)
-    repeated = KernelScoreEstimator(0.5).fit(np.repeat(X, count, axis=0))
-    np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X), atol=2e-2)
+        np.testing.assert_allclose(density.score_samples(x), unbounded.score_samples(x), atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -143,52 +116,11 @@ def test_a_support_moves_with_the_unit_of_the_column(two_regime):
         )
 
 
-@pytest.mark.parametrize("options", [{}, {"support": (0, 9)}, {"smoothness": 3}])
-def test_cross_validation_is_that_of_the_estimate(options):
-    """By leaving every row out of a fit of the same map."""
-    X = np.random.RandomState(1).exponential(size=(40, 1)).clip(max=8.9)
-    density = KernelScoreEstimator("cv", **options).fit(X)
-    z, h = density.rows_[:, 0], density.bandwidth_
-    if options.get("support"):
-        h = h / X.std()
-        ends = (np.array(options["support"]) - X.mean()) / X.std()
-        images = np.concatenate([z, *(2 * end - z for end in ends)])
-    else:
-        images = z
-
-    def left_out(h):
-        u = (z[:, None] - images) / h
-        kernel = norm.pdf(u) * ((3 - u**2) / 2 if density.kernel_order_ == 4 else 1)
-        kernel[np.arange(len(images)) % len(z) == np.arange(len(z))[:, None]] = 0
-        return np.log((kernel.sum(1) / h).clip(min=1e-300)).sum()
-
-    assert left_out(h) >= max(left_out(h * f) for f in (0.7, 0.84, 1.2, 1.43)) - 1e-6
-
-
-@pytest.mark.parametrize("two_regime", [False, True])
-def test_memory_is_that_of_chunks(two_regime, monkeypatch):
-    """Rows by centres are never held at once, nor all noise of a row's identity for many rows."""
-    sizes, plain = [], KernelScore._log_joint
-
-    def recorded(self, x, level):
-        joint = plain(self, x, level)
-        sizes.append(joint.numel())
-        return joint
-
-    monkeypatch.setattr(KernelScore, "_log_joint", recorded)
-    X, n_rows = normal_rows(20000), 40 if two_regime else 2000
-    density = KernelScoreEstimator(two_regime=two_regime).fit(X)
-    assert np.isfinite(density.score_samples(X[:n_rows])).all()
-    assert max(sizes) <= 32 * len(X)
-
-
 @pytest.mark.parametrize(
     ("options", "X", "message"),
     [
-        ({"support": (1, 0)}, normal_rows(20), "the smaller first"),
-        ({"support": (0, np.inf)}, normal_rows(20) ** 2, "finite numbers"),
-        ({"support": (-9, 9)}, normal_rows(20, 2), "is for one column"),
-        ({"support": (0, 1)}, normal_rows(20), "do not fit in support"),
+        ({"likelihood": "ode"}, normal_rows(20), "has no effect"),
+        ({"smoothness": 3}, normal_rows(20, 2), "for one column"),
         ({"bandwidth": -1.0}, normal_rows(20), "'bandwidth' parameter"),
         ({"smoothness": 5}, normal_rows(20), "'smoothness' parameter"),
     ],

@@ -79,8 +79,9 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Natural logarithms, in the units of the input. Far from the training data and outside a
-            known ``support``, the values are finite too, unless squares of features overflow.
+            Natural logarithms, in the units of the input. Far from the training data, the values
+            are finite too, unless squares of features overflow. Outside of a known ``support``,
+            they are -inf.
 
         Raises
         ------
@@ -164,6 +165,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples, n_features), float64
+            At level 0, NaN outside of a known ``support``.
 
         Raises
         ------

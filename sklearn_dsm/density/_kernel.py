@@ -1,4 +1,4 @@
-"""Kernel estimates of scores, and the densities they imply."""
+"""Kernel density estimates, with their Stein scores."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from .._core.distributions.kernel import KernelScore
 from .._core.distributions.two_regime import TwoRegimeKernelScore
 from .._core.noise.processes import VP
 from .._evaluation.base import BaseDensity
-from .._evaluation.latent_density import LatentDensity, chunks, exact_density
+from .._evaluation.latent_density import LatentDensity
 from .._fit import whole_fit
 from .._random import seed_from
 from .._transforms.chain import Chain
-from .._transforms.fitting import fit_latent_map, linear_map
-from .._validation import effective_number, evaluation_device, resolve_device
-
-# Bandwidths that cross-validation compares, in units of the rule of thumb, and on how many rows.
-CANDIDATES = np.geomspace(0.1, 3.0, 20)
-MAX_CV_ROWS, CV_CHUNK_NUMBERS = 2000, 2**22
-# In one column an estimate that is no mixture of Gaussian kernels is carried by points so
-# close that their own kernels, as wide as the step between them, do not show. They lie within
-# so many bandwidths of the rows.
-MIN_POINTS, MAX_POINTS, POINTS_PER_BANDWIDTH, REACH = 4000, 10**6, 20, 6
-POINTS_AT_ONCE, KERNELS_AT_ONCE = 64, 2**20
+from .._transforms.marginal import MarginalTransform
+from .._validation import distinct_rows, effective_number, evaluation_device, resolve_device
+from .._warn import warn
+from ._boundaries import Box
+from ._fourth_order import fourth_order_points
+from ._images import with_images
+from ._kernel_density import kernel_density
+from ._kernel_space import Space, Table, better_space, latent_space
 
 
 class KernelScoreEstimator(BaseDensity):
     r"""Kernel density estimate, with its Stein score at every noise level.
 
-    The features are whitened, or only standardised if ``support`` is given. In this latent space,
+    The features are whitened, or only standardised if ``support`` or ``period`` is given. In this
+    latent space,
 
     .. math:: \hat s = \nabla \log \hat p, \qquad
         \hat p = \text{density of } a X_0 + \sqrt v Z,
@@ -52,18 +50,36 @@ class KernelScoreEstimator(BaseDensity):
 
         - "minimax": the formula above with c of the normal distribution,
           :math:`(4 / (d+2))^{1/(d+4)}` standard deviations. Needs no search.
-        - "cv": the one of 20 candidates, from 0.1 to 3 times "minimax", with the largest
-          leave-one-out log-likelihood. For densities that are far from normal.
-        - A number: in units of the whitened features, or of the feature itself if ``support`` is
-          given.
+        - "cv": the one with the largest leave-one-out log-likelihood. The search starts between
+          0.1 and 3 times "minimax", and goes on beyond this range until the best is inside, but
+          not to wider ones with ``support`` or ``period`` in more than two features. For densities
+          that are far from normal.
+        - A number: in standard deviations of the latent features. For a single feature with
+          ``support`` or ``period``, in units of the feature itself.
     smoothness : float, default=2
         Smoothness of the true density, at most 4. Values above 2 need a single feature and use a
         kernel of order four, whose negative densities are set to zero before normalisation.
         Values up to 2 use the Gaussian kernel, of order two.
-    support : tuple of two floats, or None, default=None
-        Interval that holds all values of a single feature. The estimate is reflected at both
-        ends, which removes the bias there. Outside the interval, the log-density is finite and
-        falls steeply.
+    support : tuple (low, high), sequence of such tuples, or None, default=None
+        Bounds of a single feature, or a pair or None for each feature. None in place of a bound
+        means that this side is open. Outside of the bounds, the density is zero. At a bound, the
+        estimate has a bias of order :math:`h^2`, as inside, if the density is positive and smooth
+        there: mirror images of the samples continue it along its slope.
+    period : float, sequence of floats and None, or None, default=None
+        Period of a single feature, such as an angle, or a period or None for each feature. Values
+        that differ by whole periods are equal. Samples are drawn from one period. It starts at the
+        lower bound in ``support``, or else at 0.
+    marginals : {"auto", "standardize", "gaussianize"}, default="auto"
+        What happens to the features before the whitening.
+
+        - "standardize": nothing. Heavy tails then widen "minimax", and narrow kernels do not
+          reach from one far sample to the next.
+        - "gaussianize": each feature is transformed to a normal one, by a one-dimensional Gaussian
+          mixture that is fitted to it. The bandwidth is then wider where samples are sparse.
+        - "auto": "gaussianize" if features have tails heavier than normal, and the leave-one-out
+          log-likelihood is clearly larger with it. "standardize" otherwise; and always if
+          ``support`` or ``period`` is given, ``bandwidth`` is a number, or ``smoothness`` is above
+          2.
     two_regime : bool, default=False
         Whether to use the kernel only at noise levels whose noise is narrower than the kernel. At
         all other levels, noise is added to the training samples themselves, without a kernel. In
@@ -79,20 +95,30 @@ class KernelScoreEstimator(BaseDensity):
     device : str, default="auto"
         "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
     random_state : int, RandomState or None, default=None
-        Seed of the 2000 samples on which "cv" compares bandwidths if there are more.
+        Seed of the 2000 samples on which "cv" and "auto" compare log-likelihoods if there are
+        more, and of the 50,000 whose kernels are then summed. In more than two features, these
+        are 10,000; with ``support`` or ``period``, 500 samples are compared and 1000 summed.
 
     Attributes
     ----------
     bandwidth_ : float
-        Width h in units of the whitened features, or of the feature itself if ``support`` is
-        given.
+        Width h, in the units of the parameter.
     centers_ : ndarray of shape (n_centers, n_features)
         Centres of the Gaussian kernels that represent the estimate, in the latent space, with
         their ``center_weights_`` (n_centers,) and their common width ``kernel_width_``. This
-        width is ``bandwidth_``, or the step of the grid if the centres are grid points.
+        width is h, or the step of a grid if the kernel is of order four and the centres are grid
+        points. With ``support`` or ``period``, images of samples are among the centres, and the
+        kernels are cut at the bounds.
+    tail_weight_ : float
+        Weight of a standard normal distribution in the latent space, besides the kernels: that of
+        one sample if marginals are Gaussianized, so that tails are not cut off. Zero otherwise.
     rows_ : ndarray of shape (n_rows, n_features)
-        Training samples in the latent space, with their ``row_weights_`` (n_rows,).
-    support_ : ndarray of shape (2,) or None
+        Training samples in the latent space, with their ``row_weights_`` (n_rows,). Equal samples
+        are one row if the weights are counts.
+    support_ : ndarray of shape (n_features, 2) or None
+        Bounds of each feature, infinite where it has none; the ends of the period if it has one.
+    periodic_ : ndarray of shape (n_features,), bool
+        Which features have a period.
     kernel_order_ : int
     switch_time_ : float
         Time t of the Ornstein-Uhlenbeck process, :math:`a = e^{-t}` and :math:`v = 1 - e^{-2t}`,
@@ -104,29 +130,36 @@ class KernelScoreEstimator(BaseDensity):
 
     Notes
     -----
-    The time of an evaluation is proportional to the number of centres. Every training sample is a
-    centre, unless ``support`` is given or the kernel is of order four. The centres are then the
-    points of a fine grid. Samples are evaluated in chunks, so the memory does not grow with their
-    number. The smallest chunk is one sample with all centres.
+    In up to three features, the log-densities and Stein scores of many samples come from a grid on
+    which the kernels are spread, with a relative error of the density of at most :math:`10^{-5}`.
+    The time is that of the centres plus that of the samples. In all other cases, kernels are
+    summed one by one, and the time is proportional to the number of centres times the number of
+    samples. All sums are computed in chunks, so their memory does not grow with the number of
+    samples.
+
+    Known bounds and periods hold at noise level 0. Noise is added to the value within the bounds
+    or the period, and noised samples lie anywhere.
 
     References
     ----------
-    [DDPMLearning]_
+    [DDPMLearning]_ for the rates, [JonesBoundary]_ for kernel estimates at bounds.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_dsm import KernelScoreEstimator
-    >>> X = np.random.default_rng(0).beta(2, 2, size=(500, 1))
-    >>> density = KernelScoreEstimator(support=(0, 1)).fit(X)
-    >>> bool(density.score_samples([[0.5]]) > density.score_samples([[0.05]]))
-    True
+    >>> X = np.random.default_rng(0).exponential(size=(500, 1))
+    >>> density = KernelScoreEstimator(support=(0, None)).fit(X)
+    >>> density.score_samples([[0.5], [-0.1]]).round(1)
+    array([-0.6, -inf])
     """
 
     _parameter_constraints = {
         "bandwidth": [StrOptions({"minimax", "cv"}), Interval(Real, 0, None, closed="neither")],
         "smoothness": [Interval(Real, 0, 4, closed="right")],
-        "support": [tuple, list, None],
+        "support": ["array-like", None],
+        "period": [Interval(Real, 0, None, closed="neither"), "array-like", None],
+        "marginals": [StrOptions({"auto", "standardize", "gaussianize"})],
         "two_regime": ["boolean"],
         "likelihood": [StrOptions({"identity", "ode"})],
         "device": [str],
@@ -139,6 +172,8 @@ class KernelScoreEstimator(BaseDensity):
         *,
         smoothness=2,
         support=None,
+        period=None,
+        marginals="auto",
         two_regime=False,
         likelihood="identity",
         device="auto",
@@ -147,6 +182,8 @@ class KernelScoreEstimator(BaseDensity):
         self.bandwidth = bandwidth
         self.smoothness = smoothness
         self.support = support
+        self.period = period
+        self.marginals = marginals
         self.two_regime = two_regime
         self.likelihood = likelihood
         self.device = device
@@ -162,7 +199,9 @@ class KernelScoreEstimator(BaseDensity):
             At least two samples; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples' kernels.
+            Non-negative weights of the samples' kernels. If all weights are whole numbers, they
+            are counts: the fit is that of X with each sample repeated so often. Otherwise, the
+            bandwidth is that of :math:`(\\sum_i w_i)^2 / \\sum_i w_i^2` samples.
 
         Returns
         -------
@@ -174,29 +213,35 @@ class KernelScoreEstimator(BaseDensity):
             In any of these cases:
 
             - X holds NaN, infinity, text or a constant feature.
-            - ``support`` is not two increasing finite numbers, or does not hold all samples.
-            - ``support`` is given, or ``smoothness`` is above 2, and X has several features.
+            - ``support`` or ``period`` does not describe the features of X, or ``support`` does
+              not hold all samples.
+            - ``smoothness`` is above 2, and X has several features.
+            - ``marginals`` is "gaussianize", and ``support`` or ``period`` is given.
             - ``likelihood`` is "ode" and ``two_regime`` is false.
+            - So many images of samples lie beyond bounds or periods that they would not fit in
+              memory.
+
+        Warns
+        -----
+        UserWarning
+            If "cv" finds no bandwidth, since the likelihood grows without bound as the bandwidth
+            falls. Values that repeat have this effect. The bandwidth is then that of "minimax".
         """
         X, weight = self._rows_and_weight(X, sample_weight)
-        self._check_combination(X.shape[1])
-        resolve_device(self.device)
-        share = weight / weight.sum()
         d = X.shape[1]
-        self.support_ = self._ends(X)
-        latent, unit = self._map_and_unit(X, weight)
-        Z, _ = latent.forward(X)
-        ends = None if self.support_ is None else latent.forward(self.support_[:, None])[0][:, 0]
-        self.kernel_order_ = 4 if d == 1 and self.smoothness > 2 else 2
-        self.process_, self.latent_map_ = VP(), latent.to_arrays()
-        self.rows_, self.row_weights_ = Z, share
-        width = self._chosen_bandwidth(unit, ends)
-        self.bandwidth_ = width * unit
-        if ends is not None or self.kernel_order_ > 2:
-            self._keep_points(width, ends)
-        else:
-            self.centers_, self.center_weights_, self.kernel_width_ = Z, share, width
-        self.switch_time_ = float(effective_number(share) ** (-2 * self._rate(d)))
+        self._check_combination(d)
+        resolve_device(self.device)
+        table = self._table(X, weight)
+        space, width = self._space_and_width(table)
+        box = table.box
+        self.support_ = None if box is None else np.stack([box.low, box.high], 1)
+        self.periodic_ = np.zeros(d, dtype=bool) if box is None else box.periodic
+        self.kernel_order_ = space.rule.order
+        self.process_, self.latent_map_ = VP(), space.latent.to_arrays()
+        self.rows_, self.row_weights_ = space.samples.rows, space.samples.share
+        self.bandwidth_ = width * table.unit
+        self._keep_kernels(space, width)
+        self.switch_time_ = float(table.number ** (-2 * space.rule.rate))
         return self
 
     def _check_combination(self, d):
@@ -211,146 +256,87 @@ class KernelScoreEstimator(BaseDensity):
                 f"smoothness={self.smoothness!r} needs a kernel of higher order, which there is "
                 f"for one column; X has {d}. Use a smoothness of at most 2."
             )
+        if self.marginals == "gaussianize" and not (self.support is None and self.period is None):
+            raise ValueError(
+                "marginals='gaussianize' bends the features, and support and period need them as "
+                "they are. Use marginals='auto'."
+            )
+
+    def _table(self, X, weight) -> Table:
+        """The samples in their box; where weights are counts, each row once."""
+        box = Box.of(self.support, self.period, X)
+        if box is not None:
+            X = box.wrapped(X)
+            box.check(X)
+        counts, number = bool((weight == np.round(weight)).all()), effective_number(weight)
+        if counts:
+            X, weight = distinct_rows(X, weight)
+            number = float(weight.sum())
+        return Table(X, weight, counts, number, box)
+
+    def _space_and_width(self, table) -> tuple[Space, float]:
+        """The latent space, and the bandwidth in its units."""
+        name, given = self.bandwidth, isinstance(self.bandwidth, Real)
+        free = self.marginals == "auto" and table.box is None and self.smoothness <= 2
+        undecided = free and not given and table.heavy_tailed
+        seed = seed_from(self.random_state) if undecided or name == "cv" else 0
+        first = "gaussianize" if self.marginals == "gaussianize" else "standardize"
+        space = latent_space(table, first, self.smoothness, seed)
+        if given:
+            return space, float(name) / table.unit
+        if undecided:
+            bent = latent_space(table, "gaussianize", self.smoothness, seed)
+            space = better_space(space, bent, name, table)
+        width, found = space.bandwidth(name)
+        if not found:
+            warn(
+                "bandwidth='cv' found no best bandwidth: values repeat, and the likelihood grows "
+                "without bound as the bandwidth falls. The bandwidth is that of 'minimax'. For "
+                "rounded values, add uniform noise as wide as the smallest step between the "
+                "values; otherwise, give the bandwidth as a number.",
+                UserWarning,
+            )
+        return space, width
+
+    def _keep_kernels(self, space, width):
+        """The kernels of the estimate: samples with their images, or points of order four."""
+        samples = space.samples
+        kernels = with_images(samples.rows, samples.share, samples.number, width, samples.box)
+        if space.rule.order > 2:
+            kernels, width = fourth_order_points(kernels, width, samples.box)
+        self.centers_, self.center_weights_, _ = kernels
+        self.kernel_width_ = width
+        # One sample more, of the distribution that the marginal transforms aim at.
+        self.tail_weight_ = 1 / (1 + samples.number) if space.curved else 0.0
+
+    def _box(self) -> Box | None:
+        """The box in the units of the input."""
+        return (
+            None
+            if self.support_ is None
+            else Box(self.support_[:, 0], self.support_[:, 1], self.periodic_)
+        )
 
     def _in_support(self, rows):
-        """The rows, reflected where the kernels of the last points reach beyond the ends."""
-        if self.support_ is None:
-            return rows
-        low, high = self.support_
-        return (high - np.abs(high - (low + np.abs(rows - low)))).clip(low, high)
-
-    def _ends(self, X):
-        """The support as an array, or None."""
-        if self.support is None:
-            return None
-        ends = np.asarray(self.support, dtype=np.float64)
-        if ends.shape != (2,) or not np.isfinite(ends).all() or not ends[0] < ends[1]:
-            raise ValueError(
-                f"support={self.support!r} must be two finite numbers, the smaller first; for an "
-                "open end take a number far beyond the rows."
-            )
-        if X.shape[1] != 1:
-            raise ValueError(
-                f"support={self.support!r} is for one column, X has {X.shape[1]}; use support=None."
-            )
-        if X.min() < ends[0] or X.max() > ends[1]:
-            raise ValueError(
-                f"Rows from {X.min():g} to {X.max():g} do not fit in support={self.support!r}."
-            )
-        return ends
-
-    def _map_and_unit(self, X, weight) -> tuple[Chain, float]:
-        """The map, and the unit of ``bandwidth`` in units of the latent space, inverted."""
-        if self.support_ is not None:
-            mean = np.average(X, axis=0, weights=weight)
-            deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
-            return linear_map(mean, deviation), float(deviation[0])
-        nobody = np.zeros(len(X), dtype=bool)
-        return fit_latent_map(X, weight, nobody, "standardize"), 1.0
-
-    def _rate(self, d):
-        """By which power of the number of rows the bandwidth falls."""
-        return 1 / (2 * min(self.smoothness, self.kernel_order_) + d)
-
-    def _chosen_bandwidth(self, unit, ends):
-        """In units of the latent space."""
-        if isinstance(self.bandwidth, Real):
-            return float(self.bandwidth) / unit
-        Z, share = self.rows_, self.row_weights_
-        d = Z.shape[1]
-        deviation = np.sqrt(share @ (Z - share @ Z) ** 2).mean()
-        rule = (
-            deviation * (4 / (d + 2)) ** (1 / (d + 4)) * effective_number(share) ** -self._rate(d)
-        )
-        if self.bandwidth == "minimax":
-            return float(rule)
-        random = np.random.RandomState(seed_from(self.random_state))
-        judged = random.permutation(len(Z))[:MAX_CV_ROWS]
-        plain = ends is None and self.kernel_order_ == 2
-        if plain:
-            values = self._left_out_of_kernels(judged, rule)
-        else:
-            values = self._left_out_of_points(judged, rule, ends)
-        return float(rule * CANDIDATES[values.argmax()])
-
-    def _left_out_of_points(self, judged, rule, ends):
-        """Leave-one-out log-likelihoods of the candidates, for an estimate in one column."""
-        z, share = self.rows_[:, 0], self.row_weights_
-        judged = judged[z[judged].argsort()]
-        rows, own = z[judged], share[judged]
-        images = self._images(z, ends)
-        values = np.empty(len(CANDIDATES))
-        for k, h in enumerate(rule * CANDIDATES):
-            density = sum(self._kernel_sum(rows, image, share, h) for image in images)
-            for image in self._images(rows, ends):
-                density = density - own * self._kernel((rows - image) / h) / h
-            values[k] = own @ np.log(density.clip(min=np.finfo(float).tiny))
-        return values
-
-    def _left_out_of_kernels(self, judged, rule):
-        """The same for a mixture of Gaussian kernels, in any number of columns."""
-        Z, share = self.rows_, self.row_weights_
-        squares = (Z**2).sum(1)
-        totals = np.zeros(len(CANDIDATES))
-        size = max(1, CV_CHUNK_NUMBERS // len(Z))
-        for part in chunks(len(judged), size):
-            rows = judged[part]
-            distances = (squares[rows, None] - 2 * Z[rows] @ Z.T + squares).clip(min=0)
-            distances[np.arange(len(rows)), rows] = np.inf
-            nearest = distances.min(1, keepdims=True)
-            for k, h in enumerate(rule * CANDIDATES):
-                kernels = np.exp(-(distances - nearest) / (2 * h**2)) @ share
-                value = np.log(kernels) - nearest[:, 0] / (2 * h**2) - Z.shape[1] * np.log(h)
-                totals[k] += share[rows] @ value
-        return totals
-
-    @staticmethod
-    def _images(z, ends):
-        """Rows and their reflections at the ends of the support."""
-        return [z] if ends is None else [z, *(2 * end - z for end in ends)]
-
-    def _keep_points(self, h, ends):
-        """An estimate in one column as weighted points: reflected, or of higher order."""
-        z, share = self.rows_[:, 0], self.row_weights_
-        low, high = z.min() - REACH * h, z.max() + REACH * h
-        if ends is not None:
-            low, high = max(low, ends[0]), min(high, ends[1])
-        wanted = POINTS_PER_BANDWIDTH * (high - low) / h
-        n_points = int(np.clip(wanted, MIN_POINTS, MAX_POINTS))
-        step = (high - low) / n_points
-        points = low + step * (np.arange(n_points) + 0.5)
-        images = self._images(z, ends)
-        density = sum(self._kernel_sum(points, image, share, h) for image in images).clip(min=0)
-        kept = density > 0
-        self.centers_ = points[kept, None]
-        self.center_weights_ = density[kept] / density[kept].sum()
-        self.kernel_width_ = float(step)
-
-    def _kernel(self, u):
-        kernel = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)
-        return kernel * (3 - u**2) / 2 if self.kernel_order_ == 4 else kernel
-
-    def _kernel_sum(self, points, centers, share, h):
-        """The kernel estimate at sorted points, from the centres near enough to count."""
-        total = np.zeros(len(points))
-        order = np.argsort(centers)
-        centers, share = centers[order], share[order]
-        for part in chunks(len(points), POINTS_AT_ONCE):
-            first, last = np.searchsorted(centers, points[part][[0, -1]] + [-8 * h, 8 * h])
-            for some in chunks(last - first, KERNELS_AT_ONCE // POINTS_AT_ONCE):
-                near = slice(first + some.start, min(first + some.stop, last))
-                u = (points[part, None] - centers[near]) / h
-                total[part] += self._kernel(u) @ share[near] / h
-        return total
+        box = self._box()
+        return rows if box is None else box.drawn_into(rows)
 
     def _latent_density(self) -> LatentDensity:
-        device = evaluation_device(self.device)
-        centers, weights = tensor_of(self.centers_), tensor_of(self.center_weights_)
-        kernel = KernelScore(centers, self.kernel_width_, weights)
-        exact = exact_density(kernel, centers.shape[1], len(centers), device)
+        device, box = evaluation_device(self.device), self._box()
+        if box is not None:
+            marginal = Chain.from_arrays(self.latent_map_).part(MarginalTransform)
+            box = box.mapped(marginal.location, marginal.scale)
+        exact = kernel_density(
+            self.centers_,
+            self.center_weights_,
+            self.kernel_width_,
+            box,
+            self.tail_weight_,
+            device,
+        )
         if not self.two_regime:
             return exact
         switch = -float(np.log(np.expm1(2 * self.switch_time_)))
         rows = KernelScore(tensor_of(self.rows_), 0.0, tensor_of(self.row_weights_))
-        model = TwoRegimeKernelScore(kernel, rows, switch).to(device)
+        model = TwoRegimeKernelScore(exact.reference, rows, switch).to(device)
         return replace(exact, model=model, likelihood=self.likelihood)

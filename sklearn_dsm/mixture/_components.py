@@ -17,7 +17,7 @@ SHARED = ("weights_", "means_", "covariances_", "precisions_", "precisions_chole
 class MixtureDensity(BaseDensity):
     """Predictions and information criteria of an estimator with scikit-learn's attributes."""
 
-    covariance_type: str
+    _kind: str
     weights_: np.ndarray
 
     @abstractmethod
@@ -94,7 +94,7 @@ class MixtureDensity(BaseDensity):
     def _as_sklearn(self) -> GaussianMixture:
         """The same mixture as scikit-learn's, for what that computes from the parameters."""
         check_is_fitted(self)
-        mixture = GaussianMixture(len(self.weights_), covariance_type=self.covariance_type)
+        mixture = GaussianMixture(len(self.weights_), covariance_type=self._kind)
         for name in (*SHARED, "n_features_in_"):
             setattr(mixture, name, getattr(self, name))
         return mixture

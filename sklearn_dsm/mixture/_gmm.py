@@ -41,117 +41,159 @@ class GMMScoreEstimator(MixtureDensity):
 
     .. math:: p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)
 
-    The Stein score of a mixture has a closed form at every noise level, so score matching fits
-    :math:`w`, :math:`\mu` and :math:`\Sigma` without a network. Denoising score matching over all
-    noise levels with each sample's expected noise is exact: its loss is the negative
-    log-likelihood, up to a constant [DDPMLearning]_. By default, ``fit`` therefore minimises it by
-    expectation-maximisation (EM) and then by Newton's method. The estimate is the maximum of the
-    likelihood, which is asymptotically efficient. With sampled noise, and with the other losses,
-    ``fit`` minimises the loss by L-BFGS from the result of EM. Implicit score matching without
-    noise is less efficient if the components are far apart.
+    The Stein score of a density is the gradient of the log-density. For a mixture, it has a closed
+    form, also if Gaussian noise is added to the data. Score matching therefore fits :math:`w`,
+    :math:`\mu` and :math:`\Sigma` without a network.
+
+    The default loss is denoising score matching over all noise levels, as an expectation over the
+    noise. It equals the negative log-likelihood, up to a constant [DDPMLearning]_. ``fit``
+    minimises this loss by expectation-maximisation (EM). For up to 150 free parameters, Newton's
+    method follows, and the estimate is a local maximum of the likelihood. For more parameters, it
+    is one only up to ``tol``. If the model is correctly specified, maximum likelihood is
+    asymptotically efficient.
+
+    With an integer ``n_noise``, ``fit`` minimises the loss by L-BFGS, from the result of EM. It
+    does the same with the losses other than "dsm". These are less efficient than maximum likelihood
+    if the components are far apart.
 
     Parameters
     ----------
     n_components : int, default=1
+        Number of components.
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
         As in :class:`sklearn.mixture.GaussianMixture`.
     loss : {"dsm", "ism", "ssm", "lcss"}, default="dsm"
         The objective.
 
-        - "dsm": denoising score matching over all noise levels. The most efficient choice.
-        - "ism": implicit score matching of the data without noise, with the exact trace.
-        - "ssm": as "ism", but with the trace along one random direction.
-        - "lcss": as "ism", but with the trace by small random perturbations of the samples.
+        - "dsm": denoising score matching over all noise levels. Statistically the most efficient
+          choice.
+        - "ism": implicit score matching of the data without noise, with the exact trace of the
+          Jacobian of the Stein score.
+        - "ssm": sliced score matching. As "ism", but estimates the trace along one random
+          direction.
+        - "lcss": local curvature smoothing. As "ism", but estimates the trace by small random
+          perturbations of the samples.
 
-        The last three are for comparison, and for components that overlap. The losses of the
-        same names in :class:`~sklearn_dsm.DSMDensityEstimator` learn scores of all noise levels.
+        Use the last three only for comparison with "dsm", or if the components overlap. In
+        :class:`~sklearn_dsm.DSMDensityEstimator`, the losses of the same names learn scores of all
+        noise levels.
     tol : float, default=1e-3
-        EM stops if an iteration raises the mean log-density by less than ``tol``, in nats. L-BFGS
-        stops if an iteration lowers the loss by less than ``1e-4 * tol``, relative to the larger
-        of 1 and the absolute loss. Newton's method, for up to 150 parameters, goes on to the
-        maximum.
+        EM stops if an iteration raises the mean log-density of the training samples by less than
+        ``tol`` nats. For up to 150 free parameters, Newton's method then goes on to the local
+        maximum, whatever ``tol`` is. L-BFGS stops if an iteration lowers the loss by less than
+        ``1e-4 * tol * max(1, abs(loss))``.
     reg_covar : float, default=1e-12
-        Added to every eigenvalue of the covariances. The unit is a feature's variance. If
-        ``covariance_type`` is "full" or "tied", the unit is the variance of the whitened features.
+        Positive number, added to the diagonal of every covariance of the scaled features, see
+        Notes. A larger value keeps components from collapsing onto a few samples.
     max_iter : int, default=100
-        Largest number of iterations of EM, and of L-BFGS.
+        Largest number of iterations of EM for each initialisation. L-BFGS has the same limit of
+        its own.
     n_init : int, default=1
-        Number of initialisations, of which ``fit`` keeps the one with the largest likelihood.
+        Number of initialisations, of which ``fit`` keeps the one with the largest likelihood after
+        EM. If all initial values are given, there is one initialisation.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default="kmeans"
-        How the initialisations are drawn, as in :class:`sklearn.mixture.GaussianMixture`, but from
-        standardised features. "kmeans" is the best of three runs of k-means.
+        How the initialisations are drawn. The methods are those of
+        :class:`sklearn.mixture.GaussianMixture`, applied to standardised features. "kmeans" is
+        the best of three runs of k-means.
     weights_init : array-like of shape (n_components,), default=None
-        Initial weights. By default, those of ``init_params``.
+        Initial weights, positive and with sum one. By default, those of ``init_params``.
     means_init : array-like of shape (n_components, n_features), default=None
-        Initial means. By default, those of ``init_params``.
+        Initial means, in the units of X. By default, those of ``init_params``.
     precisions_init : array-like, default=None
-        Initial precisions, in the shape of ``precisions_``. By default, those of ``init_params``.
+        Initial precisions (inverse covariances), in the units of X and in the shape of
+        ``precisions_``. By default, those of ``init_params``.
     warm_start : bool, default=False
-        Whether ``fit`` starts from the parameters of the previous fit, if there is one with as
-        many components and features.
+        Whether ``fit`` starts from the parameters of the previous fit. It then ignores ``n_init``
+        and the initial values. If there is no previous fit with the same ``covariance_type`` and
+        the same numbers of components and features, ``fit`` starts as without ``warm_start``.
     n_noise : int or None, default=None
-        How noise enters "dsm".
+        How the noise enters "dsm".
 
-        - None: by its expectation, in closed form. The most accurate and the fastest choice.
-        - An integer: by so many pairs of opposite noise vectors for each sample and level. For
-          comparison. With a single feature, quadrature replaces the noise vectors.
+        - None: the loss is an expectation over the noise. It is the negative log-likelihood, up to
+          a constant. The most accurate and the fastest choice.
+        - An integer: the loss is averaged over this number of pairs of opposite noise vectors, for
+          each sample and each of 16 or more noise levels. For comparison. With a single feature,
+          quadrature replaces the noise vectors, whatever their number.
 
-        The other losses need no such noise. With them, an integer raises an error.
+        With the other losses, ``n_noise`` must be None.
     max_fit_time : float or None, default=None
-        Seconds after which no further iteration of EM or L-BFGS starts. None: no limit. With a
-        limit, the result depends on the speed of the machine if ``fit`` reaches the limit. For
-        reproducible results, use ``max_iter``.
+        Seconds after which no further iteration starts. None: no limit. The result
+        of a fit that reaches the limit depends on the speed of the machine. For reproducible
+        results, limit ``max_iter`` instead.
     standard_errors : {"auto"} or bool, default="auto"
-        Whether to compute ``parameter_covariance_``. "auto" does so for up to 150 parameters,
-        unless covariances are shrunk, see Notes.
+        Whether to compute ``parameter_covariance_`` and ``standard_errors_``. "auto" computes them
+        for up to 150 free parameters, unless the covariances are shrunk, see Notes.
     device : str, default="auto"
-        "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
+        Name of a torch device. "auto": CUDA if available, else CPU.
     random_state : int, RandomState or None, default=None
-        Seed of the initialisations and the noise.
+        Seed of the initialisations and of the random draws in the losses. :meth:`sample` has a
+        seed of its own.
     verbose : int, default=0
         1 prints a line per initialisation.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
+        Weights of the components; their sum is one.
     means_ : ndarray of shape (n_components, n_features)
+        Means of the components.
     covariances_ : ndarray
-        (n_components, n_features, n_features) for "full", (n_features, n_features) for
-        "tied", (n_components, n_features) for "diag", (n_components,) for "spherical".
+        Covariances of the components, of shape (n_components, n_features, n_features) for "full",
+        (n_features, n_features) for "tied", (n_components, n_features) for "diag",
+        (n_components,) for "spherical".
     precisions_, precisions_cholesky_ : ndarray
-        Inverses of the covariances and their Cholesky factors, in the same shapes.
+        Inverses of the covariances, and Cholesky factors of these inverses, as in
+        :class:`sklearn.mixture.GaussianMixture`. Both have the shape of ``covariances_``.
     converged_ : bool
-        Whether EM, or L-BFGS if it was used, converged within ``max_iter`` and ``max_fit_time``.
+        Whether EM converged within ``max_iter`` and ``max_fit_time``. If ``fit`` uses L-BFGS, the
+        attribute refers to L-BFGS instead.
     n_iter_ : int
-        Iterations of EM, or of L-BFGS if it was used.
+        Number of iterations of EM from the initialisation that ``fit`` kept, without the steps of
+        Newton's method. If ``fit`` uses L-BFGS, the attribute refers to L-BFGS instead.
     lower_bound_ : float
-        Mean log-density of the training samples.
+        Mean log-density of the training samples, weighted by ``sample_weight``, in the units of X.
     loss_ : float
-        The minimum of the loss, for whitened or standardised features. For "dsm", the loss of the
+        The loss at the estimate, for the scaled features, see Notes. For "dsm", the loss of the
         standard normal distribution is subtracted.
     parameter_covariance_ : ndarray of shape (n_parameters, n_parameters) or None
-        Sandwich estimate for weights, means and covariances in this order, each flattened.
+        Sandwich estimate of the covariance matrix of the estimated weights, means and covariances,
+        in this order, each flattened. Here, ``n_parameters`` counts all entries of the three
+        arrays. The matrix is singular, because the weights sum to one. None if it was not
+        computed, see ``standard_errors``.
     standard_errors_ : dict of str to ndarray, or None
-        Square roots of the diagonal of ``parameter_covariance_``, as "weights", "means" and
-        "covariances".
+        Square roots of the diagonal of ``parameter_covariance_``. The keys are "weights", "means"
+        and "covariances", and the arrays have the shapes of these attributes.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
 
     Notes
     -----
-    Equal samples are merged into one with their summed weight, so an integer ``sample_weight``
-    gives the same result as repeated samples. Standard errors are valid even if the model is not
-    correctly specified, but do not account for label switching or a parameter at its boundary.
+    ``fit`` scales the features. The fitted parameters are in the units of X.
 
-    ``fit`` whitens the features if ``covariance_type`` is "full" or "tied", and standardises them
-    otherwise. Nearly collinear features, and clusters that lie thousands of their widths apart, are
-    thus fitted as well as others.
+    - "full", "tied": the features are whitened, so that their covariance is the identity.
+    - "diag": each feature is standardised.
+    - "spherical": one factor scales all features. Standardise features of very different scales
+      before the fit.
 
-    If ``covariance_type`` is "full" or "tied" and X has no more different samples than features,
-    every sample covariance is singular. The correlations are then shrunk towards zero in each
-    iteration of EM, by the share of Ledoit and Wolf [LedoitWolf2004]_, and there are no standard
-    errors.
+    Nearly collinear features do not make the fit less accurate. Neither do clusters that lie
+    thousands of their standard deviations apart.
+
+    If several components have covariances of their own, the likelihood is unbounded: it grows
+    without limit as a component collapses onto a single sample. ``reg_covar`` bounds it. If a
+    component has collapsed, raise ``reg_covar``.
+
+    If X has no more distinct samples than features, every sample covariance is singular. "full"
+    and "tied" covariances are then shrunk: each iteration of EM shrinks their correlations towards
+    zero, by the shrinkage intensity of Ledoit and Wolf [LedoitWolf2004]_. The features are
+    standardised instead of whitened. There are no standard errors, ``loss`` must be "dsm", and
+    ``n_noise`` must be None.
+
+    Identical samples are merged into one with their total weight. An integer ``sample_weight``
+    therefore gives the same result as repeated samples, standard errors included.
+
+    Standard errors are asymptotically valid even if the model is not correctly specified. They do
+    not account for label switching. They are not valid if a parameter is at its boundary.
 
     References
     ----------
@@ -238,10 +280,12 @@ class GMMScoreEstimator(MixtureDensity):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least as many different samples as components; every feature must vary.
+            At least as many distinct samples of positive weight as components. Every feature must
+            vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; a sample of weight w counts as w equal samples.
+            Non-negative frequency weights: a sample of weight w counts as w identical samples. By
+            default, every weight is one.
 
         Returns
         -------
@@ -253,16 +297,19 @@ class GMMScoreEstimator(MixtureDensity):
             In any of these cases:
 
             - X holds NaN, infinity, text or a constant feature.
-            - X has fewer different samples than components.
-            - Covariances are shrunk, see Notes, and ``standard_errors`` is true or ``loss`` is not
-              "dsm".
-            - An initial value has the wrong shape, or is impossible.
-            - ``n_noise`` is a number, and ``loss`` is not "dsm".
+            - X has fewer distinct samples of positive weight than components.
+            - The covariances are shrunk, see Notes of the class, and ``standard_errors`` is True.
+            - The covariances are shrunk, and ``loss`` is not "dsm".
+            - An initial value has the wrong shape, or is not finite.
+            - ``weights_init`` is not positive, or its sum is not one.
+            - ``precisions_init`` is not positive or, for "full" and "tied", not symmetric and
+              positive definite.
+            - ``n_noise`` is an integer, and ``loss`` is not "dsm".
 
         Warns
         -----
         ConvergenceWarning
-            If ``converged_`` is false.
+            If ``converged_`` is False.
         """
         clock = Clock(self.max_fit_time)
         X, weight = self._rows_and_weight(X, sample_weight)
@@ -283,15 +330,17 @@ class GMMScoreEstimator(MixtureDensity):
         best = self._minimised(em, likeliest, weight, random, device)
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
         self.converged_, self.n_iter_, self.loss_ = best.converged, best.n_iter, best.loss
+        self._kind = kind
         self._store(best.parameters, units)
         _, log_likelihood = em.expect(best.parameters)
         self.lower_bound_ = log_likelihood + float(np.average(log_slope, weights=weight))
         self._infer(best.parameters, units, Z, weight, random)
         if not best.converged:
+            limit = "max_fit_time" if clock.is_over else "max_iter"
+            hint = " Or standardise the features first." if kind == "spherical" else ""
             warn(
-                f"The fit had not converged after {best.n_iter} iterations; raise "
-                f"{'max_fit_time' if clock.is_over else 'max_iter'} or tol. "
-                "With covariance_type='spherical', bring the features to one scale.",
+                f"The fit had not converged after {best.n_iter} iterations. Raise {limit} or "
+                f"tol.{hint}",
                 ConvergenceWarning,
             )
         return self
@@ -305,14 +354,17 @@ class GMMScoreEstimator(MixtureDensity):
             )
         if n < self.n_components:
             raise ValueError(
-                f"n_components={self.n_components} needs as many different rows; X has {n} of "
-                "positive weight. Lower n_components."
+                f"n_components={self.n_components} needs as many distinct samples of positive "
+                f"weight; X has {n}. Lower n_components."
             )
-        if self._shrinks(n, d) and (self.standard_errors is True or self.loss != "dsm"):
+        if self._shrinks(n, d) and (
+            self.standard_errors is True or self.loss != "dsm" or self.n_noise is not None
+        ):
             raise ValueError(
-                f"X has {n} different samples of positive weight for {d} features, so every "
-                f"covariance of covariance_type={self.covariance_type!r} is shrunk, which needs "
-                "standard_errors=False and loss='dsm'. Use these, or covariance_type='diag'."
+                f"X has {n} distinct samples of positive weight for {d} features, so every "
+                f"covariance of covariance_type={self.covariance_type!r} is shrunk. This needs "
+                "loss='dsm', n_noise=None, and standard_errors='auto' or False. Change them, or "
+                "use covariance_type='diag' or 'spherical'."
             )
 
     def _shrinks(self, n, d) -> bool:
@@ -324,6 +376,7 @@ class GMMScoreEstimator(MixtureDensity):
         if (
             self.warm_start
             and hasattr(self, "means_")
+            and self._kind == kind
             and self.means_.shape == (k, em.rows.shape[1])
         ):
             inside = units.covariances_inside(self._factors())
@@ -369,15 +422,17 @@ class GMMScoreEstimator(MixtureDensity):
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            The same integer gives the same samples.
+            Seed of the samples; the ``random_state`` of the constructor has no effect on them. The
+            same integer gives the same samples.
         return_labels : bool, default=False
             Whether to return the component of each sample as well.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
+            Independent samples, not sorted by component.
         labels : ndarray of shape (n_samples,), int
-            Only if ``return_labels`` is true.
+            Index of the component of each sample. Only if ``return_labels`` is true.
         """
         check_is_fitted(self)
         take_one_thread_where_forked()
@@ -438,7 +493,7 @@ class GMMScoreEstimator(MixtureDensity):
     def _factors(self):
         """Factors (k, d, d) of the precisions in the units of the input."""
         (k, d), factors = self.means_.shape, tensor_of(self.precisions_cholesky_)
-        if self.covariance_type in ("full", "tied"):
+        if self._kind in ("full", "tied"):
             return factors.expand(k, d, d)
         return torch.diag_embed(factors.reshape(k, -1).expand(k, d))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from scipy.stats import beta, multivariate_normal
 
 from .._compat import Interval, StrOptions
@@ -19,63 +18,39 @@ from .._core.likelihood.ode import SolverPlan
 from .._core.noise.level_sampling import LogisticLevels
 from .._core.noise.processes import VP
 from .._core.random import torch_generator
-from .._core.scores.polynomial import PolynomialScore, Rung, fit_polynomial_score, ladder_times
+from .._core.scores.polynomial import PolynomialScore
+from .._core.scores.polynomial_fit import Regressions, fit_polynomial_score
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity
 from .._fit import whole_fit
 from .._random import seed_from
+from .._search.budget import Budget
 from .._transforms.chain import Chain
 from .._transforms.fitting import linear_map
 from .._validation import distinct_rows, effective_number
-from ._integration import kernel_draws, line_nodes, rung_nodes
+from ._envelope_density import Envelope, EnvelopeDensity, bounded
+from ._integration import affordable_nodes, line_nodes, rung_nodes
+from ._line_density import LineDensity, LogLinearCurve
+from ._location_checks import (
+    Coverage,
+    Entropy,
+    SelfCheck,
+    compare_with_kernels,
+    warn_of_short_time,
+    warn_of_untrusted,
+)
+from ._rungs import level_times, rung_from_arrays, rung_to_arrays
 
-# Ornstein-Uhlenbeck time of the noisiest level, where rows of unit variance are noise.
-LONGEST_TIME = 3.0
 # Cells are this many component deviations wide.
 COVER_SCALES = 2.5
 LOWEST_LOG_SNR = -8.0
 CONFIDENCE = 0.95
-# What of a rung is kept as arrays.
-ARRAYS = ("centers", "location", "width", "coefficients")
 # The scores jump between cells, so no number of steps would satisfy a small tolerance.
 CHECK_PLAN, ODE_TOLERANCE = SolverPlan(40), 0.1
-
-
-class Coverage(NamedTuple):
-    """Share of samples whose log-density is within epsilon of the truth, and a lower bound.
-
-    The ``lower_bound`` is a one-sided confidence bound at 95 %.
-    """
-
-    share: float
-    lower_bound: float
-
-
-class SelfCheck(NamedTuple):
-    """Diagnostics of a fitted density whose true density is unknown.
-
-    Attributes
-    ----------
-    disagreement : float
-        Mean absolute difference, over the samples, between the log-densities by the likelihood
-        identity and by the probability-flow ODE, in nats.
-    mass : float
-        Integral of the density, one if the density is normalised. Importance sampling from a wide
-        normal distribution estimates the integral, and may miss mass far from all samples.
-    mass_error : float
-        Standard error of ``mass``.
-    """
-
-    disagreement: float
-    mass: float
-    mass_error: float
-
-
-class Entropy(NamedTuple):
-    """An entropy in nats, and its standard error over the samples."""
-
-    value: float
-    standard_error: float
+# Share of max_fit_time for the regressions; the rest is for the integral.
+REGRESSION_SHARE = 0.6
+# No peak is narrower than the scale, or than this, in deviations of the rows.
+WIDEST_PEAK = 0.3
 
 
 class LocationMixtureScoreEstimator(BaseDensity):
@@ -88,9 +63,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
     measurement, p is the density of the measured values. Q is then the distribution of the values
     without error.
 
-    The score is fitted level by level, from high noise to low. At each level, the fit at the next
-    noisier level denoises the noised samples, and the denoised values are grouped into cells
-    around centres. In each cell, the noise is regressed on polynomials of the noised sample. The
+    The score is fitted level by level, from high noise to low. At each level, the fits at noisier
+    levels denoise the noised samples, and the denoised values are grouped into cells around
+    centres. In each cell, the noise is regressed on polynomials of the noised sample. The
     log-density follows by the likelihood identity, an integral over all noise levels of squared
     errors in predicting the added noise.
 
@@ -106,21 +81,29 @@ class LocationMixtureScoreEstimator(BaseDensity):
     degree : int or "auto", default="auto"
         Total degree of the polynomials. "auto": 5, 4 and 3 for one, two and three features,
         and 2 for more.
-    n_levels : int, default=24
-        Number of noise levels.
-    shortest_time : float, default=2e-3
+    n_levels : int or "auto", default="auto"
+        Number of noise levels. "auto": so many that the logarithm of the signal-to-noise ratio
+        changes by at most 0.5 from level to level, which takes 24 or a few more, and twice as
+        many if clusters are thousands of scales apart.
+    shortest_time : float or "auto", default="auto"
         Ornstein-Uhlenbeck time t of the level with the least noise, for samples of unit variance.
-        The noise has the standard deviation :math:`\sqrt{1 - e^{-2t}}`, by default 0.06, and the
-        fitted density has no finer details.
+        The noise has the standard deviation :math:`\sqrt{1 - e^{-2t}}`, and the fitted density
+        has no finer details. "auto": a quarter of the scale, and at most 0.06.
     n_noise : int, default=4
         Number of pairs of opposite noise vectors for each sample and level.
+    max_fit_time : float or None, default=None
+        Seconds for ``fit``. If there is no time for all samples, the regression at every level
+        uses a random subset of them, as large as the time allows, and the integral of the density
+        fewer points. The result then depends on the speed of the machine. For a reproducible fit,
+        leave ``max_fit_time`` at None and set ``random_state`` to an integer. ``fit`` may exceed
+        the time by 10 % and two seconds.
     likelihood : {"identity", "ode"}, default="identity"
         How log-densities are computed from scores.
 
         - "identity": by the likelihood identity, which needs no derivative of the scores.
-        - "ode": by the probability-flow ODE. For the log-density of the distribution from which
-          ``sample`` draws. The ODE needs derivatives, and the scores jump between cells, so the
-          error is several times larger.
+          ``sample`` draws from this density.
+        - "ode": by the probability-flow ODE, which ``sample`` follows too. The ODE needs
+          derivatives, and the scores jump between cells, so the error is several times larger.
     random_state : int, RandomState or None, default=None
         Seed of the noise and the cells.
 
@@ -135,6 +118,10 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Logarithm of the integral by which the density of the likelihood identity is divided.
     rungs_ : list of dict of str to ndarray
         The regression at every level, from low to high noise.
+    bound_ : dict
+        By what the density of the likelihood identity is drawn from, in standardised features.
+        With one feature, the points of the quadrature and the values there. With more features,
+        the kernel estimate, and the logarithm of the largest ratio of the density to it.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -142,11 +129,24 @@ class LocationMixtureScoreEstimator(BaseDensity):
     Notes
     -----
     With learned scores, the identity gives a density that does not integrate to one. ``fit``
-    therefore computes the integral and divides the density by it. With one feature, quadrature
-    gives the integral. With more features, importance sampling from a kernel estimate gives it to
-    about a percent. ``sample`` follows the probability-flow ODE of the same scores. The
-    distribution of the samples therefore differs slightly from the density of the identity:
-    :meth:`self_check` measures the difference.
+    therefore computes the integral and divides the density by it. Log-densities and samples by
+    ``likelihood="identity"`` are of one distribution:
+
+    - With one feature, ``fit`` evaluates the identity at points, a tenth of the scale apart near
+      samples. The log-density is linear between the points, and that of a normal distribution
+      beyond all of them. Its integral and the inverse of its distribution function, from which
+      ``sample`` draws, are then exact.
+    - With more features, ``sample`` accepts and rejects draws from a kernel estimate. The density
+      is cut off where it exceeds a multiple of the kernel estimate, which happens far from all
+      samples. Usually 15 to 50 % of the draws are accepted. The integral is an average over 1024
+      draws from the kernel estimate, with an error of about a percent. Log-densities and samples
+      take milliseconds each.
+
+    With one feature, ``stein_score`` at level 0 is the gradient of the log-density, which is
+    constant between two points. With more features and ``likelihood="identity"``, the log-density
+    also has small jumps, where noised samples change from cell to cell. The gradient leaves them
+    out. On 2,000 samples around a circle, it differed from difference quotients by 18 % of the
+    true score's root mean square, and both differed from the true score by 37 to 40 %.
 
     References
     ----------
@@ -166,9 +166,10 @@ class LocationMixtureScoreEstimator(BaseDensity):
     _parameter_constraints = {
         "scale": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "degree": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "n_levels": [Interval(Integral, 2, None, closed="left")],
-        "shortest_time": [Interval(Real, 0, 1, closed="neither")],
+        "n_levels": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
+        "shortest_time": [Interval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
         "n_noise": [Interval(Integral, 1, None, closed="left")],
+        "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
         "likelihood": [StrOptions({"identity", "ode"})],
         "random_state": ["random_state"],
     }
@@ -178,9 +179,10 @@ class LocationMixtureScoreEstimator(BaseDensity):
         scale="auto",
         *,
         degree="auto",
-        n_levels=24,
-        shortest_time=2e-3,
+        n_levels="auto",
+        shortest_time="auto",
         n_noise=4,
+        max_fit_time=None,
         likelihood="identity",
         random_state=None,
     ):
@@ -189,6 +191,7 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.n_levels = n_levels
         self.shortest_time = shortest_time
         self.n_noise = n_noise
+        self.max_fit_time = max_fit_time
         self.likelihood = likelihood
         self.random_state = random_state
 
@@ -212,7 +215,17 @@ class LocationMixtureScoreEstimator(BaseDensity):
         ------
         ValueError
             If X holds NaN, infinity, text or a constant feature.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the density is not to be trusted. One of four signs is enough: fewer than 10 samples
+            lie within a component's width of a sample; ``log_mass_`` is more than 0.2 from zero;
+            a kernel estimate is better by more than 0.15 nats per sample; or fewer than a tenth
+            of the draws from the kernel estimate are accepted. Also if ``max_fit_time`` leaves
+            fewer than 500 samples per feature at some noise level.
         """
+        budget = Budget(self.max_fit_time)
         X, weight = self._rows_and_weight(X, sample_weight)
         d = X.shape[1]
         n_effective = effective_number(weight)
@@ -231,29 +244,44 @@ class LocationMixtureScoreEstimator(BaseDensity):
         self.process_, self.latent_map_ = VP(), latent.to_arrays()
         Z, _ = latent.forward(X)
         self.reference_covariance_ = np.atleast_2d(np.cov(Z.T, aweights=weight)) + 1e-9 * np.eye(d)
-        score = fit_polynomial_score(
-            tensor_of(Z),
-            tensor_of(weight / weight.mean()),
-            ladder_times(self.shortest_time, LONGEST_TIME, self.n_levels),
+        scale = float(self.scale_[0] / deviation[0])
+        generator = torch_generator(seed_from(self.random_state))
+        plan = Regressions(
+            level_times(scale, self.shortest_time, self.n_levels),
             self.degree_,
-            COVER_SCALES * float(self.scale_[0] / deviation[0]),
+            COVER_SCALES * scale,
             self.n_noise,
-            torch_generator(seed_from(self.random_state)),
+            lambda: budget.left(until=REGRESSION_SHARE),
         )
-        self.rungs_ = [_to_arrays(rung) for rung in score.rungs]
+        score, n_fewest = fit_polynomial_score(
+            tensor_of(Z), tensor_of(weight / weight.mean()), plan, generator
+        )
+        self.rungs_ = [rung_to_arrays(rung) for rung in score.rungs]
         self.radius_ = score.radius
         self.centers_ = latent.inverse(self.rungs_[0]["centers"])
-        # Of the density as it is, which has no mass yet that it could be divided by.
-        self.log_mass_ = 0.0
-        self.log_mass_ = self._log_mass(Z, share)
+        acceptance = self._normalise(Z, share, scale, budget, generator)
+        warn_of_short_time(n_fewest, len(Z), d)
+        kernels = compare_with_kernels(self._normalised(), Z, share, scale, n_effective)
+        warn_of_untrusted(self.log_mass_, acceptance, kernels)
         return self
 
-    def _log_mass(self, Z, share) -> float:
-        """Logarithm of the integral of the identity's density over the latent space."""
-        width = np.sqrt(-np.expm1(-2 * self.shortest_time))
-        points, log_weight = line_nodes(Z, width) if Z.shape[1] == 1 else kernel_draws(Z, share)
-        values, _ = self._latent_density("identity").log_density(points)
-        return float(logsumexp(values + log_weight))
+    def _normalise(self, Z, share, scale, budget, generator) -> float:
+        """Find the integral of the identity's density, and by what it can be drawn from.
+
+        Returns the share of proposals that are accepted as draws.
+        """
+        density, d = self._flow("identity"), Z.shape[1]
+        n_nodes = affordable_nodes(density, Z, budget)
+        if d == 1:
+            points = line_nodes(Z[:, 0], min(scale, WIDEST_PEAK), n_nodes)
+            values, _ = density.log_density(points[:, None])
+            self.bound_: dict[str, Any] = {"points": points, "values": values}
+            self.log_mass_ = self._curve().log_mass
+            return 1.0
+        envelope = Envelope.around(Z, share, scale, generator)
+        envelope, self.log_mass_, acceptance = bounded(envelope, density, n_nodes)
+        self.bound_ = envelope._asdict()
+        return acceptance
 
     def pac_coverage(self, X, log_density: Callable | np.ndarray, epsilon: float) -> Coverage:
         r"""Share of samples whose log-density is within epsilon of the known true one.
@@ -316,9 +344,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
         """
         X = self._check_rows(X)
         Z, _ = Chain.from_arrays(self.latent_map_).forward(X)
-        flow = replace(self._latent_density("ode"), tolerance=np.inf, plan=CHECK_PLAN)
+        flow = replace(self._flow("ode"), tolerance=np.inf, plan=CHECK_PLAN)
         solved, _ = flow.log_density(Z)
-        density = self._latent_density("identity")
+        density = self._normalised()
         identity = density.log_density(Z)[0]
         # A wide normal law covers what the density covers.
         wide = multivariate_normal(cov=2 * self.reference_covariance_)
@@ -349,34 +377,40 @@ class LocationMixtureScoreEstimator(BaseDensity):
         values = self.score_samples(X)
         return Entropy(-float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
-    def _latent_density(self, likelihood=None) -> LatentDensity:
-        score = PolynomialScore(
-            [_from_arrays(rung) for rung in self.rungs_], self.degree_, self.radius_
-        )
+    def _latent_density(self) -> LatentDensity:
+        return self._flow("ode") if self.likelihood == "ode" else self._normalised()
+
+    def _normalised(self) -> LatentDensity:
+        """The identity's density, which integrates to one and can be drawn from."""
+        flow = self._flow("identity")
+        parts = {field.name: getattr(flow, field.name) for field in fields(flow)}
+        if self.n_features_in_ == 1:
+            return LineDensity(**parts, curve=self._curve())
+        parts["log_mass"] = self.log_mass_
+        return EnvelopeDensity(**parts, envelope=Envelope(**self.bound_))
+
+    def _curve(self) -> LogLinearCurve:
+        """The density of one feature in the latent space."""
+        deviation = float(np.sqrt(self.reference_covariance_[0, 0]))
+        return LogLinearCurve(**self.bound_, deviation=deviation)
+
+    def _flow(self, likelihood: str) -> LatentDensity:
+        """The scores with the log-density of the ODE, or of the identity as it is."""
+        rungs = [rung_from_arrays(rung) for rung in self.rungs_]
+        score = PolynomialScore(rungs, self.degree_, self.radius_)
         d = self.n_features_in_
         reference = GaussianScore(
             torch.zeros(d, dtype=torch.float64), tensor_of(self.reference_covariance_)
         )
-        log_snr = torch.tensor([rung.log_snr for rung in score.rungs], dtype=torch.float64)
+        log_snr = torch.tensor([rung.log_snr for rung in rungs], dtype=torch.float64)
         return LatentDensity(
             model=score,
             reference=reference,
             levels=LogisticLevels(LOWEST_LOG_SNR, float(log_snr[0])),
             n_features=d,
             numbers_per_row=8 * len(score.powers),
-            likelihood=likelihood or self.likelihood,
+            likelihood=likelihood,
             tolerance=ODE_TOLERANCE,
             device=torch.device("cpu"),
             nodes=rung_nodes(log_snr, d),
-            log_mass=self.log_mass_,
         )
-
-
-def _to_arrays(rung: Rung) -> dict[str, np.ndarray]:
-    parts = {name: getattr(rung, name).numpy() for name in ARRAYS}
-    return parts | {"time": np.asarray(rung.time)}
-
-
-def _from_arrays(arrays: dict[str, np.ndarray]) -> Rung:
-    parts = {name: tensor_of(arrays[name]) for name in ARRAYS}
-    return Rung(time=float(arrays["time"]), **parts)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..noise.level import NoiseLevel
-from ..scores.model import ScoreModel
+from ..scores.model import ExactScore, ScoreModel
 from .kernel import KernelScore
 
 
@@ -18,8 +18,10 @@ class TwoRegimeKernelScore(ScoreModel):
 
     Parameters
     ----------
-    kernel, rows : KernelScore
-        The estimate, and the empirical measure as one of no width.
+    kernel : ExactScore
+        The estimate.
+    rows : KernelScore
+        The empirical measure, as an estimate of no width.
     switch : float
         The log-SNR below which the rows stand for themselves.
 
@@ -28,7 +30,7 @@ class TwoRegimeKernelScore(ScoreModel):
     [DDPMLearning]_
     """
 
-    def __init__(self, kernel: KernelScore, rows: KernelScore, switch: float):
+    def __init__(self, kernel: ExactScore, rows: KernelScore, switch: float):
         super().__init__()
         self.kernel, self.rows, self.switch = kernel, rows, switch
 

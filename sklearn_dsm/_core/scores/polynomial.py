@@ -14,11 +14,10 @@ from .model import ScoreModel
 
 # Coordinates of a cell are clipped here, so that a polynomial cannot run away.
 MAX_COORDINATE = 4.0
-RIDGE, LLOYD_STEPS, MAX_COVERED_ROWS, MAX_CELLS = 1e-6, 5, 4000, 400
 # Log-SNRs that differ by less are those of one rung.
 SAME_LEVEL = 1e-6
-# Rows a cell needs for each of its coefficients.
-ROWS_PER_COEFFICIENT = 6
+# Every so many rungs one denoises rows for the cells of those below it.
+ANCHOR_STEP = 3
 # Rows whose distances from all cells are held at once.
 ROWS_AT_ONCE = 2**13
 
@@ -65,6 +64,8 @@ class Rung:
         Of the noised rows in a cell.
     coefficients : Tensor of shape (n_cells, n_terms, d)
         Of the noise.
+    apart : bool
+        Whether the cells are so far apart that the noise cannot hide a row's own.
     """
 
     time: float
@@ -72,6 +73,7 @@ class Rung:
     location: Tensor
     width: Tensor
     coefficients: Tensor
+    apart: bool
 
     @property
     def a(self) -> float:
@@ -120,17 +122,34 @@ class PolynomialScore(ScoreModel):
 
     def rung_noise(self, x: Tensor, k: int) -> Tensor:
         """The noise (n, d) in rows at the level of a rung."""
-        cell = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        # Where a level has a single cell, the levels above it have no say.
-        single = (j for j in range(k, len(self.rungs)) if len(self.rungs[j].centers) == 1)
-        for j in range(next(single), k, -1):
-            rung, below = self.rungs[j], self.rungs[j - 1]
-            here = x * math.exp(self.rungs[k].time - rung.time)
-            with torch.no_grad():
-                noise = rung.noise(here, cell, self.powers)
-                clean = self.denoised(here, noise, rung)
-                cell = _nearest(clean, below.centers)
-        return self.rungs[k].noise(x, cell, self.powers)
+        rung = self.rungs[k]
+        with torch.no_grad():
+            clean = x / rung.a if rung.apart else self.clean(x, rung.time, k)
+            cell = nearest(clean, rung.centers)
+        return rung.noise(x, cell, self.powers)
+
+    def clean(self, x: Tensor, time: float, k: int) -> Tensor:
+        """Rows (n, d) of a time, denoised at the first anchor above rung k.
+
+        The anchors above it have found their cells, from one on whose cells need no denoising.
+        """
+        clean = x * math.exp(time)
+        for j in reversed(self._anchors(k)):
+            rung = self.rungs[j]
+            here = x * math.exp(time - rung.time)
+            noise = rung.noise(here, nearest(clean, rung.centers), self.powers)
+            clean = self.denoised(here, noise, rung)
+        return clean
+
+    def _anchors(self, k: int) -> list[int]:
+        """Rungs above rung k that denoise on its behalf, from low to high noise."""
+        path: list[int] = []
+        for j in range(k + 1, len(self.rungs)):
+            if (len(self.rungs) - 1 - j) % ANCHOR_STEP == 0:
+                path.append(j)
+                if self.rungs[j].apart:
+                    break
+        return path
 
     def denoised(self, x: Tensor, noise: Tensor, rung: Rung) -> Tensor:
         """The clean rows that this noise implies, within the ball."""
@@ -185,120 +204,12 @@ class PolynomialScore(ScoreModel):
         return (score if differentiated else score.detach()), torch.stack(slopes, -1)
 
 
-def ladder_times(shortest: float, longest: float, n_levels: int) -> list[float]:
-    """Times whose log-SNRs are equally far apart, from low to high noise."""
-    low, high = (math.log(math.expm1(2 * time)) for time in (shortest, longest))
-    steps = torch.linspace(low, high, n_levels, dtype=torch.float64).tolist()
-    return [math.log1p(math.exp(u)) / 2 for u in steps]
-
-
-def fit_polynomial_score(
-    rows: Tensor,
-    weight: Tensor,
-    times: list[float],
-    degree: int,
-    cover_radius: float,
-    n_noise: int,
-    generator: torch.Generator,
-) -> PolynomialScore:
-    """Regress the noise of noised rows on polynomials in cells, from high noise to low.
-
-    Parameters
-    ----------
-    rows : Tensor of shape (n, d)
-        Of about unit variance.
-    weight : Tensor of shape (n,)
-    times : list of float
-        From low to high noise.
-    degree : int
-    cover_radius : float
-        No denoised row is much farther from its cell's centre.
-    n_noise : int
-        Antithetic pairs of noise vectors a row.
-    generator : torch.Generator
-    """
-    radius = float(torch.linalg.vector_norm(rows, dim=1).max())
-    powers = exponents(rows.shape[1], degree)
-    rungs: list[Rung] = []
-    for time in reversed(times):
-        half = torch.randn(n_noise, *rows.shape, generator=generator, dtype=rows.dtype)
-        noise = torch.cat([half, -half]).flatten(0, 1)
-        a, sigma = math.exp(-time), math.sqrt(-math.expm1(-2 * time))
-        x = a * rows.repeat(2 * n_noise, 1) + sigma * noise
-        w = weight.repeat(2 * n_noise)
-        centers, cell = _cells(rungs, x, time, degree, radius, cover_radius, len(powers), generator)
-        rungs.insert(0, _regressed(x, noise, w, cell, centers, time, powers))
-    return PolynomialScore(rungs, degree, radius)
-
-
-def _cells(
-    rungs: list[Rung],
-    x: Tensor,
-    time: float,
-    degree: int,
-    radius: float,
-    cover_radius: float,
-    n_terms: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Centres of cells (n_cells, d), and the cell of every row (n,)."""
-    if not rungs:
-        return torch.zeros(1, x.shape[1], dtype=x.dtype), torch.zeros(len(x), dtype=torch.long)
-    above = PolynomialScore(rungs, degree, radius)
-    here = x * math.exp(time - rungs[0].time)
-    parts = here.split(ROWS_AT_ONCE)
-    clean = torch.cat([above.denoised(p, above.rung_noise(p, 0), rungs[0]) for p in parts])
-    chosen = torch.randperm(len(x), generator=generator)[:MAX_COVERED_ROWS]
-    centers = _cover(clean[chosen], cover_radius)
-    for _ in range(LLOYD_STEPS):
-        cell = _nearest(clean[chosen], centers)
-        sums = torch.zeros_like(centers).index_add_(0, cell, clean[chosen])
-        counts = torch.bincount(cell, minlength=len(centers)).to(x)
-        centers = (sums / counts.clamp(min=1)[:, None])[counts > 0]
-    counts = torch.bincount(_nearest(clean, centers), minlength=len(centers))
-    enough = counts >= min(ROWS_PER_COEFFICIENT * n_terms, int(counts.max()))
-    centers = centers[enough]
-    return centers, _nearest(clean, centers)
-
-
-def _nearest(rows: Tensor, centers: Tensor) -> Tensor:
+def nearest(rows: Tensor, centers: Tensor) -> Tensor:
     """Index (n,) of the centre nearest to each row."""
+    if len(centers) == 1:
+        return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    if centers.shape[1] == 1:
+        ordered, order = centers[:, 0].sort()
+        return order[torch.bucketize(rows[:, 0].contiguous(), (ordered[1:] + ordered[:-1]) / 2)]
     parts = rows.split(ROWS_AT_ONCE)
     return torch.cat([torch.cdist(part, centers).argmin(1) for part in parts])
-
-
-def _cover(points: Tensor, radius: float) -> Tensor:
-    """Points such that none of the others is farther than the radius from all of them."""
-    centers: list[Tensor] = []
-    left = points
-    while len(left) and len(centers) < MAX_CELLS:
-        centers.append(left[0])
-        left = left[torch.linalg.vector_norm(left - left[0], dim=1) > radius]
-    return torch.stack(centers)
-
-
-def _regressed(
-    x: Tensor,
-    noise: Tensor,
-    weight: Tensor,
-    cell: Tensor,
-    centers: Tensor,
-    time: float,
-    powers: Tensor,
-) -> Rung:
-    """A ridge regression of the noise in every cell."""
-    location, width, coefficients = [], [], []
-    for c in range(len(centers)):
-        own = cell == c
-        w = weight[own] / weight[own].sum()
-        mean = w @ x[own]
-        spread = (w @ (x[own] - mean) ** 2).sqrt().clamp(min=1e-9)
-        u = ((x[own] - mean) / spread).clamp(-MAX_COORDINATE, MAX_COORDINATE)
-        features = hermite_features(u, powers)
-        normal = features.T @ (w[:, None] * features)
-        normal += RIDGE * torch.eye(len(powers), dtype=x.dtype)
-        right = features.T @ (w[:, None] * noise[own])
-        location.append(mean)
-        width.append(spread)
-        coefficients.append(torch.linalg.solve(normal, right))
-    return Rung(time, centers, torch.stack(location), torch.stack(width), torch.stack(coefficients))
