@@ -17,14 +17,12 @@ from .._polynomials.polynomial import Polynomial, base_measure
 from .._validation import check_weight
 from .._warn import warn
 from ._polynomial_density import PolynomialDensity
-from ._polynomial_fits import BoundedFit, ConstrainedFit, PlainFit, recover_structure
+from ._polynomial_fits import L1, BoundedFit, L1Fit, PlainFit, recover_structure
 from ._polynomial_inference import infer
-from ._polynomial_solvers import Constraint, SingularEquations
+from ._polynomial_solvers import SingularEquations, UnboundedLoss, dependent
 
 # A relative error of the log-density from which on its evaluation deserves a warning.
 MAX_CANCELLATION = 1e-4
-# Columns this correlated count as duplicates in a message.
-MAX_CORRELATION = 1 - 1e-9
 
 
 class ExponentialFamilyEstimator(PolynomialDensity):
@@ -68,11 +66,11 @@ class ExponentialFamilyEstimator(PolynomialDensity):
           :meth:`adjacency` then tests the edges.
         - A number: maximal cliques without a coefficient larger than ``threshold``, at any of
           their features, are deleted, and the rest is fitted again, until none is deleted.
-    tol : float, default=1e-6
-        Relative error of the gradient at which the descent for an l1 problem stops. The signs
-        found by then give the exact solution.
-    max_iter : int, default=20000
-        Largest number of iterations of this descent.
+    tol : float, default=1e-8
+        With a penalty or bound, how far the gradient of the fit may miss the conditions of a
+        minimum, in units of the largest slope at zero.
+    max_iter : int, default=10000
+        Largest number of steps of the fit at one feature, of which each solves linear equations.
 
     Attributes
     ----------
@@ -100,7 +98,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
     location_, covariance_ : ndarray of shape (n_features,) and (n_features, n_features)
         Mean and covariance of the training samples, where the chains of :meth:`sample` start.
     n_iter_ : int
-        Iterations of the descent; 0 without l1 problem.
+        Steps of all fits together; 0 without an active penalty or bound.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -159,8 +157,8 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         l1_bound=None,
         alpha=0.0,
         threshold=None,
-        tol=1e-6,
-        max_iter=20000,
+        tol=1e-8,
+        max_iter=10000,
     ):
         self.degree = degree
         self.interaction_order = interaction_order
@@ -196,13 +194,14 @@ class ExponentialFamilyEstimator(PolynomialDensity):
             - X holds NaN, infinity, text or a constant feature, or only one feature.
             - Without penalty or bound, the coefficients are not unique: X has too few samples for
               so many terms, or a feature is a function of others.
+            - ``alpha`` is so small for so few samples that the penalised loss has no minimum.
             - ``base_degree`` is odd, ``multilinear`` is true without it, or both ``alpha`` and
               ``l1_bound`` are given.
 
         Warns
         -----
         ConvergenceWarning
-            If the descent for an l1 problem did not converge within ``max_iter``.
+            If a fit with penalty or bound did not converge within ``max_iter``.
         UserWarning
             If the mean of a feature is so many times its standard deviation that the log-density
             cannot be evaluated accurately in the units of the input.
@@ -218,6 +217,12 @@ class ExponentialFamilyEstimator(PolynomialDensity):
             kept, local = self._solved(fit, exponents)
         except SingularEquations as error:
             raise ValueError(self._singular(X, exponents)) from error
+        except UnboundedLoss as error:
+            raise ValueError(
+                f"alpha={self.alpha!r} is too small for {len(X)} samples with {exponents.shape[1]} "
+                f"features and degree={self.degree!r}: the penalised loss has no minimum. Raise "
+                "alpha, or use l1_bound, or lower degree or interaction_order."
+            ) from error
         self.exponents_, self.local_coef_ = exponents, local
         self.coef_ = local.sum(0) / (exponents > 0).sum(1)
         self.location_ = np.average(X, axis=0, weights=weight)
@@ -252,13 +257,11 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         base = base_measure(X.shape[1], self.base_degree)
         if self.l1_bound is None and self.alpha == 0:
             return PlainFit(exponents, base, X, weight)
-        constraint = Constraint(self.alpha if self.alpha > 0 else None, self.l1_bound)
-        constrained = ConstrainedFit(
-            exponents, base, X, weight, constraint, self.tol, self.max_iter
-        )
+        l1 = L1(self.alpha, self.l1_bound, self.tol, self.max_iter)
+        shrunk = L1Fit(exponents, base, X, weight, l1)
         if self.l1_bound is None:
-            return constrained
-        return BoundedFit(PlainFit(exponents, base, X, weight), constrained, self.l1_bound)
+            return shrunk
+        return BoundedFit(PlainFit(exponents, base, X, weight), shrunk, self.l1_bound)
 
     def _solved(self, fit, exponents):
         """Which terms are kept, and the local coefficients."""
@@ -269,21 +272,18 @@ class ExponentialFamilyEstimator(PolynomialDensity):
 
     def _singular(self, X, exponents):
         """What to do where the equations have no unique solution."""
-        n_own = int((exponents > 0).sum(0).max())
-        names = getattr(self, "feature_names_in_", None)
-        correlation = np.triu(np.abs(np.corrcoef(X.T)), 1)
-        twins = np.unique(np.argwhere(correlation > MAX_CORRELATION)[:, 1])
-        if len(twins):
-            why = f"Column(s) {named(twins, names)} are multiples of others, up to an offset"
-            fix = "Drop them"
+        n_own, columns = int((exponents > 0).sum(0).max()), dependent(np.corrcoef(X.T))
+        fix = "Lower degree or interaction_order"
+        if len(X) <= n_own:
+            why = f"X has {len(X)} samples of positive weight, and {n_own} terms hold one feature"
+        elif len(columns):
+            names = named(columns, getattr(self, "feature_names_in_", None))
+            why, fix = f"column(s) {names} are linear combinations of others", "Drop them"
         else:
-            why = f"X has {len(X)} samples with a positive weight for {n_own} terms at a feature"
-            if len(X) > n_own:
-                why += ", and some terms are linear combinations of others"
-            fix = "Lower degree or interaction_order"
+            why = f"some of the {n_own} terms of a feature are linear combinations of others"
         return (
-            f"The coefficients are not unique: {why}. {fix}; or add a penalty, for instance "
-            "alpha=0.01 with standardised columns."
+            f"The coefficients are not unique: {why}. {fix}; or shrink the coefficients, for "
+            "instance with l1_bound=1 and standardised columns."
         )
 
     def _keep_graph(self):
@@ -296,7 +296,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
     def _keep_inference(self, fit, kept):
         """Standard errors where no penalty shrinks the coefficients."""
         if isinstance(fit, BoundedFit):
-            fit = fit.constrained if fit.is_active else fit.plain
+            fit = fit.bounded if fit.is_active else fit.plain
         if not isinstance(fit, PlainFit):
             self.coef_stderr_ = self.coef_pvalues_ = None
             self.local_coef_stderr_ = self.edge_pvalues_ = None
@@ -307,13 +307,13 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         self.edge_pvalues_ = inference.edge_pvalues
 
     def _warn_of_fit(self, fit):
-        constrained = fit.constrained if isinstance(fit, BoundedFit) else fit
-        is_l1 = isinstance(constrained, ConstrainedFit)
-        self.n_iter_ = constrained.n_iter if is_l1 else 0
-        if is_l1 and not constrained.converged:
+        l1 = fit.bounded if isinstance(fit, BoundedFit) else fit
+        is_l1 = isinstance(l1, L1Fit)
+        self.n_iter_ = l1.n_iter if is_l1 else 0
+        if is_l1 and not l1.converged:
             warn(
-                f"The descent had not converged after {self.max_iter} iterations; standardise "
-                "the columns, or raise max_iter or tol.",
+                f"A fit had not converged after {self.max_iter} steps; raise max_iter or alpha, "
+                "or lower l1_bound.",
                 ConvergenceWarning,
             )
         offset = np.abs(self.location_) / np.sqrt(np.diag(self.covariance_))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -10,7 +11,7 @@ from scipy import sparse
 from .._polynomials.monomials import in_shifted_units, maximal_cliques, merged
 from .._polynomials.polynomial import Polynomial
 from ._polynomial_moments import LocalEquations
-from ._polynomial_solvers import Constraint, SingularEquations, constrained_minima, inverse
+from ._polynomial_solvers import L1Problem, SingularEquations, inverse
 
 
 class PlainFit:
@@ -48,50 +49,65 @@ class PlainFit:
         return self.to_input[node.terms][:, node.terms].toarray()
 
 
-class ConstrainedFit:
+@dataclass(frozen=True)
+class L1:
+    """How coefficients are shrunk: a ball of radius ``bound``, or ``alpha`` times the norm."""
+
+    alpha: float
+    bound: float | None
+    tol: float
+    max_iter: int
+
+
+class L1Fit:
     """Fits with an l1 penalty or in an l1 ball, of the coefficients in the units of the input."""
 
-    def __init__(self, exponents, base, X, weight, constraint: Constraint, tol, max_iter):
-        self.n_terms, self.constraint, self.tol, self.max_iter = (
-            len(exponents),
-            constraint,
-            tol,
-            max_iter,
-        )
-        self.equations = LocalEquations(exponents, base)
+    def __init__(self, exponents, base: Polynomial, X, weight, l1: L1):
+        self.equations, self.l1 = LocalEquations(exponents, base), l1
         self.gram = self.equations.moments(X, weight)
         self.converged, self.n_iter = True, 0
 
     def solve(self, kept: np.ndarray) -> np.ndarray:
-        """As :meth:`PlainFit.solve`."""
-        nodes = [node.only(kept) for node in self.equations.nodes]
-        problems = [node.equations(self.gram, self.equations.constant) for node in nodes]
-        solutions, reached, n_iter = constrained_minima(
-            problems, self.constraint, self.tol, self.max_iter
-        )
-        self.converged, self.n_iter = self.converged and reached, self.n_iter + n_iter
-        local = np.zeros((len(nodes), self.n_terms))
-        for row, node, solution in zip(local, nodes, solutions, strict=True):
-            row[node.terms] = solution
+        """As :meth:`PlainFit.solve`.
+
+        Raises
+        ------
+        UnboundedLoss
+        """
+        return np.array([self.solve_at(i, kept) for i in range(len(self.equations.nodes))])
+
+    def solve_at(self, i: int, kept: np.ndarray) -> np.ndarray:
+        """The coefficients (n_terms,) at one node."""
+        node = self.equations.nodes[i].only(kept)
+        H, b = node.equations(self.gram, self.equations.constant)
+        problem = L1Problem(H, b, self.l1.tol, self.l1.max_iter)
+        local = np.zeros(len(kept))
+        if self.l1.bound is None:
+            local[node.terms] = problem.penalised(self.l1.alpha)
+        else:
+            local[node.terms] = problem.bounded(self.l1.bound)
+        self.converged = self.converged and problem.converged
+        self.n_iter += problem.n_iter
         return local
 
 
 class BoundedFit:
     """Fits in an l1 ball, which are those without it where these lie inside."""
 
-    def __init__(self, plain: PlainFit, constrained: ConstrainedFit, bound: float):
-        self.plain, self.constrained, self.bound = plain, constrained, bound
+    def __init__(self, plain: PlainFit, bounded: L1Fit, bound: float):
+        self.plain, self.bounded, self.bound = plain, bounded, bound
         self.is_active = True
 
     def solve(self, kept: np.ndarray) -> np.ndarray:
+        """As :meth:`PlainFit.solve`."""
         try:
             local = self.plain.solve(kept)
-            outside = np.abs(local).sum(1) > self.bound
         except SingularEquations:
-            return self.constrained.solve(kept)
-        self.is_active = bool(outside.any())
-        if self.is_active:
-            local[outside] = self.constrained.solve(kept)[outside]
+            return self.bounded.solve(kept)
+        outside = [i for i, own in enumerate(local) if np.abs(own).sum() > self.bound]
+        self.is_active = bool(outside)
+        for i in outside:
+            local[i] = self.bounded.solve_at(i, kept)
         return local
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import cho_factor, cho_solve, lapack
 
 # What is left of a unit diagonal, given the others, where equations count as dependent.
 MAX_LEFT = 1e-11
-# How far a solution on a known support may miss the conditions of the others.
-SLACK = 1e-6
+# Added to a unit diagonal, so that equations of any support have a solution.
+RIDGE = 1e-11
+# A solution so many times larger than the gradient at zero is one of the ridge alone.
+MAX_GROWTH = 1e7
+# Steps of Newton's method for the penalty whose solution has a given norm.
+MAX_PENALTIES, NORM_TOLERANCE = 100, 1e-12
 
 
 class SingularEquations(Exception):
     """The quadratic loss has no unique minimum."""
+
+
+class UnboundedLoss(Exception):
+    """The penalised loss has no minimum."""
 
 
 def inverse(H: np.ndarray) -> np.ndarray:
@@ -39,112 +45,105 @@ def inverse(H: np.ndarray) -> np.ndarray:
     return inverted / np.outer(unit, unit)
 
 
-@dataclass(frozen=True)
-class Constraint:
-    """A penalty ``alpha * |theta|_1`` or a bound ``|theta|_1 <= bound``; the other one is None."""
-
-    alpha: float | None = None
-    bound: float | None = None
-
-    def proximal(self, v: np.ndarray, weight: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """The proximal operator of each row, where theta_k counts weight_k times in the norm."""
-        if self.bound is not None:
-            threshold = ball_multiplier(v, weight, self.bound)[:, None] * weight
-        else:
-            threshold = self.alpha * weight * step[:, None]
-        return np.sign(v) * np.maximum(np.abs(v) - threshold, 0)
-
-    def on_support(self, H, b, weight, theta) -> np.ndarray | None:
-        """The exact solution with the signs of an approximate one; None where there is none."""
-        support = np.flatnonzero(theta)
-        pull = weight[support] * np.sign(theta[support])
-        try:
-            inner = inverse(H[np.ix_(support, support)])
-        except SingularEquations:
-            return None
-        free, along = -inner @ b[support], inner @ pull
-        multiplier = self.alpha
-        if multiplier is None:
-            norm = pull @ along
-            multiplier = max(0.0, (pull @ free - self.bound) / norm) if norm > 0 else 0.0
-        exact = np.zeros_like(theta)
-        exact[support] = free - multiplier * along
-        violation = np.abs(H @ exact + b) - multiplier * weight
-        same = (np.sign(exact[support]) == np.sign(theta[support])).all()
-        met = violation.max(initial=0) <= SLACK * np.abs(b).max(initial=0)
-        return exact if same and met else None
+def dependent(correlation: np.ndarray) -> np.ndarray:
+    """Features that are linear combinations of those before them, most independent first."""
+    _, order, rank, _ = lapack.dpstrf(correlation, tol=MAX_LEFT)
+    return np.sort(order[rank:] - 1)
 
 
-def ball_multiplier(v: np.ndarray, weight: np.ndarray, bound: float) -> np.ndarray:
-    """By how much of its weight each entry shrinks in the projection of rows onto an l1 ball."""
-    size = np.abs(v)
-    order = np.argsort(-size / weight, axis=1)
-    sorted_size = np.take_along_axis(size, order, 1)
-    sorted_weight = np.take_along_axis(weight, order, 1)
-    norm = np.cumsum(sorted_weight * sorted_size, axis=1)
-    multiplier = (norm - bound) / np.cumsum(sorted_weight**2, axis=1)
-    last = (sorted_size > multiplier * sorted_weight).sum(1) - 1
-    return np.maximum(np.take_along_axis(multiplier, last.clip(0)[:, None], 1)[:, 0], 0)
+class L1Problem:
+    """Quadratic loss theta' H theta / 2 + b' theta with an l1 norm, in units of a unit diagonal.
 
-
-def constrained_minima(
-    problems: list[tuple[np.ndarray, np.ndarray]], constraint: Constraint, tol: float, max_iter: int
-) -> tuple[list[np.ndarray], bool, int]:
-    """Minima of theta' H theta / 2 + b' theta under the constraint, of all problems at once.
-
-    Accelerated proximal gradient descent finds the signs; linear equations then give the solution
-    with these signs.
-
-    Returns
-    -------
-    list of ndarray
-    bool
-        Whether every minimum was reached.
-    int
-        Iterations of the descent.
+    Parameters
+    ----------
+    H : ndarray of shape (n_terms, n_terms)
+    b : ndarray of shape (n_terms,)
+    tol : float
+        Largest violation of the conditions of a minimum, relative to the largest slope at zero.
+    max_iter : int
+        Largest number of steps.
     """
-    width = max(len(b) for _, b in problems)
-    if not width:
-        return [b for _, b in problems], True, 0
-    H, b, weight = padded(problems, width)
-    theta, reached, n_iter = _descend(H, b, weight, constraint, tol, max_iter)
-    solutions = []
-    for k, (_, own) in enumerate(problems):
-        exact = constraint.on_support(H[k], b[k], weight[k], theta[k])
-        if exact is not None:
-            theta[k], reached[k] = exact, True
-        solutions.append((theta[k] * weight[k])[: len(own)])
-    return solutions, bool(reached.all()), n_iter
 
+    def __init__(self, H, b, tol, max_iter):
+        self.unit = 1 / np.sqrt(np.diag(H))
+        self.H = H * np.outer(self.unit, self.unit) + RIDGE * np.eye(len(b))
+        self.b = b * self.unit
+        self.slack = tol * np.abs(self.b).max(initial=0)
+        self.max_iter, self.n_iter, self.converged = max_iter, 0, True
 
-def padded(problems, width) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Problems of one size in units in which H has diagonal 1; the units are the weights."""
-    H, b = np.zeros((len(problems), width, width)), np.zeros((len(problems), width))
-    weight = np.ones((len(problems), width))
-    for k, (own_H, own_b) in enumerate(problems):
-        n = len(own_b)
-        weight[k, :n] = 1 / np.sqrt(np.diag(own_H))
-        H[k, :n, :n] = own_H * np.outer(weight[k, :n], weight[k, :n])
-        b[k, :n] = own_b * weight[k, :n]
-    return H, b, weight
+    def penalised(self, alpha: float) -> np.ndarray:
+        """The minimum with the penalty ``alpha * |theta|_1``.
 
+        Raises
+        ------
+        UnboundedLoss
+        """
+        theta = self._minimum(alpha, np.zeros_like(self.b))
+        if np.abs(theta).max(initial=0) > MAX_GROWTH * np.abs(self.b).max(initial=0):
+            raise UnboundedLoss
+        return theta * self.unit
 
-def _descend(H, b, weight, constraint, tol, max_iter):
-    largest = np.array([np.linalg.eigvalsh(each)[-1] for each in H])
-    step = 1 / np.maximum(largest, np.finfo(float).tiny)
-    theta = np.zeros_like(b)
-    ahead, momentum = theta, np.ones(len(b))
-    for n_iter in range(1, max_iter + 1):
-        gradient = (H @ ahead[:, :, None])[:, :, 0] + b
-        new = constraint.proximal(ahead - step[:, None] * gradient, weight, step)
-        moved = new - theta
-        residual = np.abs(new - ahead).max(1) / step
-        reached = residual <= tol * np.abs(b).max(1)
-        if reached.all():
-            return new, reached, n_iter
-        # Momentum that points uphill starts anew.
-        momentum[((ahead - new) * moved).sum(1) > 0] = 1
-        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = new + ((momentum - 1) / following)[:, None] * moved
-        theta, momentum = new, following
-    return theta, reached, max_iter
+    def bounded(self, bound: float) -> np.ndarray:
+        """The minimum with ``|theta|_1 <= bound``, where the one without bound lies outside.
+
+        The norm falls with the penalty, continuously and linearly from one support to the next,
+        so that Newton's method finds the penalty whose solution lies on the bound.
+        """
+        low, high = 0.0, float(np.max(np.abs(self.b) / self.unit, initial=0))
+        alpha, theta = high / 2, np.zeros_like(self.b)
+        for _ in range(MAX_PENALTIES):
+            theta = self._minimum(alpha, theta)
+            excess = float(self.unit @ np.abs(theta)) - bound
+            if abs(excess) <= NORM_TOLERANCE * bound or high - low <= NORM_TOLERANCE * high:
+                break
+            low, high = (alpha, high) if excess > 0 else (low, alpha)
+            alpha -= excess / self._slope(theta)
+            if not low < alpha < high:
+                alpha = (low + high) / 2
+        norm = float(self.unit @ np.abs(theta))
+        return theta * self.unit * min(1.0, bound / norm if norm else 1.0)
+
+    def _slope(self, theta: np.ndarray) -> float:
+        """The derivative of the norm by the penalty."""
+        on = np.flatnonzero(theta)
+        pull = self.unit[on] * np.sign(theta[on])
+        return -float(pull @ self._solve(on, pull)) if len(on) else -np.finfo(float).tiny
+
+    def _solve(self, on: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return cho_solve(cho_factor(self.H[np.ix_(on, on)]), right)
+
+    def _minimum(self, alpha: float, theta: np.ndarray) -> np.ndarray:
+        """Feature-sign search: solve on a support with given signs, and change these one by one."""
+        penalty = alpha * self.unit
+        for _ in range(self.max_iter):
+            gradient = self.H @ theta + self.b
+            signs = np.sign(theta)
+            missed = np.abs(gradient + penalty * signs)
+            missed[theta == 0] = 0
+            if missed.max(initial=0) <= self.slack:
+                missed = np.where(theta == 0, np.abs(gradient) - penalty, 0)
+                if missed.max(initial=0) <= self.slack:
+                    return theta
+                joining = missed.argmax()
+                signs[joining] = -np.sign(gradient[joining])
+            self.n_iter += 1
+            on = np.flatnonzero(signs)
+            target = -self._solve(on, self.b[on] + penalty[on] * signs[on])
+            following = theta.copy()
+            following[on] = self._best_on_way(on, theta[on], target, penalty[on])
+            if (following == theta).all():
+                # No step is left that the arithmetic can tell from none.
+                return theta
+            theta = following
+        self.converged = False
+        return theta
+
+    def _best_on_way(self, on, start, target, penalty) -> np.ndarray:
+        """The lowest of the target and the points before it where a sign changes."""
+        way = target - start
+        crossing = np.flatnonzero(start * target < 0)
+        shares = np.append(-start[crossing] / way[crossing], 1.0)
+        points = start + shares[:, None] * way
+        points[np.arange(len(crossing)), crossing] = 0
+        values = ((0.5 * points @ self.H[np.ix_(on, on)] + self.b[on]) * points).sum(1)
+        return points[np.argmin(values + np.abs(points) @ penalty)]
