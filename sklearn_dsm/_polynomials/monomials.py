@@ -98,6 +98,10 @@ def in_shifted_units(
 
 def maximal_cliques(exponents: np.ndarray) -> list[tuple[int, ...]]:
     """Supports of the monomials that no other support holds strictly, sorted."""
-    supports = {frozenset(np.flatnonzero(row).tolist()) for row in exponents}
-    found = [s for s in supports if s and not any(s < other for other in supports)]
-    return sorted((tuple(sorted(s)) for s in found), key=lambda c: (c, len(c)))
+    supports = {frozenset(np.flatnonzero(row).tolist()) for row in exponents} - {frozenset()}
+    holders: dict[int, list[frozenset[int]]] = {}
+    for support in supports:
+        for feature in support:
+            holders.setdefault(feature, []).append(support)
+    found = (s for s in supports if not any(s < other for other in holders[min(s)]))
+    return sorted(tuple(sorted(s)) for s in found)

@@ -22,13 +22,15 @@ class Conditional:
         powers = polynomial.exponents[own, feature]
         others = polynomial.exponents[own].copy()
         others[:, feature] = 0
-        self.exponents, (index,) = merged(others)
-        self.matrix = np.zeros((len(self.exponents), powers.max(initial=0)))
+        unique, (index,) = merged(others)
+        self.features = np.flatnonzero(unique.any(0))
+        self.exponents = unique[:, self.features]
+        self.matrix = np.zeros((len(unique), powers.max(initial=0)))
         np.add.at(self.matrix, (index, powers - 1), polynomial.coef[own])
 
     def coefficients(self, X: np.ndarray) -> np.ndarray:
         """Coefficients (degree, n_samples) of the powers 1, 2, ... of the feature."""
-        return self.matrix.T @ monomials(X, self.exponents).T
+        return self.matrix.T @ monomials(X[:, self.features], self.exponents).T
 
 
 def horner(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -83,7 +85,7 @@ def _move(x, coefficients, scale, random) -> None:
     """Metropolis steps of one feature in place, of many lengths."""
     current = horner(coefficients, x)
     for _ in range(N_PROPOSALS):
-        step = scale * 2 ** random.uniform(*LOG2_STEPS, size=len(x))
+        step = scale * np.exp2(random.uniform(*LOG2_STEPS, size=len(x)))
         proposal = x + step * random.standard_normal(len(x))
         proposed = horner(coefficients, proposal)
         accepted = np.log(random.uniform(size=len(x))) < proposed - current
