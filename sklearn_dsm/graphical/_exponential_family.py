@@ -227,6 +227,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         self.coef_ = local.sum(0) / (exponents > 0).sum(1)
         self.location_ = np.average(X, axis=0, weights=weight)
         self.covariance_ = np.cov(X.T, aweights=weight, bias=True)
+        self.n_iter_ = fit.n_iter
         self._keep_graph()
         self._keep_inference(fit, kept)
         self._warn_of_fit(fit)
@@ -295,33 +296,29 @@ class ExponentialFamilyEstimator(PolynomialDensity):
 
     def _keep_inference(self, fit, kept):
         """Standard errors where no penalty shrinks the coefficients."""
-        if isinstance(fit, BoundedFit):
-            fit = fit.bounded if fit.is_active else fit.plain
-        if not isinstance(fit, PlainFit):
+        if fit.unshrunk is None:
             self.coef_stderr_ = self.coef_pvalues_ = None
             self.local_coef_stderr_ = self.edge_pvalues_ = None
             return
-        inference = infer(fit, self.exponents_, kept, self.coef_)
+        inference = infer(fit.unshrunk, self.exponents_, kept, self.coef_)
         self.coef_stderr_, self.coef_pvalues_ = inference.coef_stderr, inference.coef_pvalues
         self.local_coef_stderr_ = inference.local_stderr
         self.edge_pvalues_ = inference.edge_pvalues
 
     def _warn_of_fit(self, fit):
-        l1 = fit.bounded if isinstance(fit, BoundedFit) else fit
-        is_l1 = isinstance(l1, L1Fit)
-        self.n_iter_ = l1.n_iter if is_l1 else 0
-        if is_l1 and not l1.converged:
+        if not fit.converged:
             warn(
                 f"A fit had not converged after {self.max_iter} steps; raise max_iter or alpha, "
                 "or lower l1_bound.",
                 ConvergenceWarning,
             )
         offset = np.abs(self.location_) / np.sqrt(np.diag(self.covariance_))
-        if (offset**self.degree * np.finfo(float).eps).max() > MAX_CANCELLATION:
+        degree = int(self.exponents_.sum(1).max())
+        if (offset**degree * np.finfo(float).eps).max() > MAX_CANCELLATION:
             names = getattr(self, "feature_names_in_", None)
             warn(
                 f"The mean of column {named([offset.argmax()], names)} is {offset.max():.2g} times "
-                f"its standard deviation, so that terms of degree {self.degree} cancel each other "
+                f"its standard deviation, so that terms of degree {degree} cancel each other "
                 "in the log-density. Centre the column.",
                 UserWarning,
             )

@@ -29,6 +29,12 @@ class PlainFit:
         self.equations = LocalEquations(exponents, base.of_scaled(self.shift, self.scale))
         self.gram = self.equations.moments(self.Z, weight)
         self.to_input = _to_input_units(exponents, self.shift, self.scale)
+        self.converged, self.n_iter = True, 0
+
+    @property
+    def unshrunk(self) -> PlainFit:
+        """The fit itself, whose estimates have a sandwich covariance."""
+        return self
 
     def solve(self, kept: np.ndarray) -> np.ndarray:
         """Local coefficients (n_features, n_terms) of the kept terms; 0 for the others.
@@ -67,6 +73,11 @@ class L1Fit:
         self.gram = self.equations.moments(X, weight)
         self.converged, self.n_iter = True, 0
 
+    @property
+    def unshrunk(self) -> None:
+        """Shrunk estimates have no standard errors."""
+        return None
+
     def solve(self, kept: np.ndarray) -> np.ndarray:
         """As :meth:`PlainFit.solve`.
 
@@ -98,11 +109,25 @@ class BoundedFit:
         self.plain, self.bounded, self.bound = plain, bounded, bound
         self.is_active = True
 
+    @property
+    def unshrunk(self) -> PlainFit | None:
+        """The fit without bound, where the bound changes nothing."""
+        return None if self.is_active else self.plain
+
+    @property
+    def converged(self) -> bool:
+        return self.bounded.converged
+
+    @property
+    def n_iter(self) -> int:
+        return self.bounded.n_iter
+
     def solve(self, kept: np.ndarray) -> np.ndarray:
         """As :meth:`PlainFit.solve`."""
         try:
             local = self.plain.solve(kept)
         except SingularEquations:
+            self.is_active = True
             return self.bounded.solve(kept)
         outside = [i for i, own in enumerate(local) if np.abs(own).sum() > self.bound]
         self.is_active = bool(outside)
