@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import (
 
 from sklearn_dsm import ExponentialFamilyEstimator
 from sklearn_dsm._polynomials import polynomial
-from sklearn_dsm.datasets import PolynomialFamily, make_polynomial_family
+from sklearn_dsm.datasets import make_polynomial_family
 from sklearn_dsm.graphical import _polynomial_moments
 
 CHAIN = [(0, 1), (1, 2), (2, 3)]
@@ -460,49 +460,3 @@ def test_features_far_from_zero_warn():
     X = normal_samples(100, 2) + np.array([0, 1e5])
     with pytest.warns(UserWarning, match="The mean of column 1"):
         ExponentialFamilyEstimator(4).fit(X)
-
-
-# --- the data sets
-
-
-@pytest.mark.parametrize("name", ["quartic", "multilinear"])
-def test_samples_of_a_polynomial_family_follow_its_score(name):
-    """E[s] = 0 and E[x s] = -1 for the Stein score s of a density, by Stein's identity."""
-    X, family = make_polynomial_family(3000, name, n_sweeps=60, random_state=0)
-    scores = family.score(X)
-    for terms, expected in ((scores, 0), (X * scores, -1)):
-        errors = terms.std(0) / np.sqrt(len(X))
-        assert (np.abs(terms.mean(0) - expected) < 4 * errors).all()
-
-
-def test_a_normal_polynomial_family_is_sampled():
-    X, family = make_polynomial_family(
-        4000, [[2, 0], [1, 1], [0, 2]], [-0.5, 0.5, -0.5], random_state=0
-    )
-    np.testing.assert_allclose(np.linalg.inv(np.cov(X.T)), [[1, -0.5], [-0.5, 1]], atol=0.09)
-    np.testing.assert_allclose(family.log_density_unnormalized([[1.0, 2.0]]), -0.5 + 1 - 2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([[1, 1]], [1.0, 2.0]), "one coefficient for each term"),
-        (([[1, 1]], [1.0]), "no density"),
-        (([[3, 0], [0, 2]], [-1.0, -1.0]), "no density"),
-        (([[4, 0], [0, 4], [2, 2]], [-1.0, -1.0, 3.0]), "no density"),
-        (([[1, 1]], [1.0], 3), "must be an even number"),
-        (([[0.5, 1]], [1.0]), "non-negative integers"),
-        (([[-1, 1]], [1.0]), "non-negative integers"),
-    ],
-)
-def test_polynomials_without_a_density_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        PolynomialFamily(*arguments)
-
-
-def test_a_known_family_takes_no_coefficients():
-    for arguments in (("cubic",), ("quartic", [1.0]), ([[2, 2]], None)):
-        with pytest.raises(ValueError, match=r"not one of|of its own|one coefficient"):
-            make_polynomial_family(5, *arguments)
-    with pytest.raises(ValueError, match="must be positive"):
-        make_polynomial_family(0)
