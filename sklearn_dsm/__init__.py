@@ -9,6 +9,7 @@ from ._core.losses.sliced import SSM
 from ._core.noise.processes import PBM, VE, VP, SubVP
 from ._training import NonFiniteLossError
 from .density import DSMDensityEstimator, KernelScoreEstimator
+from .graphical import ExponentialFamilyEstimator
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "VE",
     "VP",
     "DSMDensityEstimator",
+    "ExponentialFamilyEstimator",
     "GMMScoreEstimator",
     "KernelScoreEstimator",
     "LocationMixtureScoreEstimator",

@@ -11,11 +11,11 @@ PACKAGE = Path(sklearn_dsm.__file__).parent
 # From the top; rooms of one line do not import each other.
 LAYERS = (
     ("",),
-    ("density", "mixture", "inspection"),
+    ("causal", "density", "graphical", "inspection", "mixture"),
     ("utils", "metrics", "datasets"),
     ("_search",),
     ("_evaluation",),
-    ("_mixtures",),
+    ("_mixtures", "_polynomials"),
     ("_transforms",),
     ("_training",),
     ("_core.likelihood",),

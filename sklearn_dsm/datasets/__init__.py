@@ -4,6 +4,7 @@ from ._funnel import Funnel, make_funnel
 from ._mixture import GaussianMixtureLaw, make_gaussian_mixture
 from ._pancakes import GaussianPancakes, make_gaussian_pancakes
 from ._planar import Checkerboard, TwoMoons
+from ._polynomial_family import PolynomialFamily, make_polynomial_family
 from ._sachs import load_sachs
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "Funnel",
     "GaussianMixtureLaw",
     "GaussianPancakes",
+    "PolynomialFamily",
     "TwoMoons",
     "load_sachs",
     "make_funnel",
     "make_gaussian_mixture",
     "make_gaussian_pancakes",
+    "make_polynomial_family",
 ]

@@ -1,0 +1,1 @@
+"""Log-densities that are polynomials: monomials, derivatives, moments, and samples."""
