@@ -9,6 +9,11 @@ from ._core.losses.sliced import SSM
 from ._core.noise.processes import PBM, VE, VP, SubVP
 from ._training import NonFiniteLossError
 from .density import DSMDensityEstimator, KernelScoreEstimator
+from .graphical import (
+    PairwiseScoreMatching,
+    RegularizedScoreMatching,
+    RegularizedScoreMatchingCV,
+)
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 
 __version__ = "0.1.0"
@@ -28,5 +33,8 @@ __all__ = [
     "KernelScoreEstimator",
     "LocationMixtureScoreEstimator",
     "NonFiniteLossError",
+    "PairwiseScoreMatching",
+    "RegularizedScoreMatching",
+    "RegularizedScoreMatchingCV",
     "SubVP",
 ]

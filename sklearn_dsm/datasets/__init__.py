@@ -2,6 +2,7 @@
 
 from ._funnel import Funnel, make_funnel
 from ._mixture import GaussianMixtureLaw, make_gaussian_mixture
+from ._pairwise import make_pairwise
 from ._pancakes import GaussianPancakes, make_gaussian_pancakes
 from ._planar import Checkerboard, TwoMoons
 from ._sachs import load_sachs
@@ -16,4 +17,5 @@ __all__ = [
     "make_funnel",
     "make_gaussian_mixture",
     "make_gaussian_pancakes",
+    "make_pairwise",
 ]
