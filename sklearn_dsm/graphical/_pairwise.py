@@ -346,8 +346,9 @@ default="gaussian"
         """
         check_is_fitted(self)
         check_is_fitted(other)
-        names = [getattr(each, "feature_names_in_", None) for each in (self, other)]
-        same_names = any(each is None for each in names) or np.array_equal(*names)
+        unnamed = np.arange(self.n_features_in_)
+        mine, theirs = (getattr(each, "feature_names_in_", unnamed) for each in (self, other))
+        same_names = mine is unnamed or theirs is unnamed or np.array_equal(mine, theirs)
         if self.n_features_in_ != other.n_features_in_ or not same_names:
             raise ValueError(
                 "The two models have different features. Fit both to the same columns, in the "

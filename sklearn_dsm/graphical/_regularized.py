@@ -180,7 +180,8 @@ class BaseRegularized(BaseEstimator):
         Z = (X - self.shift_) / self.scale_
         matrix = self.precision_ * np.outer(self.scale_, self.scale_)
         linear = (self.eta_ - self.precision_ @ self.shift_) * self.scale_
-        return -sample_loss(Z, *self._weights(Z), matrix, linear)
+        weight, slope = self._weights(Z)
+        return -sample_loss(Z, weight, slope, matrix, linear)
 
 
 class RegularizedScoreMatching(BaseRegularized):
