@@ -14,6 +14,8 @@ from ._quadratic import EdgeEquation, edge_equations, lasso
 
 # Numbers in one array of influence values.
 CHUNK_NUMBERS = 2**22
+# Numbers in the selections of the nodes that are fitted together.
+GROUP_NUMBERS = 2**16
 # A selection need not know the coefficients better than this, in units of their features.
 SELECTION_TOLERANCE, SELECTION_SWEEPS, N_LOADINGS = 1e-4, 200, 2
 
@@ -48,9 +50,12 @@ def node_equation(family: Family, weight: str, Z: np.ndarray, node: int) -> Equa
 def estimate_edges(family: Family, weight: str, Z, lam: float | None, n_jobs) -> EdgeEstimates:
     """All edges, with the covariances of their estimates; ``lam`` None keeps every parameter."""
     n, p = Z.shape
-    fits = Parallel(n_jobs=n_jobs)(
-        delayed(_node_fit)(family, weight, Z, node, lam) for node in range(p)
+    size = max(1, GROUP_NUMBERS // p**2)
+    groups = Parallel(n_jobs=n_jobs)(
+        delayed(_group_fit)(family, weight, Z, range(begin, min(begin + size, p)), lam)
+        for begin in range(0, p, size)
     )
+    fits = [fit for group in groups for fit in group]
     curvature, own = np.zeros((p, p)), np.zeros((p, p))
     sizes = np.zeros((p, p), dtype=int)
     for node, (equations, support, _) in enumerate(fits):
@@ -66,58 +71,103 @@ def estimate_edges(family: Family, weight: str, Z, lam: float | None, n_jobs) ->
         moments += z.transpose(1, 2, 0) @ z.transpose(1, 0, 2)
     node_coef = np.stack([fit[2] for fit in fits])
     # The edge itself is in the support of both of its nodes.
-    return EdgeEstimates(interaction, moments / n**2, node_coef, sizes + sizes.T - 1)
+    sizes = sizes + sizes.T - 1
+    np.fill_diagonal(sizes, 0)
+    return EdgeEstimates(interaction, moments / n**2, node_coef, sizes)
 
 
-def _node_fit(family: Family, weight: str, Z, node: int, lam: float | None):
-    """A node's profiled edges, the sizes of their supports, and the node's own terms."""
-    equation = node_equation(family, weight, Z, node)
+class Scaled(NamedTuple):
+    """A node's equation for statistics of unit size."""
+
+    root: np.ndarray  # (n, q)
+    linear: np.ndarray  # (n, q)
+    scale: np.ndarray  # (q,)
+    gram: np.ndarray  # (q, q)
+
+
+def _scaled(equation: Equation) -> Scaled:
     scale = np.sqrt((equation.root**2).mean(0))
-    root, linear = equation.root / scale, equation.linear / scale
-    gram, mean = root.T @ root / len(Z), linear.mean(0)
-    k = len(family.node_powers)
-    edges = np.arange(k, len(scale))
+    root = equation.root / scale
+    return Scaled(root, equation.linear / scale, scale, root.T @ root / len(root))
+
+
+def _group_fit(family: Family, weight: str, Z, nodes, lam: float | None) -> list:
+    """Of each node: profiled edges, the sizes of their supports, and the node's own terms."""
+    scaled = [_scaled(node_equation(family, weight, Z, node)) for node in nodes]
+    k, q = len(family.node_powers), len(scaled[0].scale)
     if lam is None:
-        supports = np.ones((len(edges), len(scale)), dtype=bool)
-        selected = supports[0]
+        selected = np.ones((len(nodes), q), dtype=bool)
+        supports = np.ones((len(nodes), q - k, q), dtype=bool)
     else:
-        supports, selected = _supports(root, linear, gram, k, lam)
-    fit = edge_equations(gram, mean, edges, supports)
+        supports, selected = _supports(scaled, k, lam)
+    return [_node_fit(*each, k) for each in zip(scaled, supports, selected, strict=True)]
+
+
+def _node_fit(scaled: Scaled, supports, selected, k: int):
+    mean, edges = scaled.linear.mean(0), np.arange(k, len(scaled.scale))
+    fit = edge_equations(scaled.gram, mean, edges, supports)
     inside = np.flatnonzero(selected)
-    terms = -np.linalg.solve(gram[np.ix_(inside, inside)], mean[inside])
+    terms = -np.linalg.solve(scaled.gram[np.ix_(inside, inside)], mean[inside])
     # Back to the units of the statistics; an edge's direction has a 1 at the edge itself.
-    own = scale[edges]
+    own = scaled.scale[edges]
     fit = EdgeEquation(
         fit.curvature * own**2,
         fit.estimate / own,
-        fit.directions * own[:, None] / scale,
-        fit.coef / scale,
+        fit.directions * own[:, None] / scaled.scale,
+        fit.coef / scaled.scale,
     )
-    return fit, supports.sum(1), terms[:k] / scale[:k]
+    return fit, supports.sum(1), terms[:k] / scaled.scale[:k]
 
 
-def _supports(root, linear, gram, k: int, lam: float):
-    """Parameters in each edge's estimate: those that the loss or the edge itself depends on."""
-    mean = linear.mean(0)
-    q = len(mean)
-    # The node's own terms carry no penalty, so they are profiled out.
-    onto = np.linalg.solve(gram[:k, :k], gram[:k, k:])
-    partial = gram[k:, k:] - gram[k:, :k] @ onto
-    edge_root, edge_linear = root[:, k:] - root[:, :k] @ onto, linear[:, k:] - linear[:, :k] @ onto
-    slope = mean[k:] - mean[:k] @ onto
-    own = root[:, :k] @ np.linalg.solve(gram[:k, :k], mean[:k])
-    coef = np.zeros(q - k)
+class Partial(NamedTuple):
+    """A node's equation in its edges, with the node's own terms profiled out."""
+
+    root: np.ndarray  # (n, q')
+    linear: np.ndarray  # (n, q')
+    fitted: np.ndarray  # (n,), by the node's own terms
+    gram: np.ndarray  # (q', q')
+    slope: np.ndarray  # (q',)
+
+    def loading(self, coef: np.ndarray) -> np.ndarray:
+        """Standard deviation of the derivative of the loss in each edge."""
+        fitted = self.fitted + self.root @ coef
+        return np.std(self.root * fitted[:, None] + self.linear, axis=0)
+
+    def own_loading(self) -> np.ndarray:
+        """The same for the regressions of the edges on each other, (q', q')."""
+        loading = np.sqrt(self.root.T**2 @ self.root**2 / len(self.root))
+        np.fill_diagonal(loading, np.inf)
+        return loading
+
+
+def _partial(scaled: Scaled, k: int) -> Partial:
+    root, linear, _, gram = scaled
+    own, mean = gram[:k, :k], linear[:, :k].mean(0)
+    onto = np.linalg.solve(own, gram[:k, k:])
+    return Partial(
+        root[:, k:] - root[:, :k] @ onto,
+        linear[:, k:] - linear[:, :k] @ onto,
+        -root[:, :k] @ np.linalg.solve(own, mean),
+        gram[k:, k:] - gram[k:, :k] @ onto,
+        linear[:, k:].mean(0) - mean @ onto,
+    )
+
+
+def _supports(scaled: list[Scaled], k: int, lam: float):
+    """Parameters in each edge's estimate, and those that each node's loss needs."""
+    parts = [_partial(each, k) for each in scaled]
+    gram, slope = (np.stack([each[i] for each in parts]) for i in (3, 4))
+    coef = np.zeros_like(slope)
     for _ in range(N_LOADINGS):
-        fitted = edge_root @ coef - own
-        loading = np.std(edge_root * fitted[:, None] + edge_linear, axis=0)
-        coef = _selection(partial, slope, lam * loading)
-    selected = np.concatenate([np.ones(k, dtype=bool), coef != 0])
-    loading = np.sqrt(edge_root.T**2 @ edge_root**2 / len(root))
-    np.fill_diagonal(loading, np.inf)
-    along = _selection(partial, -partial, lam * loading)
-    supports = np.zeros((q - k, q), dtype=bool)
-    supports[:, k:] = (along != 0) | np.eye(q - k, dtype=bool)
-    return supports | selected, selected
+        loadings = [part.loading(each) for part, each in zip(parts, coef, strict=True)]
+        coef = _selection(gram, slope, lam * np.stack(loadings))
+    own = np.ones((len(parts), k), dtype=bool)
+    selected = np.concatenate([own, coef != 0], axis=1)
+    loading = np.stack([part.own_loading() for part in parts])
+    along = _selection(gram[:, None], -gram, lam * loading)
+    supports = np.repeat(selected[:, None], gram.shape[1], axis=1)
+    supports[..., k:] |= (along != 0) | np.eye(gram.shape[1], dtype=bool)
+    return supports, selected
 
 
 def _selection(gram, linear, penalty):
