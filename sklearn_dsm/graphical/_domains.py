@@ -108,10 +108,11 @@ def check_inside(X: np.ndarray, box: Box, names, what: str) -> None:
     """Raise where a sample lies outside of the box."""
     outside = ((box.low > X) | (box.high < X)).any(0)
     if outside.any():
+        negative = "Negative values in data. " if not box.low.any() else ""
         column = int(np.flatnonzero(outside)[0])
         raise ValueError(
-            f"{what} needs values from {box.low[column]:g} to {box.high[column]:g}; column(s) "
-            f"{named(np.flatnonzero(outside), names)} hold others, the smallest of them "
+            f"{negative}{what} needs values from {box.low[column]:g} to {box.high[column]:g}; "
+            f"column(s) {named(np.flatnonzero(outside), names)} hold others, the smallest of them "
             f"{X[:, column].min():g} and the largest {X[:, column].max():g} in column "
             f"{named([column], names)}. Choose another domain or family, or correct the values."
         )

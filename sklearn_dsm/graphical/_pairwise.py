@@ -54,7 +54,8 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
        lasso for each feature.
     2. A second lasso selects the parameters that predict the derivative of the edge's statistic.
     3. The minimum of the loss over both selections and the edge itself is the estimate. Its
-       variance is :math:`\Gamma^{-1} \mathrm{Cov}(\Gamma_i \theta + g_i) \Gamma^{-1} / n`.
+       variance is :math:`\Gamma^{-1} \mathrm{Cov}(\Gamma_i \theta + g_i) \Gamma^{-1} / n`, times
+       :math:`2n / (2n - s)` for s parameters in 2n equations.
 
     Parameters
     ----------
@@ -278,6 +279,9 @@ default="gaussian"
             self.precision_ = self.interaction_ + np.diag(self.node_coef_[:, 0])
         if self._is_shifted(family):
             self.node_coef_[:, 1] += self.precision_ @ self.shift_
+
+    def _require_estimates(self):
+        check_is_fitted(self)
 
     def score(self, X, y=None):
         """Minus the mean score-matching loss of samples, which a grid search maximises.

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import false_discovery_control, norm
-from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._random import seed_from
@@ -46,6 +45,9 @@ class EdgeInference:
     edge_pvalues_: np.ndarray
     n_samples_: Any
 
+    def _require_estimates(self):
+        """Raise where there are no estimates."""
+
     def confint(self, level=0.95):
         """Compute confidence intervals of all interactions.
 
@@ -59,7 +61,7 @@ class EdgeInference:
         ndarray of shape (n_features, n_features, 2)
             Lower and upper ends; NaN on the diagonal.
         """
-        check_is_fitted(self, "interaction_")
+        self._require_estimates()
         validate_parameter_constraints({"level": LEVEL}, {"level": level}, caller_name="confint")
         half = norm.ppf(0.5 + level / 2) * self.edge_stderr_
         return np.stack([self.interaction_ - half, self.interaction_ + half], axis=-1)
@@ -92,7 +94,7 @@ class EdgeInference:
         ValueError
             If ``level`` is given with "support_recovery".
         """
-        check_is_fitted(self, "interaction_")
+        self._require_estimates()
         validate_parameter_constraints(
             {"level": LEVEL, "correction": [StrOptions(CORRECTIONS), None]},
             {"level": level, "correction": correction},
@@ -139,7 +141,7 @@ class EdgeInference:
         ValueError
             If ``node`` is not the index of a feature.
         """
-        check_is_fitted(self, "interaction_")
+        self._require_estimates()
         p = len(self.interaction_)
         validate_parameter_constraints(
             {

@@ -62,6 +62,9 @@ def estimate_edges(family: Family, weight: str, Z, lam: float | None, n_jobs) ->
         others = others_of(node, p)
         curvature[node, others], own[node, others] = equations.curvature, equations.estimate
         sizes[node, others] = support
+    # The edge itself is in the support of both of its nodes.
+    sizes = sizes + sizes.T - 1
+    np.fill_diagonal(sizes, 0)
     total = curvature + curvature.T + np.eye(p)
     weighted = curvature * own
     interaction = (weighted + weighted.T) / total
@@ -70,10 +73,10 @@ def estimate_edges(family: Family, weight: str, Z, lam: float | None, n_jobs) ->
     for z in _influence(family, weight, Z, equations, interaction, total):
         moments += z.transpose(1, 2, 0) @ z.transpose(1, 0, 2)
     node_coef = np.stack([fit[2] for fit in fits])
-    # The edge itself is in the support of both of its nodes.
-    sizes = sizes + sizes.T - 1
-    np.fill_diagonal(sizes, 0)
-    return EdgeEstimates(interaction, moments / n**2, node_coef, sizes)
+    # Each sample gives an edge two equations, which fit too well by the parameters estimated.
+    inflation = np.sqrt(2 * n / np.maximum(2 * n - sizes, 1))
+    moments *= inflation[:, :, None] * inflation[:, None, :] / n**2
+    return EdgeEstimates(interaction, moments, node_coef, sizes)
 
 
 class Scaled(NamedTuple):

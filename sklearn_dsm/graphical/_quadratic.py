@@ -32,25 +32,34 @@ def lasso(gram, linear, penalty, *, start=None, tol=1e-6, max_iter=1000) -> Mini
     ``gram`` (..., q, q) is broadcast to ``linear`` (..., q). An infinite penalty keeps a
     coefficient at zero.
     """
-    shape = linear.shape
-    diagonal = np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), TINY)
-    penalty = np.broadcast_to(penalty, shape)
-    coef = np.zeros(shape) if start is None else start.copy()
-    gradient = linear + (coef[..., None, :] @ gram)[..., 0, :]
+    q, shape = linear.shape[-1], linear.shape
+    # One problem a row; those that have converged are left alone.
+    whose = np.arange(gram[..., 0, 0].size).reshape(gram.shape[:-2])
+    whose = np.broadcast_to(whose, shape[:-1]).ravel()
+    gram, penalty = gram.reshape(-1, q, q), np.broadcast_to(penalty, shape).reshape(-1, q)
+    diagonal = np.maximum(np.diagonal(gram, axis1=1, axis2=2), TINY)[whose]
+    coef = np.zeros((len(whose), q)) if start is None else start.reshape(-1, q).copy()
+    gradient = linear.reshape(-1, q).copy()
+    if start is not None:
+        gradient += (coef[:, None] @ gram[whose])[:, 0]
+    going = np.arange(len(whose))
     for iteration in range(1, max_iter + 1):
-        largest = 0.0
-        for c in range(shape[-1]):
-            curvature = diagonal[..., c]
-            free = curvature * coef[..., c] - gradient[..., c]
-            step = soft_threshold(free, penalty[..., c]) / curvature - coef[..., c]
-            size = float((np.abs(step) * np.sqrt(curvature)).max())
-            if size > 0:
-                coef[..., c] += step
-                gradient += step[..., None] * gram[..., c, :]
-                largest = max(largest, size)
-        if largest <= tol:
-            return Minimum(coef, iteration, True)
-    return Minimum(coef, max_iter, False)
+        largest = np.zeros(len(whose))
+        for c in range(q):
+            curvature, old = diagonal[going, c], coef[going, c]
+            free = curvature * old - gradient[going, c]
+            step = soft_threshold(free, penalty[going, c]) / curvature - old
+            nonzero = np.flatnonzero(step)
+            if len(nonzero):
+                moved, step = going[nonzero], step[nonzero]
+                coef[moved, c] += step
+                gradient[moved] += step[:, None] * gram[whose[moved], c]
+                size = np.abs(step) * np.sqrt(curvature[nonzero])
+                largest[moved] = np.maximum(largest[moved], size)
+        going = going[largest[going] > tol]
+        if not len(going):
+            return Minimum(coef.reshape(shape), iteration, True)
+    return Minimum(coef.reshape(shape), max_iter, False)
 
 
 def round_robin(m: int) -> list[tuple[np.ndarray, np.ndarray]]:
