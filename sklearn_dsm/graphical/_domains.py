@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from .._columns import check_rows, explained, named
+from .._columns import check_rows, dependent_columns, explained, named
 
 # Rows off the simplex by more than this, relative to their sum, are refused.
 SUM_TOLERANCE = 1e-6
@@ -101,6 +101,16 @@ def check_different(X: np.ndarray, names) -> None:
         raise ValueError(
             f"Column {named([second], names)} is a linear function of column "
             f"{named([first], names)}, so no interaction between the two exists. Drop one of them."
+        )
+
+
+def check_independent(X: np.ndarray, names) -> None:
+    """Raise where others determine a feature."""
+    dependent = dependent_columns(X)
+    if len(dependent):
+        raise ValueError(
+            f"Column(s) {named(dependent, names)} are linear combinations of others, up to "
+            "rounding, so no unique interactions exist. Drop these columns."
         )
 
 

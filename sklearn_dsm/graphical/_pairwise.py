@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import Interval, StrOptions
 from .._fit import whole_fit
 from .._warn import warn
-from ._domains import check_inside, checked_rows, nonnegative
+from ._domains import check_independent, check_inside, checked_rows, nonnegative
 from ._pairwise_families import FAMILIES, family_of
 from ._pairwise_inference import EdgeInference, InteractionDifference
 from ._pairwise_steps import EdgeEstimates, estimate_edges, node_equation
@@ -197,10 +197,10 @@ default="gaussian"
         self._check_combination()
         X = checked_rows(self, X)
         n, p = X.shape
-        family = self._family()
+        family, names = self._family(), getattr(self, "feature_names_in_", None)
         if family.nonnegative:
-            names = getattr(self, "feature_names_in_", None)
             check_inside(X, nonnegative(p), names, f"family={self.family!r}")
+        check_independent(X, names)
         lam = self._penalty(n, p, len(family.node_powers) + p - 1)
         self.shift_ = X.mean(0) if self._is_shifted(family) else np.zeros(p)
         self.scale_ = np.sqrt(((X - self.shift_) ** 2).mean(0))
@@ -262,9 +262,8 @@ default="gaussian"
             return estimate_edges(family, self.weight, Z, lam, self.n_jobs)
         except np.linalg.LinAlgError as error:
             raise ValueError(
-                "The selected parameters are not determined by the samples: some features are "
-                "linear combinations of others, or lam is too small for the number of samples. "
-                "Drop such features, raise lam, or use RegularizedScoreMatching."
+                "The selected parameters are not determined by the samples: lam is too small for "
+                "the number of samples. Raise lam, or use RegularizedScoreMatching."
             ) from error
 
     def _store(self, family, estimates: EdgeEstimates, n):

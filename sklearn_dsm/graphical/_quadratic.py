@@ -12,6 +12,12 @@ import numpy as np
 
 TINY = np.finfo(float).tiny
 CG_STEPS, CG_TOLERANCE = 50, 1e-2
+# Moves of entries, in units of scale, that no minimum is so far away for.
+UNBOUNDED = 1e10
+
+
+class UnboundedLoss(np.linalg.LinAlgError):
+    """A quadratic loss without a minimum."""
 
 
 class Minimum(NamedTuple):
@@ -56,6 +62,8 @@ def lasso(gram, linear, penalty, *, start=None, tol=1e-6, max_iter=1000) -> Mini
                 gradient[moved] += step[:, None] * gram[whose[moved], c]
                 size = np.abs(step) * np.sqrt(curvature[nonzero])
                 largest[moved] = np.maximum(largest[moved], size)
+        if not largest.max() < UNBOUNDED:
+            raise UnboundedLoss
         going = going[largest[going] > tol]
         if not len(going):
             return Minimum(coef.reshape(shape), iteration, True)
@@ -128,8 +136,8 @@ class SymmetricDescent:
             largest = self._sweep(K, self.products(K), penalty)
             if largest <= tol:
                 return Minimum(K, iteration, True)
-            if not np.isfinite(largest):
-                break
+            if not largest < UNBOUNDED:
+                raise UnboundedLoss
             K = self._newton_step(K, penalty)
         return Minimum(K, iteration, False)
 

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from .._columns import dependent_columns, named
 from .._compat import Interval, StrOptions
 from .._fit import whole_fit
 from .._warn import warn
@@ -23,6 +24,7 @@ from ._domains import (
     nonnegative,
     real,
 )
+from ._quadratic import UnboundedLoss
 from ._regularized_losses import (
     MatrixFit,
     SimplexLoss,
@@ -91,6 +93,30 @@ class BaseRegularized(BaseEstimator):
             check_inside(X, self._box(X.shape[1]), names, f"domain={self.domain!r}")
         return X
 
+    def _note_dependent(self, X):
+        """Warn of features that others determine; the parts of a composition always do."""
+        dependent = dependent_columns(X)
+        self._has_dependent = len(dependent) > 0
+        if self._has_dependent:
+            names = getattr(self, "feature_names_in_", None)
+            warn(
+                f"Column(s) {named(dependent, names)} are linear combinations of others, up to "
+                "rounding, so their interactions are determined by the penalty alone. Drop these "
+                "columns.",
+                UserWarning,
+            )
+
+    def _solved(self, solve):
+        """The result of a minimisation, or an error that says why there is none."""
+        try:
+            return solve()
+        except UnboundedLoss as error:
+            raise ValueError(
+                "The loss has no minimum: there are too few samples for the features, or some "
+                "features determine others, and the penalty is too small. Raise alpha, or use "
+                "diagonal_multiplier='auto'."
+            ) from error
+
     def _box(self, m) -> Box:
         if not self._named():
             return box_of(self.domain, m)
@@ -102,6 +128,7 @@ class BaseRegularized(BaseEstimator):
         self.shift_, self.scale_ = np.zeros(m), np.ones(m)
         if self._named() and self.domain == "simplex":
             return
+        self._note_dependent(X)
         if self.robust == "rank":
             self.shift_ = np.median(X, axis=0)
             self.scale_ = median_abs_deviation(X, axis=0, scale="normal")
@@ -125,7 +152,8 @@ class BaseRegularized(BaseEstimator):
         multiplier = self.diagonal_multiplier
         if multiplier == "auto":
             unbounded = self._named() and self.domain == "real"
-            multiplier = diagonal_multiplier(n, m, unbounded=unbounded)
+            singular = n <= m or self._has_dependent
+            multiplier = diagonal_multiplier(n, m, unbounded=unbounded) if singular else 1.0
         if self.robust == "rank":
             return moment_loss(rank_correlation(X), n, multiplier=multiplier)
         Z = (X - self.shift_) / self.scale_
@@ -233,7 +261,8 @@ class RegularizedScoreMatching(BaseRegularized):
     diagonal_multiplier : "auto" or float, default="auto"
         Factor of the diagonals of :math:`\Gamma_j`. Without a factor above 1, the loss has no
         minimum for small ``alpha`` if there are no more samples than features. "auto" is 1 if
-        there are more, and otherwise the bound of [GeneralizedSM]_. The simplex takes "auto" only.
+        there are more, and no feature determines another; otherwise the bound of
+        [GeneralizedSM]_. The simplex takes "auto" only.
     tol : float, default=1e-5
         Coordinate descent stops if a sweep changes no entry by more, in units of the entry's
         curvature.
@@ -337,14 +366,15 @@ class RegularizedScoreMatching(BaseRegularized):
         ConvergenceWarning
             If ``max_iter`` sweeps do not reach ``tol``.
         UserWarning
-            If ``domain`` is "real", and the precision is not positive definite.
+            If features are linear combinations of others, or if ``domain`` is "real" and the
+            precision is not positive definite.
         """
         self._check_combination()
         X = self._checked(X)
         self._check_determined(*X.shape)
         self._set_units(X)
         loss = self._loss(X)
-        fit = loss.minimum(self.alpha, tol=self.tol, max_iter=self.max_iter)
+        fit = self._solved(lambda: loss.minimum(self.alpha, tol=self.tol, max_iter=self.max_iter))
         self.alpha_, self.alpha_max_ = float(self.alpha), loss.largest_alpha()
         self.n_iter_ = fit.n_iter
         self._store(fit)

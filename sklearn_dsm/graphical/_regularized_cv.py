@@ -46,7 +46,9 @@ class RegularizedScoreMatchingCV(BaseRegularized):
 
     - "ebic": the smallest extended Bayesian information criterion
       :math:`2 n L + |E| \log n + 2 \gamma \log \binom{m(m-1)/2}{|E|}`, where L is the
-      score-matching loss after a refit without penalty on the edges E. For graphs.
+      score-matching loss after a refit without penalty on the edges E [RegularizedSM]_. For
+      graphs. On domains with a boundary, L varies more than a log-likelihood does, and a few
+      false edges remain.
     - "cv": the smallest mean loss of the validation sets. For predictions; it keeps more edges.
 
     Parameters
@@ -163,7 +165,8 @@ class RegularizedScoreMatchingCV(BaseRegularized):
         ConvergenceWarning
             If ``max_iter`` sweeps do not reach ``tol`` at the penalty chosen.
         UserWarning
-            If ``domain`` is "real", and the precision is not positive definite.
+            If features are linear combinations of others, or if ``domain`` is "real" and the
+            precision is not positive definite.
         """
         self._check_combination()
         if self.selection == "ebic" and self.cv is not None:
@@ -173,7 +176,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
         loss = self._loss(X)
         self.alpha_max_ = loss.largest_alpha()
         self.alphas_ = self._grid()
-        fits = path(loss, self.alphas_, **self._precision())
+        fits = self._path(loss)
         self.cv_results_ = {
             "alphas": self.alphas_,
             "n_edges": np.array([number_of_edges(fit.matrix) for fit in fits]),
@@ -184,6 +187,9 @@ class RegularizedScoreMatchingCV(BaseRegularized):
         self.path_ = np.stack([fit.matrix for fit in fits]) / np.outer(self.scale_, self.scale_)
         self._store(fits[best])
         return self
+
+    def _path(self, loss) -> list[MatrixFit]:
+        return self._solved(lambda: path(loss, self.alphas_, **self._precision()))
 
     def _precision(self):
         return {"tol": self.tol, "max_iter": self.max_iter}
@@ -208,7 +214,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
         splits = list(check_cv(self.cv).split(X))
         scores = np.empty((len(splits), len(self.alphas_)))
         for k, (train, test) in enumerate(splits):
-            fits = path(self._loss(X[train]), self.alphas_, **self._precision())
+            fits = self._path(self._loss(X[train]))
             held_out = self._loss(X[test])
             scores[k] = [-held_out.loss(fit.matrix) for fit in fits]
             self.cv_results_[f"split{k}_test_score"] = scores[k]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from ._quadratic import Minimum, SymmetricDescent, lasso
+from ._quadratic import Minimum, SymmetricDescent, UnboundedLoss, lasso
 
 
 class MatrixFit(NamedTuple):
@@ -20,9 +20,10 @@ class MatrixFit(NamedTuple):
 
 
 def diagonal_multiplier(n: int, m: int, *, unbounded: bool) -> float:
-    """The factor of the diagonal of Gamma that bounds the loss of n samples of m features."""
-    if n > m:
-        return 1.0
+    """The factor of the diagonal of Gamma that bounds the loss of n samples of m features.
+
+    On a domain without bounds, ``unbounded``, the factor is that of normal data.
+    """
     rate = np.log(m) / n
     if unbounded:
         return 2 - 1 / (1 + 80 * np.sqrt(rate))
@@ -80,8 +81,11 @@ class MatrixLoss:
         if degree + (self.eta is not None) >= self.n_samples:
             return None
         penalty = self._off_diagonal(np.where(K != 0, 0.0, np.inf))
-        fit = self.plain.minimum(penalty, start=K, tol=tol, max_iter=max_iter)
-        return self._with_linear(fit) if np.isfinite(fit.coef).all() else None
+        try:
+            fit = self.plain.minimum(penalty, start=K, tol=tol, max_iter=max_iter)
+        except UnboundedLoss:
+            return None
+        return self._with_linear(fit)
 
     def loss(self, K) -> float:
         return self.plain.loss(K)
