@@ -337,15 +337,16 @@ def test_the_path_is_that_of_single_fits():
 def test_ebic_is_what_it_says():
     """On Gaussian data the refit has a closed form if all pairs are edges, or none."""
     X = gaussian(200, 4)
-    search = RegularizedScoreMatchingCV([1e-9, 10.0], gamma=0.5, **EXACT).fit(X)
+    published = {"selection": "ebic", **EXACT}
+    search = RegularizedScoreMatchingCV([1e-9, 10.0], gamma=0.5, **published).fit(X)
     Z = (X - X.mean(0)) / X.std(0)
     S = Z.T @ Z / 200
     full = -np.trace(np.linalg.inv(S)) / 2
     empty = -4 / 2
     expected = [2 * 200 * empty, 2 * 200 * full + 6 * np.log(200)]
     np.testing.assert_allclose(search.cv_results_["ebic"], expected, rtol=1e-6)
-    middle = RegularizedScoreMatchingCV([0.3 * search.alpha_max_], gamma=1.0, **EXACT).fit(X)
-    plain = RegularizedScoreMatchingCV([0.3 * search.alpha_max_], gamma=0.0, **EXACT).fit(X)
+    middle = RegularizedScoreMatchingCV([0.3 * search.alpha_max_], gamma=1.0, **published).fit(X)
+    plain = RegularizedScoreMatchingCV([0.3 * search.alpha_max_], gamma=0.0, **published).fit(X)
     edges = middle.cv_results_["n_edges"][0]
     graphs = gammaln(7) - gammaln(edges + 1) - gammaln(7 - edges)
     difference = middle.cv_results_["ebic"][0] - plain.cv_results_["ebic"][0]
@@ -372,15 +373,35 @@ def test_ebic_finds_a_chain():
     X, model = make_pairwise(1500, 8, random_state=0)
     fit = RegularizedScoreMatchingCV().fit(X)
     np.testing.assert_array_equal(fit.precision_ != 0, model.precision != 0)
-    # With a boundary, all of its edges, and fewer others than cross-validation keeps.
+    # With a boundary, fewer edges than without calibration, which keeps all of the chain.
     X, model = truncated(1500, 8, graph="chain")
     fits = [
         RegularizedScoreMatchingCV(selection=selection, domain="nonnegative").fit(X)
-        for selection in ("ebic", "cv")
+        for selection in ("cl_ebic", "ebic", "cv")
     ]
     graphs = [fit.precision_ != 0 for fit in fits]
-    assert graphs[0][model.precision != 0].all()
-    assert graphs[0].sum() < graphs[1].sum()
+    assert graphs[1][model.precision != 0].all()
+    assert graphs[0].sum() <= graphs[1].sum() <= graphs[2].sum()
+
+
+@pytest.mark.parametrize("domain", ["real", "nonnegative", "simplex"])
+def test_an_edge_without_effect_gains_its_unit(domain):
+    """What the calibrated criterion takes for the fall of 2 n L is its mean over data sets."""
+    random, gains, units = np.random.RandomState(0), [], []
+    for _ in range(200):
+        X = random.dirichlet([2.0, 3.0], 300) if domain == "simplex" else None
+        if X is None:
+            X = random.standard_normal((300, 2)) + (0 if domain == "real" else 1)
+            X = X if domain == "real" else X[(X > 0).all(1)]
+        model = RegularizedScoreMatching(domain=domain)
+        centred_null = domain != "nonnegative"
+        model.set_params(centered="auto" if centred_null else False)
+        model._set_units(X)
+        loss = model._loss(X)
+        null, full = loss.minimum(1e6), loss.minimum(0.0)
+        gains.append(2 * len(X) * (loss.loss(null.matrix) - loss.loss(full.matrix)))
+        units.append(model._edge_variances(X, full)[0] / loss.curvatures(full.matrix)[0])
+    assert np.mean(gains) == pytest.approx(np.mean(units), rel=0.35)
 
 
 def edge_auc(path, truth):

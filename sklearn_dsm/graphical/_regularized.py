@@ -29,9 +29,12 @@ from ._regularized_losses import (
     MatrixFit,
     SimplexLoss,
     diagonal_multiplier,
+    edge_variances,
     moment_loss,
+    normal_scores,
     rank_correlation,
     sample_loss,
+    simplex_edge_variances,
     simplex_sample_loss,
     weighted_loss,
 )
@@ -159,6 +162,15 @@ class BaseRegularized(BaseEstimator):
         Z = (X - self.shift_) / self.scale_
         weight, slope = self._weights(Z)
         return weighted_loss(Z, weight, slope, centered=self._is_centered(), multiplier=multiplier)
+
+    def _edge_variances(self, X, fit: MatrixFit) -> np.ndarray:
+        """Variances of the derivatives of samples' losses in the edges of a fit."""
+        if self._named() and self.domain == "simplex":
+            return simplex_edge_variances(X, fit)
+        ranks = self.robust == "rank"
+        Z = normal_scores(X) if ranks else (X - self.shift_) / self.scale_
+        weight, slope = self._weights(Z)
+        return edge_variances(Z, weight, slope, fit, centered=self._is_centered())
 
     def _weights(self, Z):
         return self._box(Z.shape[1]).scaled(self.shift_, self.scale_).weights(Z, self.weight)

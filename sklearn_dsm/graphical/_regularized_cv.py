@@ -27,38 +27,42 @@ def number_of_edges(K: np.ndarray) -> int:
     return int(np.count_nonzero(np.triu(K, 1)))
 
 
-def ebic(loss, K, gamma: float, *, tol, max_iter) -> float:
-    """Extended Bayesian information criterion of the support of K; infinite without a minimum."""
-    fit = loss.refit(K, tol=tol, max_iter=max_iter)
-    if fit is None:
-        return np.inf
-    n, m, edges = loss.n_samples, len(K), number_of_edges(K)
+def ebic(n: int, m: int, edges: int, loss: float, gamma: float, unit: float = 1.0) -> float:
+    """Extended Bayesian information criterion; ``unit`` is what an edge without effect gains."""
     pairs = m * (m - 1) / 2
     graphs = gammaln(pairs + 1) - gammaln(edges + 1) - gammaln(pairs - edges + 1)
-    return 2 * n * loss.loss(fit.matrix) + edges * np.log(n) + 2 * gamma * graphs
+    return 2 * n * loss + unit * (edges * np.log(n) + 2 * gamma * graphs)
 
 
 class RegularizedScoreMatchingCV(BaseRegularized):
-    r"""Sparse graph of interactions, with the penalty chosen by eBIC or cross-validation.
+    r"""Sparse graph of interactions, with the penalty chosen by an information criterion or cross-validation.
 
     The models are those of :class:`~sklearn_dsm.RegularizedScoreMatching`. They are fitted along a
-    path of penalties, and the best one is kept:
+    path of penalties, and the best one is kept.
 
-    - "ebic": the smallest extended Bayesian information criterion
-      :math:`2 n L + |E| \log n + 2 \gamma \log \binom{m(m-1)/2}{|E|}`, where L is the
-      score-matching loss after a refit without penalty on the edges E [RegularizedSM]_. For
-      graphs. On domains with a boundary, L varies more than a log-likelihood does, and a few
-      false edges remain.
-    - "cv": the smallest mean loss of the validation sets. For predictions; it keeps more edges.
+    ==========  ==============================================  ===================================
+    selection   smallest value of                               when to use it
+    ==========  ==============================================  ===================================
+    "cl_ebic"   :math:`2 n L + u (|E| \log n + 2 \gamma B)`      graphs with few false edges
+    "ebic"      :math:`2 n L + |E| \log n + 2 \gamma B`          comparison with [RegularizedSM]_
+    "cv"        mean loss of the validation sets                prediction; keeps the most edges
+    ==========  ==============================================  ===================================
+
+    Here L is the score-matching loss after a refit without penalty on the edges E, and
+    :math:`B = \log \binom{m(m-1)/2}{|E|}` for m features. An edge without effect lowers
+    :math:`2 n L` by one on average if L is a negative log-likelihood, and by
+    :math:`u = \mathrm{mean}_{e \in E} \mathrm{Var}(\partial_e L_i) / \partial_e^2 L` if it is the
+    mean of other losses :math:`L_i`, as in composite likelihoods [CompositeBIC]_.
 
     Parameters
     ----------
     alphas : int or array-like of shape (n_alphas,), default=30
         Penalties, or their number. A number gives penalties even in the logarithm, from the
         smallest one without interactions down by the factor ``alpha_min_ratio``.
-    selection : {"ebic", "cv"}, default="ebic"
+    selection : {"cl_ebic", "ebic", "cv"}, default="cl_ebic"
+        The criterion, as in the table.
     gamma : float, default=0.5
-        :math:`\gamma` of eBIC, from 0, the BIC, to 1. No effect with "cv".
+        :math:`\gamma` of the extended criteria, from 0, the BIC, to 1. No effect with "cv".
     cv : int, cross-validation generator, iterable or None, default=None
         As in :class:`sklearn.covariance.GraphicalLassoCV`; None is 5 folds. Only for "cv".
     alpha_min_ratio : float, default=0.01
@@ -78,7 +82,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
     path_ : ndarray of shape (n_alphas, n_features, n_features)
         ``precision_`` of each penalty.
     cv_results_ : dict of str to ndarray
-        "alphas" and "n_edges"; "ebic", or "mean_test_score", "std_test_score" and
+        "alphas" and "n_edges"; "ebic" with both criteria, or "mean_test_score", "std_test_score" and
         "split0_test_score" and so on, where a score is minus the loss.
     n_iter_ : int
         Number of sweeps along the path.
@@ -88,7 +92,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
 
     References
     ----------
-    [RegularizedSM]_, [GeneralizedSM]_
+    [RegularizedSM]_, [GeneralizedSM]_, [CompositeBIC]_
 
     Examples
     --------
@@ -105,7 +109,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
     _parameter_constraints = {
         **BaseRegularized._parameter_constraints,
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "selection": [StrOptions({"ebic", "cv"})],
+        "selection": [StrOptions({"ebic", "cl_ebic", "cv"})],
         "gamma": [Interval(Real, 0, 1, closed="both")],
         "cv": ["cv_object"],
         "alpha_min_ratio": [Interval(Real, 0, 1, closed="neither")],
@@ -115,7 +119,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
         self,
         alphas=30,
         *,
-        selection="ebic",
+        selection="cl_ebic",
         gamma=0.5,
         cv=None,
         alpha_min_ratio=0.01,
@@ -158,7 +162,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
         ------
         ValueError
             As in :class:`~sklearn_dsm.RegularizedScoreMatching`, and if a penalty is negative, or
-            ``cv`` is given with "ebic".
+            ``cv`` is given with another ``selection``.
 
         Warns
         -----
@@ -169,8 +173,10 @@ class RegularizedScoreMatchingCV(BaseRegularized):
             precision is not positive definite.
         """
         self._check_combination()
-        if self.selection == "ebic" and self.cv is not None:
-            raise ValueError("cv has no effect with selection='ebic'. Use selection='cv'.")
+        if self.selection != "cv" and self.cv is not None:
+            raise ValueError(
+                f"cv has no effect with selection={self.selection!r}. Use selection='cv'."
+            )
         X = self._checked(X)
         self._set_units(X)
         loss = self._loss(X)
@@ -181,7 +187,8 @@ class RegularizedScoreMatchingCV(BaseRegularized):
             "alphas": self.alphas_,
             "n_edges": np.array([number_of_edges(fit.matrix) for fit in fits]),
         }
-        best = self._best_by_ebic(loss, fits) if self.selection == "ebic" else self._best_by_cv(X)
+        by_cv = self.selection == "cv"
+        best = self._best_by_cv(X) if by_cv else self._best_by_ebic(X, loss, fits)
         self.alpha_ = float(self.alphas_[best])
         self.n_iter_ = sum(fit.n_iter for fit in fits)
         self.path_ = np.stack([fit.matrix for fit in fits]) / np.outer(self.scale_, self.scale_)
@@ -205,10 +212,22 @@ class RegularizedScoreMatchingCV(BaseRegularized):
             )
         return alphas
 
-    def _best_by_ebic(self, loss, fits) -> int:
-        values = np.array([ebic(loss, fit.matrix, self.gamma, **self._precision()) for fit in fits])
+    def _best_by_ebic(self, X, loss, fits) -> int:
+        values = np.array([self._ebic(X, loss, fit) for fit in fits])
         self.cv_results_["ebic"] = values
         return int(values.argmin())
+
+    def _ebic(self, X, loss, fit) -> float:
+        """The criterion of the support of a fit; infinite where its refit has no minimum."""
+        refit = loss.refit(fit.matrix, **self._precision())
+        if refit is None:
+            return np.inf
+        edges, unit = number_of_edges(refit.matrix), 1.0
+        if self.selection == "cl_ebic" and edges:
+            variances = self._edge_variances(X, refit)
+            unit = float((variances / loss.curvatures(refit.matrix)).mean())
+        n, m = X.shape
+        return ebic(n, m, edges, loss.loss(refit.matrix), self.gamma, unit)
 
     def _best_by_cv(self, X) -> int:
         splits = list(check_cv(self.cv).split(X))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from ._quadratic import Minimum, SymmetricDescent, UnboundedLoss, lasso
@@ -28,6 +29,11 @@ def diagonal_multiplier(n: int, m: int, *, unbounded: bool) -> float:
     if unbounded:
         return 2 - 1 / (1 + 80 * np.sqrt(rate))
     return 2 - 1 / (1 + 4 * np.e * max(6 * rate, np.sqrt(6 * rate)))
+
+
+def normal_scores(X: np.ndarray) -> np.ndarray:
+    """Standard normal quantiles of the ranks of each feature."""
+    return ndtri(rankdata(X, axis=0) / (len(X) + 1))
 
 
 def rank_correlation(X: np.ndarray) -> np.ndarray:
@@ -90,6 +96,10 @@ class MatrixLoss:
     def loss(self, K) -> float:
         return self.plain.loss(K)
 
+    def curvatures(self, K) -> np.ndarray:
+        """Second derivatives of the loss in each edge (j, k), j < k, of K."""
+        return self.plain.curvature[np.triu(K, 1) != 0]
+
     def _off_diagonal(self, alpha):
         penalty = np.array(np.broadcast_to(alpha, self.plain.linear.shape), dtype=np.float64)
         np.fill_diagonal(penalty, 0.0)
@@ -141,6 +151,29 @@ def sample_loss(Z, weight, slope, matrix, linear) -> float:
     pull = Z @ matrix - linear
     terms = 0.5 * weight * pull**2 - slope * pull - weight * np.diagonal(matrix)
     return float(terms.sum(1).mean())
+
+
+def edge_variances(Z, weight, slope, fit: MatrixFit, *, centered) -> np.ndarray:
+    """Variances of the derivative of a sample's loss in each edge (j, k), j < k, of a fit."""
+    pull = weight * (Z @ fit.matrix - fit.linear) - slope
+    mean = np.zeros((Z.shape[1],) * 2)
+    if not centered:
+        mean = weight.T @ Z / weight.sum(0)[:, None]
+    edges = np.argwhere(np.triu(fit.matrix, 1))
+    values = [
+        np.var(pull[:, j] * (Z[:, k] - mean[j, k]) + pull[:, k] * (Z[:, j] - mean[k, j]))
+        for j, k in edges
+    ]
+    return np.array(values)
+
+
+def simplex_edge_variances(X, fit: MatrixFit) -> np.ndarray:
+    """The same for compositions."""
+    logs = np.log(X)
+    pull = -logs @ fit.matrix + fit.linear - fit.linear.sum() * X
+    edges = np.argwhere(np.triu(fit.matrix, 1))
+    values = [np.var((logs[:, j] - logs[:, k]) * (pull[:, j] - pull[:, k])) for j, k in edges]
+    return np.array(values)
 
 
 class SimplexLoss:
@@ -199,6 +232,9 @@ class SimplexLoss:
     def loss(self, K) -> float:
         coef = -K[self.pairs]
         return float(coef @ (0.5 * self.gram @ coef + self.linear))
+
+    def curvatures(self, K) -> np.ndarray:
+        return np.diagonal(self.gram)[K[self.pairs] != 0]
 
     def _matrix(self, fit: Minimum) -> MatrixFit:
         K = np.zeros((self.m, self.m))
