@@ -400,7 +400,7 @@ def test_an_edge_without_effect_gains_its_unit(domain):
         loss = model._loss(X)
         null, full = loss.minimum(1e6), loss.minimum(0.0)
         gains.append(2 * len(X) * (loss.loss(null.matrix) - loss.loss(full.matrix)))
-        units.append(model._edge_variances(X, full)[0] / loss.curvatures(full.matrix)[0])
+        units.append(model._edge_variances(X, loss, full)[0] / loss.curvatures(full.matrix)[0])
     assert np.mean(gains) == pytest.approx(np.mean(units), rel=0.35)
 
 

@@ -43,8 +43,8 @@ def make_pairwise(
     n_samples : int, default=100
     n_features : int, default=20
         At least 2.
-    family : {"gaussian", "truncated_gaussian", "exponential", "normal_conditionals"}, \
-default="gaussian"
+    family : str, default="gaussian"
+        "gaussian", "truncated_gaussian", "exponential" or "normal_conditionals".
     graph : {"chain", "nearest", "blocks", "empty"}, default="chain"
         - "chain": each feature interacts with the next.
         - "nearest": each feature interacts with the next two.

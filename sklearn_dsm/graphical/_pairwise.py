@@ -59,8 +59,8 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
 
     Parameters
     ----------
-    family : {"gaussian", "truncated_gaussian", "exponential", "normal_conditionals"}, \
-default="gaussian"
+    family : str, default="gaussian"
+        "gaussian", "truncated_gaussian", "exponential" or "normal_conditionals", as in the table.
     weight : {"log1p", "min3", "square", "identity"}, default="log1p"
         Weight :math:`h(x)` of the loss of non-negative features, zero at x = 0: log(1 + x),
         min(x, 3), the square of x, or x. The unit of x is a feature's root mean square. The other
@@ -123,7 +123,7 @@ default="gaussian"
     --------
     >>> from sklearn_dsm import PairwiseScoreMatching
     >>> from sklearn_dsm.datasets import make_pairwise
-    >>> X, model = make_pairwise(2000, 4, family="exponential", graph="chain", random_state=0)
+    >>> X, model = make_pairwise(10000, 4, family="exponential", graph="chain", random_state=0)
     >>> graph = PairwiseScoreMatching("exponential").fit(X)
     >>> graph.adjacency(correction="holm").astype(int)
     array([[0, 1, 0, 0],

@@ -34,7 +34,6 @@ from ._regularized_losses import (
     normal_scores,
     rank_correlation,
     sample_loss,
-    simplex_edge_variances,
     simplex_sample_loss,
     weighted_loss,
 )
@@ -163,10 +162,10 @@ class BaseRegularized(BaseEstimator):
         weight, slope = self._weights(Z)
         return weighted_loss(Z, weight, slope, centered=self._is_centered(), multiplier=multiplier)
 
-    def _edge_variances(self, X, fit: MatrixFit) -> np.ndarray:
+    def _edge_variances(self, X, loss, fit: MatrixFit) -> np.ndarray:
         """Variances of the derivatives of samples' losses in the edges of a fit."""
-        if self._named() and self.domain == "simplex":
-            return simplex_edge_variances(X, fit)
+        if isinstance(loss, SimplexLoss):
+            return loss.edge_variances(X, fit)
         ranks = self.robust == "rank"
         Z = normal_scores(X) if ranks else (X - self.shift_) / self.scale_
         weight, slope = self._weights(Z)
@@ -313,8 +312,8 @@ class RegularizedScoreMatching(BaseRegularized):
     --------
     >>> from sklearn_dsm import RegularizedScoreMatching
     >>> from sklearn_dsm.datasets import make_pairwise
-    >>> X, model = make_pairwise(2000, 4, family="truncated_gaussian", random_state=0)
-    >>> graph = RegularizedScoreMatching(0.02, domain="nonnegative").fit(X)
+    >>> X, model = make_pairwise(5000, 4, family="truncated_gaussian", random_state=0)
+    >>> graph = RegularizedScoreMatching(0.05, domain="nonnegative").fit(X)
     >>> (graph.precision_ != 0).astype(int)
     array([[1, 1, 0, 0],
            [1, 1, 1, 0],

@@ -35,7 +35,7 @@ def ebic(n: int, m: int, edges: int, loss: float, gamma: float, unit: float = 1.
 
 
 class RegularizedScoreMatchingCV(BaseRegularized):
-    r"""Sparse graph of interactions, with the penalty chosen by an information criterion or cross-validation.
+    r"""Sparse graph of interactions, with a penalty chosen by a criterion or cross-validation.
 
     The models are those of :class:`~sklearn_dsm.RegularizedScoreMatching`. They are fitted along a
     path of penalties, and the best one is kept.
@@ -66,7 +66,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
     cv : int, cross-validation generator, iterable or None, default=None
         As in :class:`sklearn.covariance.GraphicalLassoCV`; None is 5 folds. Only for "cv".
     alpha_min_ratio : float, default=0.01
-    domain, weight, centered, robust, diagonal_multiplier, tol, max_iter
+    domain, weight, centered, robust, diagonal_multiplier, tol, max_iter : various types
         As in :class:`~sklearn_dsm.RegularizedScoreMatching`.
 
     Attributes
@@ -82,8 +82,8 @@ class RegularizedScoreMatchingCV(BaseRegularized):
     path_ : ndarray of shape (n_alphas, n_features, n_features)
         ``precision_`` of each penalty.
     cv_results_ : dict of str to ndarray
-        "alphas" and "n_edges"; "ebic" with both criteria, or "mean_test_score", "std_test_score" and
-        "split0_test_score" and so on, where a score is minus the loss.
+        "alphas" and "n_edges"; "ebic" with both criteria, or "mean_test_score", "std_test_score"
+        and "split0_test_score" and so on, where a score is minus the loss.
     n_iter_ : int
         Number of sweeps along the path.
     n_features_in_ : int
@@ -224,7 +224,7 @@ class RegularizedScoreMatchingCV(BaseRegularized):
             return np.inf
         edges, unit = number_of_edges(refit.matrix), 1.0
         if self.selection == "cl_ebic" and edges:
-            variances = self._edge_variances(X, refit)
+            variances = self._edge_variances(X, loss, refit)
             unit = float((variances / loss.curvatures(refit.matrix)).mean())
         n, m = X.shape
         return ebic(n, m, edges, loss.loss(refit.matrix), self.gamma, unit)

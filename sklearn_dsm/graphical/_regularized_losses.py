@@ -167,15 +167,6 @@ def edge_variances(Z, weight, slope, fit: MatrixFit, *, centered) -> np.ndarray:
     return np.array(values)
 
 
-def simplex_edge_variances(X, fit: MatrixFit) -> np.ndarray:
-    """The same for compositions."""
-    logs = np.log(X)
-    pull = -logs @ fit.matrix + fit.linear - fit.linear.sum() * X
-    edges = np.argwhere(np.triu(fit.matrix, 1))
-    values = [np.var((logs[:, j] - logs[:, k]) * (pull[:, j] - pull[:, k])) for j, k in edges]
-    return np.array(values)
-
-
 class SimplexLoss:
     r"""Loss of :math:`\exp(-z^T K z / 2 + \eta^T \log x)` with z = log x and :math:`K 1 = 0`.
 
@@ -232,6 +223,19 @@ class SimplexLoss:
     def loss(self, K) -> float:
         coef = -K[self.pairs]
         return float(coef @ (0.5 * self.gram @ coef + self.linear))
+
+    def edge_variances(self, X, fit: MatrixFit) -> np.ndarray:
+        """As the function of the same name, for compositions."""
+        logs = np.log(X)
+        pull = -logs @ fit.matrix + fit.linear - fit.linear.sum() * X
+        own = pull - (X * pull).sum(1)[:, None] - (X * (1 - X)).sum(1)[:, None]
+        edges = np.flatnonzero(fit.matrix[self.pairs])
+        first, second = (side[edges] for side in self.pairs)
+        values = [
+            np.var(-(logs[:, j] - logs[:, k]) * (pull[:, j] - pull[:, k]) - own @ self.onto[:, e])
+            for e, j, k in zip(edges, first, second, strict=True)
+        ]
+        return np.array(values)
 
     def curvatures(self, K) -> np.ndarray:
         return np.diagonal(self.gram)[K[self.pairs] != 0]
