@@ -9,7 +9,12 @@ from ._core.losses.sliced import SSM
 from ._core.noise.processes import PBM, VE, VP, SubVP
 from ._training import NonFiniteLossError
 from .density import DSMDensityEstimator, KernelScoreEstimator
-from .graphical import ExponentialFamilyEstimator
+from .graphical import (
+    ExponentialFamilyEstimator,
+    PairwiseScoreMatching,
+    RegularizedScoreMatching,
+    RegularizedScoreMatchingCV,
+)
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 
 __version__ = "0.1.0"
@@ -30,5 +35,8 @@ __all__ = [
     "KernelScoreEstimator",
     "LocationMixtureScoreEstimator",
     "NonFiniteLossError",
+    "PairwiseScoreMatching",
+    "RegularizedScoreMatching",
+    "RegularizedScoreMatchingCV",
     "SubVP",
 ]

@@ -69,7 +69,7 @@ def warn_of_degenerate_columns(X: np.ndarray, names: np.ndarray | None = None) -
             "rounded values, add uniform noise as wide as the smallest step between the values.",
             UserWarning,
         )
-    dependent = _dependent(X)
+    dependent = dependent_columns(X)
     if len(dependent):
         warn(
             f"Column(s) {named(dependent, names)} are linear combinations of others, up to "
@@ -86,7 +86,7 @@ def _is_discrete(column: np.ndarray) -> bool:
     )
 
 
-def _dependent(X: np.ndarray) -> np.ndarray:
+def dependent_columns(X: np.ndarray) -> np.ndarray:
     """Columns that those before them determine, most independent first."""
     if len(X) <= X.shape[1]:
         return np.array([], dtype=int)

@@ -2,6 +2,7 @@
 
 from ._funnel import Funnel, make_funnel
 from ._mixture import GaussianMixtureLaw, make_gaussian_mixture
+from ._pairwise import make_pairwise
 from ._pancakes import GaussianPancakes, make_gaussian_pancakes
 from ._planar import Checkerboard, TwoMoons
 from ._polynomial_family import PolynomialFamily, make_polynomial_family
@@ -19,4 +20,5 @@ __all__ = [
     "make_gaussian_mixture",
     "make_gaussian_pancakes",
     "make_polynomial_family",
+    "make_pairwise",
 ]
