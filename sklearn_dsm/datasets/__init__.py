@@ -1,10 +1,12 @@
 """Data, and distributions with known density, for examples, tests and benchmarks."""
 
+from ._anm import make_anm
 from ._funnel import Funnel, make_funnel
 from ._mixture import GaussianMixtureLaw, make_gaussian_mixture
 from ._pancakes import GaussianPancakes, make_gaussian_pancakes
 from ._planar import Checkerboard, TwoMoons
 from ._sachs import load_sachs
+from ._syntren import load_syntren
 
 __all__ = [
     "Checkerboard",
@@ -13,6 +15,8 @@ __all__ = [
     "GaussianPancakes",
     "TwoMoons",
     "load_sachs",
+    "load_syntren",
+    "make_anm",
     "make_funnel",
     "make_gaussian_mixture",
     "make_gaussian_pancakes",
