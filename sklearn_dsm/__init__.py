@@ -8,6 +8,14 @@ from ._core.losses.implicit import ISM
 from ._core.losses.sliced import SSM
 from ._core.noise.processes import PBM, VE, VP, SubVP
 from ._training import NonFiniteLossError
+from .causal import (
+    DensityScoreEstimator,
+    KernelExponentialFamily,
+    ScoreCausalDiscovery,
+    SteinScoreEstimator,
+    sort_by_variance,
+    varsortability,
+)
 from .density import DSMDensityEstimator, KernelScoreEstimator
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 
@@ -24,9 +32,15 @@ __all__ = [
     "VE",
     "VP",
     "DSMDensityEstimator",
+    "DensityScoreEstimator",
     "GMMScoreEstimator",
+    "KernelExponentialFamily",
     "KernelScoreEstimator",
     "LocationMixtureScoreEstimator",
     "NonFiniteLossError",
+    "ScoreCausalDiscovery",
+    "SteinScoreEstimator",
     "SubVP",
+    "sort_by_variance",
+    "varsortability",
 ]
