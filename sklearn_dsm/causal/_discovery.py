@@ -230,9 +230,9 @@ class ScoreCausalDiscovery(BaseEstimator):
         if self.adjacency_.sum() < MIN_EDGES or self.varsortability_ < SUSPECT_VARSORTABILITY:
             return
         warn(
-            f"The variance rises along {self.varsortability_:.0%} of the paths of the graph, so "
-            "sorting the features by variance would give nearly the same graph: it may be one of "
-            "the features' units. Compare it with the graphs of standardize=True, "
+            f"The variance rises along {self.varsortability_:.0%} of the paths of the graph. Its "
+            "order may be one of the features' units, since sorting them by variance gives such a "
+            "graph too. Compare it with the graphs of standardize=True, "
             "criterion='relative_variance', and of sort_by_variance.",
             UserWarning,
         )

@@ -12,17 +12,16 @@ N_FOLDS, RIDGE, GAMMA = 5, 0.01, 0.1
 def residual_errors(X: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Mean squared error (d,) of each score predicted from its feature's residual alone.
 
-    Residual and prediction are cross-validated kernel ridge regressions of standardised features,
-    and the error is a share of the score's variance.
+    Residual and prediction are cross-validated kernel ridge regressions of standardised features.
+    The error is in squared units of the score, as in the algorithm NoGAM.
     """
     Z = _standardized(X)
     errors = np.empty(X.shape[1])
     for j in range(X.shape[1]):
         others = np.delete(Z, j, axis=1)
         residual = Z[:, j] - _cross_predicted(others, Z[:, j]) if others.shape[1] else Z[:, j]
-        target = _standardized(score[:, j])
-        predicted = _cross_predicted(_standardized(residual)[:, None], target)
-        errors[j] = np.mean((target - predicted) ** 2)
+        predicted = _cross_predicted(_standardized(residual)[:, None], score[:, j])
+        errors[j] = np.mean((score[:, j] - predicted) ** 2)
     return errors
 
 

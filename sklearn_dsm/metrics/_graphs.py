@@ -120,7 +120,7 @@ def structural_hamming_distance(true, found, *, reversal_cost=1):
     check_options("structural_hamming_distance", constraints, reversal_cost=reversal_cost)
     truth, other = _pair(true, found)
     differ = np.triu((truth != other) | (truth != other).T, 1)
-    reversed_ = differ & (truth == other.T) & (truth.T == other) & (truth != truth.T)
+    reversed_ = differ & (truth == other.T) & (other == truth.T) & (truth != truth.T)
     return int(differ.sum() - reversed_.sum()) + int(reversed_.sum()) * reversal_cost
 
 
