@@ -39,7 +39,8 @@ class Structure(NamedTuple):
 def learn(X: np.ndarray, options: Options) -> Structure:
     """Order the features, and keep the edges that pruning leaves."""
     deviations = X.std(0) if options.standardize else np.ones(X.shape[1])
-    X = (X - X.mean(0)) / deviations
+    if options.standardize:
+        X = (X - X.mean(0)) / deviations
     removals = _removals(X, options)
     noise = np.empty(X.shape[1])
     for removal in removals:

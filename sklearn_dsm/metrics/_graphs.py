@@ -215,11 +215,11 @@ def edge_auc(true, weights, *, directed=True):
     true : array-like of shape (n_nodes, n_nodes) or networkx graph
         Entry [i, j] is non-zero for an edge from i to j.
     weights : array-like of shape (n_nodes, n_nodes)
-        Larger for likelier edges; for p-values, pass ``-edge_pvalues_``. NaN is less than every
-        number. The diagonal has no effect.
+        Larger for likelier edges: minus a p-value, or the absolute value of an interaction. NaN is
+        less than every number. The diagonal has no effect.
     directed : bool, default=True
         Whether [i, j] and [j, i] are different edges. If False, edges are pairs of nodes, each
-        with its larger absolute weight.
+        with its larger weight.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def edge_auc(true, weights, *, directed=True):
     places = ~np.eye(len(truth), dtype=bool)
     if not directed:
         truth, places = truth | truth.T, np.triu(places)
-        ranks = np.fmax(np.abs(ranks), np.abs(ranks.T))
+        ranks = np.fmax(ranks, ranks.T)
     ranks = np.where(np.isnan(ranks), -np.inf, ranks)[places]
     labels = truth[places]
     if labels.min() == labels.max():
