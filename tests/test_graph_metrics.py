@@ -61,7 +61,9 @@ def slow_wrong_effect(true, found, i, j):
     if j in parents:
         return nx.has_path(graph, i, j)
     passed = {
-        w for w in range(len(true)) if w != i and nx.has_path(graph, i, w) and nx.has_path(graph, w, j)
+        w
+        for w in range(len(true))
+        if w != i and nx.has_path(graph, i, w) and nx.has_path(graph, w, j)
     }
     if any(nx.has_path(graph, w, z) for w, z in product(passed, parents)):
         return True

@@ -150,7 +150,7 @@ class ScoreCausalDiscovery(BaseEstimator):
 
     _parameter_constraints = {
         # Checked with the rest of the protocol.
-        "score_estimator": ["no_validation"],
+        "score_estimator": "no_validation",
         "criterion": [StrOptions(set(CRITERIA))],
         "removal": [StrOptions({"refit", "residue"})],
         "pruning": [StrOptions({"cam", "das"}), None],

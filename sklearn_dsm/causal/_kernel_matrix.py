@@ -21,10 +21,11 @@ def median_distance(distances: np.ndarray, n: int) -> float:
     """Median of all n^2 distances, each sample's to itself included, from those of the pairs."""
     # Sorted, the n^2 distances are n zeros and then every pair twice.
     middle = np.array([(n * n - 1) // 2, n * n // 2])
-    places = (middle - n) // 2
+    places = np.unique((middle - n) // 2)
     if places[0] < 0:
-        return 0.0
-    return float(np.partition(distances, np.unique(places))[places].mean())
+        # Of two samples, one of the two values in the middle is a zero.
+        return float(distances[0] / 2)
+    return float(np.partition(distances, places)[places].mean())
 
 
 def stein_estimate(

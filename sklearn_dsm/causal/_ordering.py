@@ -95,9 +95,12 @@ def removed_leaves(
 def marginals_of(evaluate: Evaluation, X: np.ndarray) -> ScoreOf:
     """Scores of fewer and fewer features from one score of all of them, which is not refitted."""
 
+    moved, deviations = X, X.std(0)
+
     def score_of(features: np.ndarray) -> ScoreAtSamples:
-        leaves = np.setdiff1d(np.arange(X.shape[1]), features)
-        score, jacobian = marginal_score(evaluate, X, leaves.tolist())
+        nonlocal moved
+        leaves = np.setdiff1d(np.arange(X.shape[1]), features).tolist()
+        score, jacobian, moved = marginal_score(evaluate, moved, leaves, deviations)
         return ScoreAtSamples(X[:, features], np.arange(len(X)), score, jacobian)
 
     return score_of

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-MAX_STEPS, TOLERANCE = 20, 1e-8
+MAX_STEPS, TOLERANCE = 30, 1e-8
 # Steps end at so many standard deviations, and curvatures at this share of an inverse variance.
-LONGEST_STEP, FLATTEST = 1.0, 0.05
+LONGEST_STEP, FLATTEST = 0.5, 0.05
 
 
 def without_leaves(
@@ -35,16 +35,16 @@ Evaluation = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def marginal_score(
-    evaluate: Evaluation, X: np.ndarray, leaves: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score and Jacobian of the features left at the samples X, by evaluations of the joint score.
+    evaluate: Evaluation, X: np.ndarray, leaves: list[int], deviations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score and Jacobian of the features left, by evaluations of the joint score.
 
     Newton's method moves the leaves of each sample to where their scores vanish. If the noise of
     the leaves is Gaussian, the density there is the marginal density times a constant, so the
-    residue identity and the Schur complement are exact.
+    residue identity and the Schur complement are exact. The third result is the moved samples,
+    from which the search after one more removal should start: there may be several such places.
     """
-    X = X.copy()
-    deviations = X[:, leaves].std(0)
+    X, deviations = X.copy(), deviations[leaves]
     score, jacobian = evaluate(X)
     for _ in range(MAX_STEPS if leaves else 0):
         block = jacobian[:, leaves][:, :, leaves]
@@ -53,7 +53,9 @@ def marginal_score(
         score, jacobian = evaluate(X)
         if np.abs(steps / deviations).max() < TOLERANCE:
             break
-    return without_leaves(score, jacobian, leaves) if leaves else (score, jacobian)
+    if leaves:
+        score, jacobian = without_leaves(score, jacobian, leaves)
+    return score, jacobian, X
 
 
 def _ascent(block, score, deviations):
