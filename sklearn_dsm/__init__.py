@@ -13,8 +13,6 @@ from .causal import (
     KernelExponentialFamily,
     ScoreCausalDiscovery,
     SteinScoreEstimator,
-    sort_by_variance,
-    varsortability,
 )
 from .density import DSMDensityEstimator, KernelScoreEstimator
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
@@ -41,6 +39,4 @@ __all__ = [
     "ScoreCausalDiscovery",
     "SteinScoreEstimator",
     "SubVP",
-    "sort_by_variance",
-    "varsortability",
 ]

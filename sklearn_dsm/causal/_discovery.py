@@ -118,7 +118,7 @@ class ScoreCausalDiscovery(BaseEstimator):
         the mean is not negative.
     varsortability_ : float
         Share of the paths of the graph along which the variance of the features rises. See
-        :func:`varsortability`. NaN without edges.
+        :func:`~sklearn_dsm.causal.varsortability`. NaN without edges.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -127,7 +127,7 @@ class ScoreCausalDiscovery(BaseEstimator):
     -----
     With linear functions and normal noise, H is constant, so the variances say nothing. Use
     "mean" then. The result depends on the units of the features unless ``standardize`` is True:
-    compare both, and :func:`sort_by_variance`.
+    compare both, and :func:`~sklearn_dsm.causal.sort_by_variance`.
 
     References
     ----------

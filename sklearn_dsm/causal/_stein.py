@@ -80,7 +80,7 @@ class SteinScoreEstimator(BaseEstimator):
     >>> stein = SteinScoreEstimator().fit(X)
     >>> stein.stein_score().shape, stein.score_jacobian().shape
     ((400, 2), (400, 2, 2))
-    >>> bool(np.corrcoef(stein.stein_score()[:, 0], -X[:, 0])[0, 1] > 0.9)
+    >>> bool(np.corrcoef(stein.stein_score()[:, 0], -X[:, 0])[0, 1] > 0.8)
     True
     """
 

@@ -39,7 +39,7 @@ def varsortability(X, graph) -> float:
 
     Examples
     --------
-    >>> from sklearn_dsm import varsortability
+    >>> from sklearn_dsm.causal import varsortability
     >>> from sklearn_dsm.datasets import make_anm
     >>> anm = make_anm(500, 5, random_state=0)
     >>> 0 <= varsortability(anm.data, anm.adjacency) <= 1
@@ -89,7 +89,7 @@ def sort_by_variance(X, *, alpha=1e-3):
 
     Examples
     --------
-    >>> from sklearn_dsm import sort_by_variance
+    >>> from sklearn_dsm.causal import sort_by_variance
     >>> from sklearn_dsm.datasets import load_sachs
     >>> order, adjacency = sort_by_variance(load_sachs().data)
     >>> adjacency.shape
