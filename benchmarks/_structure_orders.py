@@ -112,7 +112,7 @@ def seconds(n_samples: int = 1000, n_features: int = 10, n_repeats: int = 3) -> 
 
 
 def peak_gibibytes(n_samples: int = 5000, n_features: int = 10, max_samples=None) -> float:
-    """The largest memory of the process so far, after a fit; to be asked in a process of its own."""
+    """The largest memory of the process so far, after a fit; for a process of its own."""
     anm = make_anm(n_samples, n_features, mechanism="quadratic", random_state=0)
     discovered(anm.data, score_estimator=SteinScoreEstimator(max_samples=max_samples))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

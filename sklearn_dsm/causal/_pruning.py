@@ -10,6 +10,8 @@ from scipy.stats import ttest_ind
 DEGREE = 3
 # Basis functions of a feature, and samples there should be for each.
 MAX_FUNCTIONS, MIN_FUNCTIONS, SAMPLES_PER_FUNCTION = 10, 4, 3
+# Level at which a column stays for the second test.
+SCREENED = 0.05
 # Directions of the design with less than this share of a column's variance are left out.
 COLLINEAR = 1e-10
 # Predecessors with the strongest effects, of which so many pass without a test of the Jacobian.
@@ -38,8 +40,9 @@ def n_functions(n: int, n_predictors: int) -> int:
 def additive_pvalues(y: np.ndarray, X: np.ndarray) -> np.ndarray:
     """P-values (m,) of the F-tests that y does not depend on each column in an additive model.
 
-    If there are too few samples for all columns, those with the weakest effects on their own are
-    left out, and have the p-value one.
+    A column with a p-value below ``SCREENED`` in the model of all columns has that of the model of
+    such columns alone, whose test is stronger. If there are too few samples for all columns, those
+    with the weakest effects on their own are left out, and have the p-value one.
     """
     n, m = X.shape
     if m == 0:
@@ -50,9 +53,17 @@ def additive_pvalues(y: np.ndarray, X: np.ndarray) -> np.ndarray:
     if m > most:
         alone = np.array([additive_pvalues(y, X[:, [j]])[0] for j in range(m)])
         chosen = np.sort(np.argsort(alone, kind="stable")[:most])
-    size = n_functions(n, len(chosen))
-    values[chosen] = _block_pvalues(y - y.mean(), [spline_basis(X[:, j], size) for j in chosen])
+    values[chosen] = _joint_pvalues(y, X[:, chosen])
+    left = np.flatnonzero(values < SCREENED)
+    if 0 < len(left) < m:
+        values[left] = _joint_pvalues(y, X[:, left])
     return values
+
+
+def _joint_pvalues(y, X):
+    """P-values of all columns in one additive model."""
+    size = n_functions(*X.shape)
+    return _block_pvalues(y - y.mean(), [spline_basis(x, size) for x in X.T])
 
 
 def _block_pvalues(y, blocks):
