@@ -8,6 +8,12 @@ from ._core.losses.implicit import ISM
 from ._core.losses.sliced import SSM
 from ._core.noise.processes import PBM, VE, VP, SubVP
 from ._training import NonFiniteLossError
+from .causal import (
+    DensityScoreEstimator,
+    KernelExponentialFamily,
+    ScoreCausalDiscovery,
+    SteinScoreEstimator,
+)
 from .density import DSMDensityEstimator, KernelScoreEstimator
 from .graphical import (
     ExponentialFamilyEstimator,
@@ -30,13 +36,17 @@ __all__ = [
     "VE",
     "VP",
     "DSMDensityEstimator",
+    "DensityScoreEstimator",
     "ExponentialFamilyEstimator",
     "GMMScoreEstimator",
+    "KernelExponentialFamily",
     "KernelScoreEstimator",
     "LocationMixtureScoreEstimator",
     "NonFiniteLossError",
     "PairwiseScoreMatching",
     "RegularizedScoreMatching",
     "RegularizedScoreMatchingCV",
+    "ScoreCausalDiscovery",
+    "SteinScoreEstimator",
     "SubVP",
 ]

@@ -11,11 +11,7 @@ PACKAGE = Path(sklearn_dsm.__file__).parent
 # From the top; rooms of one line do not import each other.
 LAYERS = (
     ("",),
-<<<<<<< HEAD
     ("causal", "density", "graphical", "inspection", "mixture"),
-=======
-    ("density", "mixture", "graphical"),
->>>>>>> issue25b
     ("utils", "metrics", "datasets"),
     ("_search",),
     ("_evaluation",),
