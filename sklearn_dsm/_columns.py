@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
+from sklearn.utils.validation import validate_data
 
 from ._warn import warn
 
@@ -20,7 +21,20 @@ FEW_VALUES, MAX_TIED_SHARE = 10, 0.2
 MAX_LOOKED_AT = 10000
 # What is left of a standardised column's variance, given the others, where it depends on them.
 MAX_LEFT = 1e-9
+# Columns of a higher correlation, in absolute value, hold the same values up to rounding.
+COPIED = 1 - 1e-10
 MAX_NAMED = 5
+
+
+def as_numbers(estimator: Any, X: Any, **options: Any) -> np.ndarray:
+    """The table in float64, checked by ``validate_data``; an error names the column at fault."""
+    try:
+        return validate_data(estimator, X, dtype=np.float64, **options)
+    except (TypeError, ValueError) as error:
+        better = explained(error, X)
+        if better is error:
+            raise
+        raise better from error
 
 
 def check_rows(X: np.ndarray, names: np.ndarray | None = None) -> None:
@@ -54,6 +68,20 @@ def check_rows(X: np.ndarray, names: np.ndarray | None = None) -> None:
         raise ValueError(
             f"Values of column {named([ranges.argmin()], names)} differ by {ranges.min():.3g} at "
             f"most; squares of less than {MIN_RANGE:g} vanish. Rescale the column."
+        )
+
+
+def check_copies(X: np.ndarray, names: np.ndarray | None, consequence: str) -> None:
+    """Raise where one column is a linear function of another; the consequence ends the reason."""
+    # Any two columns of two samples are linear functions of each other.
+    if len(X) < 3:
+        return
+    correlation = np.abs(np.corrcoef(X.T))
+    first, second = np.nonzero(np.triu(correlation > COPIED, 1))
+    if len(first):
+        raise ValueError(
+            f"Column {named([second[0]], names)} is a linear function of column "
+            f"{named([first[0]], names)}, so {consequence}. Drop one of them."
         )
 
 

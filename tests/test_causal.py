@@ -415,7 +415,7 @@ def test_errors_of_tables_and_options():
         ScoreCausalDiscovery().fit(X[:, :1])
     with pytest.raises(ValueError, match=r"Column\(s\) 1 hold one value only"):
         ScoreCausalDiscovery().fit(X * [1, 0, 1])
-    with pytest.raises(ValueError, match="Column 3 equals column 0 up to scale"):
+    with pytest.raises(ValueError, match="Column 3 is a linear function of column 0"):
         ScoreCausalDiscovery().fit(np.column_stack([X, 2 - X[:, 0]]))
     missing = pd.DataFrame(X, columns=list("abc"))
     missing.loc[3, "b"] = np.nan

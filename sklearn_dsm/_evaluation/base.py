@@ -7,9 +7,9 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._columns import check_rows, explained
+from .._columns import as_numbers, check_rows
 from .._compat import Interval, validate_parameter_constraints
 from .._core.noise.level import NoiseLevel
 from .._core.noise.processes import NoiseProcess
@@ -203,7 +203,7 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _rows_and_weight(self, X, sample_weight):
         """The rows that count, in float64, and their weights, both checked."""
-        X = self._as_numbers(X, ensure_min_samples=2)
+        X = as_numbers(self, X, ensure_min_samples=2)
         weight = check_weight(sample_weight, X)
         X, weight = X[weight > 0], weight[weight > 0]
         check_rows(X, getattr(self, "feature_names_in_", None))
@@ -212,14 +212,4 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _check_rows(self, X):
         check_is_fitted(self)
         take_one_thread_where_forked()
-        return self._as_numbers(X, reset=False)
-
-    def _as_numbers(self, X, **options):
-        """The table in float64; an error names the column that could not be converted."""
-        try:
-            return validate_data(self, X, dtype=np.float64, **options)
-        except (TypeError, ValueError) as error:
-            better = explained(error, X)
-            if better is error:
-                raise
-            raise better from error
+        return as_numbers(self, X, reset=False)

@@ -8,13 +8,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from .._columns import as_numbers
 from .._compat import Interval
 from .._core.noise.level import NoiseLevel
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity, chunks
 from .._fit import whole_fit
 from .._transforms.chain import Chain
-from ._rows import checked_rows, checked_table
+from ._rows import checked_table
 
 # Samples whose Jacobians are computed at once.
 CHUNK_ROWS = 2**10
@@ -138,7 +139,7 @@ class DensityScoreEstimator(BaseEstimator):
 
     def _checked(self, X):
         check_is_fitted(self)
-        return checked_rows(self, X, reset=False)
+        return as_numbers(self, X, reset=False)
 
 
 def _jacobian(X, latent: Chain, density: LatentDensity, level: NoiseLevel, steps):

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._columns import as_numbers, check_copies
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._fit import whole_fit
 from .._random import seed_from
@@ -19,10 +20,11 @@ from ..metrics import (
     structural_hamming_distance,
     structural_intervention_distance,
 )
+from ..metrics._graphs import numbered
 from ._graphs import as_frame, as_networkx
 from ._ordering import CRITERIA
 from ._protocol import check_score_estimator
-from ._rows import check_copies, checked_rows, checked_table
+from ._rows import checked_table
 from ._stability import Stability, resampled
 from ._stein import SteinScoreEstimator
 from ._structure import Options, learn
@@ -208,7 +210,8 @@ class ScoreCausalDiscovery(BaseEstimator):
             of the features' units. Not if ``standardize`` is True.
         """
         X = checked_table(self, X, min_features=2)
-        check_copies(X, getattr(self, "feature_names_in_", None))
+        names = getattr(self, "feature_names_in_", None)
+        check_copies(X, names, "no causal order of the two exists")
         structure = learn(X, self._options())
         self.order_, self.adjacency_ = structure.order, structure.adjacency
         self.edge_pvalues_ = structure.pvalues
@@ -299,7 +302,7 @@ class ScoreCausalDiscovery(BaseEstimator):
         """
         check_is_fitted(self)
         if X is not None:
-            checked_rows(self, X, reset=False)
+            as_numbers(self, X, reset=False)
         constraints = {"metric": [StrOptions(set(METRICS))]}
         validate_parameter_constraints(constraints, {"metric": metric}, caller_name="score")
         if true_graph is None:
@@ -307,16 +310,9 @@ class ScoreCausalDiscovery(BaseEstimator):
         return float(METRICS[metric](self, self._numbered(true_graph)))
 
     def _numbered(self, graph):
-        """The true graph in the order of the features, where both have names."""
-        names = list(getattr(self, "feature_names_in_", []))
-        if hasattr(graph, "nodes") and set(graph.nodes) == set(names):
-            adjacency = np.zeros((len(names), len(names)), dtype=int)
-            for source, target in graph.edges():
-                adjacency[names.index(source), names.index(target)] = 1
-            return adjacency
-        if hasattr(graph, "loc") and set(graph.columns) == set(names):
-            return np.asarray(graph.loc[names, names])
-        return graph
+        """The true graph in the order of the features."""
+        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        return numbered(graph, "true_graph", list(names))
 
     def _tested_pvalues(self):
         if self.edge_pvalues_ is None:

@@ -11,11 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from .._columns import as_numbers
 from .._compat import Interval, StrOptions
 from .._fit import whole_fit
 from .._random import seed_from
 from ._kernel_basis import BASES, KernelBasis
-from ._rows import checked_rows, checked_table
+from ._rows import checked_table
 
 # Squared bandwidths that are compared, in units of the median squared distance, and ridges.
 BANDWIDTHS, RIDGES = (0.25, 0.5, 1.0, 2.0, 4.0), tuple(np.geomspace(1e-6, 1.0, 7))
@@ -256,7 +257,7 @@ class KernelExponentialFamily(BaseEstimator):
 
     def _standardized(self, X):
         check_is_fitted(self)
-        return (checked_rows(self, X, reset=False) - self._location) / self._scale
+        return (as_numbers(self, X, reset=False) - self._location) / self._scale
 
 
 def _solution(equations, gram, ridge):

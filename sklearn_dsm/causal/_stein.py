@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._columns import as_numbers
 from .._compat import Interval, StrOptions
 from .._fit import whole_fit
 from .._random import seed_from
 from ._kernel_matrix import stein_estimate
-from ._rows import checked_rows, checked_table
+from ._rows import checked_table
 
 # The kernel matrix and the copy in which distances become kernels.
 BYTES_PER_PAIR = 16
@@ -198,7 +199,7 @@ class SteinScoreEstimator(BaseEstimator):
         check_is_fitted(self)
         if X is None:
             return
-        X = checked_rows(self, X, reset=False)
+        X = as_numbers(self, X, reset=False)
         if not np.array_equal(X, self.samples_):
             raise ValueError(
                 "Stein's estimate is known at the training samples only: pass samples_, or "

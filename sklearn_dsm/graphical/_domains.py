@@ -6,14 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import validate_data
 
-from .._columns import check_rows, dependent_columns, explained, named
+from .._columns import as_numbers, check_copies, check_rows, dependent_columns, named
 
 # Rows off the simplex by more than this, relative to their sum, are refused.
 SUM_TOLERANCE = 1e-6
-# Columns more alike than this, after scaling, are one column.
-SAME = 1e-12
 CAP = 3.0
 
 # Weight and its derivative at a distance from the boundary.
@@ -75,33 +72,12 @@ def box_of(bounds, m: int) -> Box:
 def checked_rows(estimator, X, *, reset: bool = True) -> np.ndarray:
     """The samples in float64; in a fit, with at least two features, all different."""
     least = {"ensure_min_samples": 2, "ensure_min_features": 2} if reset else {}
-    try:
-        X = validate_data(estimator, X, dtype=np.float64, reset=reset, **least)
-    except (TypeError, ValueError) as error:
-        better = explained(error, X)
-        if better is error:
-            raise
-        raise better from error
+    X = as_numbers(estimator, X, reset=reset, **least)
     if reset:
         names = getattr(estimator, "feature_names_in_", None)
         check_rows(X, names)
-        check_different(X, names)
+        check_copies(X, names, "no interaction between the two exists")
     return X
-
-
-def check_different(X: np.ndarray, names) -> None:
-    """Raise where one column is a multiple of another, up to a shift."""
-    Z = X - X.mean(0)
-    Z /= np.sqrt((Z**2).mean(0))
-    alike = np.abs(np.abs(Z.T @ Z / len(Z)) - 1) < SAME
-    pairs = np.argwhere(np.triu(alike, 1))
-    # Any two columns of two samples are multiples of each other.
-    if len(pairs) and len(X) > 2:
-        first, second = pairs[0]
-        raise ValueError(
-            f"Column {named([second], names)} is a linear function of column "
-            f"{named([first], names)}, so no interaction between the two exists. Drop one of them."
-        )
 
 
 def check_independent(X: np.ndarray, names) -> None:

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import check_rows, named
+from .._columns import as_numbers, check_rows, named
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._fit import whole_fit
 from .._polynomials.monomials import family_exponents, maximal_cliques
@@ -207,7 +207,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
             cannot be evaluated accurately in the units of the input.
         """
         self._check_combination()
-        X = self._as_numbers(X, ensure_min_features=2, ensure_min_samples=2)
+        X = as_numbers(self, X, ensure_min_features=2, ensure_min_samples=2)
         weight = check_weight(sample_weight, X)
         X, weight = X[weight > 0], weight[weight > 0]
         check_rows(X, getattr(self, "feature_names_in_", None))

@@ -7,9 +7,9 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._columns import explained
+from .._columns import as_numbers
 from .._compat import Interval, validate_parameter_constraints
 from .._evaluation.base import check_number_of_draws
 from .._polynomials.polynomial import Polynomial, growing_direction
@@ -138,14 +138,4 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
 
     def _checked(self, X):
         check_is_fitted(self)
-        return self._as_numbers(X, reset=False)
-
-    def _as_numbers(self, X, **options):
-        """The table in float64; an error names the column that could not be converted."""
-        try:
-            return validate_data(self, X, dtype=np.float64, **options)
-        except (TypeError, ValueError) as error:
-            better = explained(error, X)
-            if better is error:
-                raise
-            raise better from error
+        return as_numbers(self, X, reset=False)

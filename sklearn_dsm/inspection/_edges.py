@@ -75,26 +75,3 @@ def names_of(estimator) -> list[str]:
     if names is None:
         return [f"x{j}" for j in range(estimator.n_features_in_)]
     return [str(name) for name in names]
-
-
-def as_adjacency(graph, names: list[str]) -> np.ndarray:
-    """A true graph, an array or one of networkx, as an array (d, d) of bool.
-
-    The nodes of a graph of networkx are the features' names, or their numbers.
-    """
-    if hasattr(graph, "nodes"):
-        import networkx
-
-        nodes = names if set(map(str, graph.nodes)) <= set(names) else range(len(names))
-        known = {str(node): node for node in graph.nodes}
-        whole = graph.copy()
-        whole.add_nodes_from(known.get(str(node), node) for node in nodes)
-        order = [known.get(str(node), node) for node in nodes]
-        graph = networkx.to_numpy_array(whole, nodelist=order, weight=None)
-    adjacency = np.asarray(graph) != 0
-    if adjacency.shape != (len(names), len(names)):
-        raise ValueError(
-            f"true_graph has shape {adjacency.shape}; for {len(names)} features it must be "
-            f"({len(names)}, {len(names)})."
-        )
-    return adjacency

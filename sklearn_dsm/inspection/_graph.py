@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._edges import Edges, as_adjacency, edges_of
+from ..metrics._graphs import numbered
+from ._edges import Edges, edges_of
 
 MAX_WIDTH, MIN_WIDTH, OUTLINE, NODE_SIZE = 5.0, 0.8, 4.0, 700
 FOUND_TRUE, FOUND_FALSE, MISSED = "tab:green", "tab:red", "0.6"
@@ -71,7 +72,7 @@ class GraphDisplay:
         GraphDisplay
         """
         edges = edges_of(estimator, level)
-        truth = None if true_graph is None else as_adjacency(true_graph, edges.names)
+        truth = None if true_graph is None else numbered(true_graph, "true_graph", edges.names) != 0
         if truth is not None and not edges.directed:
             truth = truth | truth.T
         order = getattr(estimator, "order_", None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._edges import as_adjacency, names_of
+from ..metrics._graphs import numbered
+from ._edges import names_of
 
 FOUND, BACKWARDS = "tab:blue", "tab:red"
 
@@ -60,7 +61,7 @@ class OrderDisplay:
                 "GraphDisplay draws graphs without an order."
             )
         names = names_of(estimator)
-        truth = None if true_graph is None else as_adjacency(true_graph, names)
+        truth = None if true_graph is None else numbered(true_graph, "true_graph", names) != 0
         return cls(estimator.order_, estimator.adjacency_, names, truth).plot(ax=ax)
 
     def plot(self, *, ax=None):

@@ -57,6 +57,17 @@ def as_adjacency(graph: Any, name: str, n_nodes: int | None = None) -> np.ndarra
     return adjacency
 
 
+def numbered(graph: Any, name: str, features: list) -> np.ndarray:
+    """The same of a graph whose nodes are features, in their order, or are numbered as they are."""
+    matrix, names = _labelled(graph, name)
+    if names is not None and set(names) <= set(features):
+        whole = np.zeros((len(features), len(features)))
+        places = [features.index(node) for node in names]
+        whole[np.ix_(places, places)] = matrix
+        matrix = whole
+    return as_adjacency(matrix, name, len(features))
+
+
 def _aligned(true: Any, found: Any, found_name: str = "found") -> tuple[np.ndarray, np.ndarray]:
     """Both matrices in the true graph's order of nodes; the second may hold weights."""
     truth, other = _labelled(true, "true"), _labelled(found, found_name)
