@@ -401,6 +401,10 @@ def test_make_pairwise_refuses_what_it_does_not_know():
         make_pairwise(graph="ring")
     with pytest.raises(ValueError, match="n_features=1 at least 2"):
         make_pairwise(n_features=1)
+    with pytest.raises(ValueError, match="density=0 must be above 0"):
+        make_pairwise(density=0)
+    with pytest.raises(ValueError, match="has no effect with graph='chain'"):
+        make_pairwise(density=0.5)
     X, model = make_pairwise(30, 12, family="truncated_gaussian", graph="blocks", random_state=0)
     assert (X >= 0).all() and np.linalg.eigvalsh(model.precision)[0] == pytest.approx(0.1)
     assert not model.interaction[:10, 10:].any()
