@@ -50,10 +50,10 @@ def make_pairwise(
     graph : {"chain", "nearest", "blocks", "empty"}, default="chain"
         - "chain": each feature interacts with the next.
         - "nearest": each feature interacts with the next two.
-        - "blocks": in blocks of 10 features, each pair interacts with probability ``density``. For
-          the Gaussian families, interactions are uniform in [0.5, 1], and the smallest eigenvalue of
-          the precision is 0.1. For the others, they are uniform between half and all of those of a
-          chain.
+        - "blocks": in blocks of 10 features, each pair interacts with probability ``density``.
+          For the Gaussian families, interactions are uniform in [0.5, 1], and the smallest
+          eigenvalue of the precision is 0.1. For the others, they are uniform between half and
+          all of those of a chain.
         - "empty": no interactions.
     density : float, default=0.2
         Probability of an edge inside a block. Only for "blocks".
