@@ -291,11 +291,11 @@ def test_selection_keeps_what_an_edge_needs():
 
 
 def test_more_features_than_samples():
-    X, model = make_pairwise(40, 42, graph="chain", random_state=0)
+    X, model = make_pairwise(54, 55, graph="chain", random_state=0)
     fit = PairwiseScoreMatching(lam=0.5).fit(X)
     z = np.abs(fit.interaction_ / fit.edge_stderr_)
     edges = model.interaction != 0
-    assert np.median(z[edges]) > 2 > 1.5 > np.median(z[~edges & ~np.eye(42, dtype=bool)])
+    assert np.median(z[edges]) > 2 > 1.5 > np.median(z[~edges & ~np.eye(55, dtype=bool)])
 
 
 def test_parallel_jobs_change_nothing(monkeypatch):
