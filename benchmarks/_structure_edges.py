@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import kstest
-from sklearn.covariance import GraphicalLassoCV
+from sklearn.covariance import GraphicalLassoCV, graphical_lasso
 from sklearn.metrics import roc_auc_score
 
 from sklearn_dsm import PairwiseScoreMatching, RegularizedScoreMatchingCV
@@ -39,7 +39,7 @@ COVERAGE = (
     Setting("normal_conditionals", "nearest", 2000, 20),
 )
 N_REPLICATES, LEVEL = 500, 0.05
-# From the middle of the graph: a neighbour, a non-neighbour and the farthest node.
+# Two blocks of ten features, with a fifth of the pairs of a block.
 AUC_SETTING = Setting("truncated_gaussian", "blocks", 600, 20)
 AUC_WEIGHTS = ("min3", "log1p", "square")
 
@@ -65,7 +65,7 @@ class Coverage(NamedTuple):
 
 
 def coverage(setting: Setting, n_replicates: int = N_REPLICATES, **options) -> Coverage:
-    """Of 95 % intervals, over replicates; null p-values are those of one pair far apart."""
+    """Of 95 % intervals, over replicates; null p-values are those of the first and last node."""
     covered, pvalues, false_edges, errors = [], [], [], []
     for seed in range(n_replicates):
         X, model = setting.draw(seed)
@@ -113,8 +113,6 @@ def edge_auc(seed: int, setting: Setting = AUC_SETTING) -> dict[str, float]:
 
 def graphical_lasso_auc(X: np.ndarray, truth: np.ndarray, alphas: np.ndarray) -> float:
     """The same for the path of the graphical lasso, and for its precision chosen by validation."""
-    from sklearn.covariance import graphical_lasso
-
     Z = X / np.sqrt((X**2).mean(0))
     covariance = np.cov(Z.T, bias=True)
     largest = np.abs(covariance - np.diag(np.diagonal(covariance))).max()

@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 from .._random import numpy_random
 
 FAMILIES = ("gaussian", "truncated_gaussian", "exponential", "normal_conditionals")
+GAUSSIAN = ("gaussian", "truncated_gaussian")
 GRAPHS = ("chain", "nearest", "blocks", "empty")
 # Interactions of neighbours and of second neighbours, and the nodes' own terms.
 STRENGTHS = {
@@ -19,7 +20,7 @@ STRENGTHS = {
     "exponential": (0.3, 0.2, (2.0,)),
     "normal_conditionals": (-0.2, -0.2, (-2.0, 0.4)),
 }
-BLOCK_SIZE, BLOCK_DENSITY, LEAST_EIGENVALUE = 10, 0.8, 0.1
+BLOCK_SIZE, LEAST_EIGENVALUE = 10, 0.1
 N_SWEEPS = 100
 
 
@@ -29,6 +30,7 @@ def make_pairwise(
     *,
     family="gaussian",
     graph="chain",
+    density=0.2,
     n_sweeps=N_SWEEPS,
     random_state=None,
 ):
@@ -48,11 +50,13 @@ def make_pairwise(
     graph : {"chain", "nearest", "blocks", "empty"}, default="chain"
         - "chain": each feature interacts with the next.
         - "nearest": each feature interacts with the next two.
-        - "blocks": in blocks of 10 features, each pair interacts with probability 0.8. For the
-          Gaussian families, interactions are uniform in [0.5, 1], and the smallest eigenvalue of
-          the precision is 0.1. For the others, they are uniform between half and all of those of a
-          chain.
+        - "blocks": in blocks of 10 features, each pair interacts with probability ``density``.
+          For the Gaussian families, interactions are uniform in [0.5, 1], and the smallest
+          eigenvalue of the precision is 0.1. For the others, they are uniform between half and
+          all of those of a chain.
         - "empty": no interactions.
+    density : float, default=0.2
+        Probability of an edge inside a block. Only for "blocks".
     n_sweeps : int, default=100
         Sweeps of the Gibbs sampler.
     random_state : int, RandomState, Generator or None, default=None
@@ -92,10 +96,15 @@ def make_pairwise(
             f"n_samples={n_samples!r} and n_sweeps={n_sweeps!r} must be at least 1, and "
             f"n_features={n_features!r} at least 2."
         )
+    if not 0 < density <= 1:
+        raise ValueError(f"density={density!r} must be above 0 and at most 1.")
+    if graph != "blocks" and density != 0.2:
+        raise ValueError(f"density={density!r} has no effect with graph={graph!r}. Leave it out.")
     random = numpy_random(random_state)
-    interaction, node_coef = _parameters(n_features, family, graph, random)
+    edges = _edges(n_features, family, graph, density, random)
+    interaction, node_coef = _parameters(edges, family, graph)
     model = Bunch(interaction=interaction, node_coef=node_coef)
-    if family in ("gaussian", "truncated_gaussian"):
+    if family in GAUSSIAN:
         model.precision = interaction + np.diag(node_coef[:, 0])
     if family == "gaussian":
         root = np.linalg.cholesky(model.precision)
@@ -109,22 +118,26 @@ def make_pairwise(
     return X, model
 
 
-def _parameters(p, family, graph, random):
-    """Interactions (p, p) and the nodes' own coefficients (p, K)."""
-    first, second, own = STRENGTHS[family]
-    interaction, node_coef = np.zeros((p, p)), np.tile(own, (p, 1))
-    if graph in ("chain", "nearest"):
-        interaction += np.diag(np.full(p - 1, first), 1)
-    if graph == "nearest" and p > 2:
-        interaction += np.diag(np.full(p - 2, second), 2)
-    is_gaussian = family in ("gaussian", "truncated_gaussian")
+def _edges(p, family, graph, density, random):
+    """Interactions (p, p) above the diagonal."""
+    first, second, _ = STRENGTHS[family]
     if graph == "blocks":
-        uniform = random.uniform(0.5, 1, (p, p)) * (1 if is_gaussian else first)
+        uniform = random.uniform(0.5, 1, (p, p)) * (1 if family in GAUSSIAN else first)
         block = np.arange(p) // BLOCK_SIZE
-        kept = (random.uniform(size=(p, p)) < BLOCK_DENSITY) & (block == block[:, None])
-        interaction = np.triu(uniform * kept, 1)
-    interaction = interaction + interaction.T
-    if graph == "blocks" and is_gaussian:
+        kept = (random.uniform(size=(p, p)) < density) & (block == block[:, None])
+        return np.triu(uniform * kept, 1)
+    edges = np.zeros((p, p))
+    if graph in ("chain", "nearest"):
+        edges += np.diag(np.full(p - 1, first), 1)
+    if graph == "nearest" and p > 2:
+        edges += np.diag(np.full(p - 2, second), 2)
+    return edges
+
+
+def _parameters(edges, family, graph):
+    """Interactions (p, p) and the nodes' own coefficients (p, K)."""
+    interaction, node_coef = edges + edges.T, np.tile(STRENGTHS[family][2], (len(edges), 1))
+    if graph == "blocks" and family in GAUSSIAN:
         node_coef[:] = LEAST_EIGENVALUE - np.linalg.eigvalsh(interaction)[0]
     return interaction, node_coef
 

@@ -96,7 +96,9 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
     edge_stderr_ : ndarray of shape (n_features, n_features)
         Standard errors of ``interaction_``; NaN on the diagonal.
     edge_pvalues_ : ndarray of shape (n_features, n_features)
-        Two-sided p-values of :math:`\theta_{ab} = 0`; NaN on the diagonal.
+        Two-sided p-values of :math:`\theta_{ab} = 0`; NaN on the diagonal. They are those of the
+        score test, whose standard error is that of :math:`\theta_{ab} = 0`. Small p-values are
+        then more accurate than those of ``edge_stderr_`` if features are skewed.
     edge_covariance_ : ndarray of shape (n_features, n_features, n_features)
         ``[a]`` is the covariance of the estimates in row a of ``interaction_``.
     support_sizes_ : ndarray of shape (n_features, n_features)
@@ -271,7 +273,8 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         power = self.scale_**family.edge_power
         unit = np.outer(power, power)
         covariance = estimates.covariance / (unit[:, :, None] * unit[:, None, :])
-        self._store_edges(estimates.interaction / unit, covariance, n)
+        null_variance = estimates.null_variance / unit**2
+        self._store_edges(estimates.interaction / unit, covariance, n, null_variance)
         powers = np.array(family.node_powers)
         self.node_coef_ = estimates.node_coef / self.scale_[:, None] ** powers
         if family.is_gaussian:

@@ -161,13 +161,20 @@ class EdgeInference:
         pvalue = (1 + (draws >= statistic).sum()) / (n_bootstrap + 1)
         return NodeTest(float(np.sqrt(n) * statistic), float(pvalue))
 
-    def _store_edges(self, interaction, covariance, n_samples):
-        """Keep the estimates, with their standard errors and p-values."""
+    def _store_edges(self, interaction, covariance, n_samples, null_variance=None):
+        """Keep the estimates, with their standard errors and p-values.
+
+        The p-values rest on ``null_variance`` (p, p), the variances under the hypothesis, or else
+        on the standard errors.
+        """
         variance = np.diagonal(covariance, axis1=1, axis2=2).copy()
         np.fill_diagonal(variance, np.nan)
         self.interaction_, self.edge_covariance_ = interaction, covariance
         self.edge_stderr_ = np.sqrt(variance)
-        self.edge_pvalues_ = 2 * norm.sf(np.abs(interaction) / self.edge_stderr_)
+        deviation = self.edge_stderr_.copy()
+        if null_variance is not None:
+            deviation = np.where(np.isnan(deviation), np.nan, np.sqrt(null_variance))
+        self.edge_pvalues_ = 2 * norm.sf(np.abs(interaction) / deviation)
         self.n_samples_ = n_samples
 
 

@@ -30,6 +30,7 @@ class Equation(NamedTuple):
 class EdgeEstimates(NamedTuple):
     interaction: np.ndarray  # (p, p), symmetric with zero diagonal
     covariance: np.ndarray  # (p, p, p), of the edges of each node
+    null_variance: np.ndarray  # (p, p), of an edge if there is none
     node_coef: np.ndarray  # (p, n_node_terms)
     support_sizes: np.ndarray  # (p, p), parameters in the estimate of each edge
 
@@ -68,15 +69,17 @@ def estimate_edges(family: Family, weight: str, Z, lam: float | None, n_jobs) ->
     total = curvature + curvature.T + np.eye(p)
     weighted = curvature * own
     interaction = (weighted + weighted.T) / total
-    moments = np.zeros((p, p, p))
+    moments, null_moments = np.zeros((p, p, p)), np.zeros((p, p))
     equations = [fit[0] for fit in fits]
-    for z in _influence(family, weight, Z, equations, interaction, total):
+    for z, null in _influence(family, weight, Z, equations, interaction, total):
         moments += z.transpose(1, 2, 0) @ z.transpose(1, 0, 2)
+        null_moments += (null**2).sum(0)
     node_coef = np.stack([fit[2] for fit in fits])
     # Each sample gives an edge two equations, which fit too well by the parameters estimated.
     inflation = np.sqrt(2 * n / np.maximum(2 * n - sizes, 1))
     moments *= inflation[:, :, None] * inflation[:, None, :] / n**2
-    return EdgeEstimates(interaction, moments, node_coef, sizes)
+    null_variance = null_moments * inflation**2 / n**2
+    return EdgeEstimates(interaction, moments, null_variance, node_coef, sizes)
 
 
 class Scaled(NamedTuple):
@@ -177,13 +180,16 @@ def _selection(gram, linear, penalty):
     return lasso(gram, linear, penalty, tol=SELECTION_TOLERANCE, max_iter=SELECTION_SWEEPS).coef
 
 
-def _influence(family, weight, Z, fits, interaction, total) -> Iterator[np.ndarray]:
-    """Influence values (chunk, p, p) of the samples on the edges."""
+def _influence(family, weight, Z, fits, interaction, total) -> Iterator[tuple]:
+    """Influence values (chunk, p, p) of the samples on the edges.
+
+    At the estimates, and where an edge is zero and its other parameters are at their best.
+    """
     n, p = Z.shape
     step = max(1, CHUNK_NUMBERS // p**2)
     for begin in range(0, n, step):
         rows = Z[begin : begin + step]
-        values = np.zeros((len(rows), p, p))
+        values, squares = np.zeros((len(rows), p, p)), np.zeros((len(rows), p, p))
         for node, fit in enumerate(fits):
             others = others_of(node, p)
             equation = node_equation(family, weight, rows, node)
@@ -191,4 +197,7 @@ def _influence(family, weight, Z, fits, interaction, total) -> Iterator[np.ndarr
             gap = interaction[node, others] - fit.estimate
             fitted = equation.root @ fit.coef.T + gap * residual
             values[:, node, others] = residual * fitted + equation.linear @ fit.directions.T
-        yield -(values + values.transpose(0, 2, 1)) / total
+            squares[:, node, others] = residual**2
+        values += values.transpose(0, 2, 1)
+        squares += squares.transpose(0, 2, 1)
+        yield -values / total, (interaction * squares - values) / total
