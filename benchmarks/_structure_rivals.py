@@ -68,10 +68,12 @@ def pgmpy_hill_climbing(X: np.ndarray) -> np.ndarray:
     import pandas as pd
     from pgmpy.estimators import HillClimbSearch
 
-    found = HillClimbSearch(pd.DataFrame(X)).estimate(scoring_method="bic-g", show_progress=False)
-    adjacency = np.zeros((X.shape[1],) * 2, dtype=int)
+    names = [f"x{j}" for j in range(X.shape[1])]
+    search = HillClimbSearch(pd.DataFrame(X, columns=names))
+    found = search.estimate(scoring_method="bic-g", show_progress=False)
+    adjacency = np.zeros((len(names), len(names)), dtype=int)
     for source, target in found.edges():
-        adjacency[source, target] = 1
+        adjacency[names.index(source), names.index(target)] = 1
     return adjacency
 
 
