@@ -2,16 +2,16 @@
 What a causal order needs: samples, curvature, and few features
 ===============================================================
 
-The order of an additive noise model is found from the variance of the second derivatives of the
-log-density. They are constant for a feature without effects on others, and vary for any other
-feature, by more if the mechanisms are more curved compared with the noise. Theory says that errors
-of the order fall with the number of samples and with this curvature, and rise with the number of
-features. Random models show all three.
+In an additive noise model, each feature is a function of its causes, the mechanism, plus noise. For
+a feature without effects on others, the second derivative of the log-density is constant. For any
+other feature it varies, and more so if mechanisms are strongly curved compared with the noise.
+In theory, errors of the order fall with the number of samples and with this curvature, and rise
+with the number of features. Random models show all three effects.
 """
 
 # %%
-# Each point is the mean over random models with one edge a feature and smooth random mechanisms.
-# The error is the number of edges that point backwards in the order.
+# Each point is the mean over random models with as many edges as features and smooth random
+# mechanisms; bars are two standard errors. The error is the number of edges against the order.
 import warnings
 
 import matplotlib.pyplot as plt
@@ -30,7 +30,7 @@ def error(**options):
     for seed in range(N_MODELS):
         model = make_anm(random_state=seed, **options)
         with warnings.catch_warnings():
-            # That raw units carry information is known of simulated data.
+            # In simulated data, units carry information, so the warning about them is expected.
             warnings.simplefilter("ignore", UserWarning)
             order = ScoreCausalDiscovery(pruning=None).fit(model.data).order_
         found.append(order_divergence(order, model.adjacency))

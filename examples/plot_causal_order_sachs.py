@@ -2,16 +2,16 @@
 A causal order, and how much of it is a matter of units
 =======================================================
 
-Eleven proteins and lipids were measured in 853 cells. Biologists agree on seventeen edges of the
-graph behind the measurements. ``ScoreCausalDiscovery`` finds a causal order from the Jacobian of
-the Stein score, and its figures on these data are often quoted. The example shows that on these
-data the figures depend on the units of the measurements.
+Eleven proteins and lipids were measured in 853 cells. Biologists agree on 17 edges of the causal
+graph of these features. ``ScoreCausalDiscovery`` finds a causal order from the Jacobian of the
+Stein score, the gradient of the log-density. The results of this method on these data are often
+quoted. The example shows that they depend on the units of the measurements.
 """
 
 # %%
-# Three numbers say how far a result is from the known graph: the order divergence counts true edges
-# that point backwards in the order, the structural Hamming distance (SHD) counts wrong edges, and
-# the structural intervention distance (SID) counts wrong predictions of interventions.
+# Three numbers measure how far a result is from the known graph. The order divergence counts known
+# edges that point backwards in the order. The structural Hamming distance (SHD) counts wrong edges.
+# The structural intervention distance (SID) counts wrong predictions of interventions.
 import warnings
 
 import matplotlib.pyplot as plt
@@ -38,9 +38,9 @@ def show(name, order, adjacency):
 
 
 # %%
-# In raw units the result equals the published one: 8, 12, 45. ``fit`` warns that the order may be
-# that of the units. Sorting the features by their variances, which uses no score at all, does
-# equally well. With standardised features, the result is worse.
+# In raw units, the result equals the published one: order divergence 8, SHD 12, SID 45. ``fit``
+# warns that the order may reflect the units only. Sorting the features by variance does equally
+# well, and does not use the Stein score. With standardised features, the result is worse.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     raw = ScoreCausalDiscovery().fit(sachs.data)
@@ -53,8 +53,8 @@ empty = structural_hamming_distance(sachs.adjacency, np.zeros((11, 11)))
 print(f"{'empty graph':<28} SHD {empty}")
 
 # %%
-# Above the line: the edges that were found in raw units. Below the line: the known edges, red if
-# they point backwards in the order.
+# Above the line are the edges found in raw units. Below the line are the known edges: red if they
+# point backwards in the order, else grey.
 raw.feature_names_in_ = np.array(sachs.feature_names)
 OrderDisplay.from_estimator(raw, true_graph=sachs.adjacency)
 plt.show()

@@ -8,7 +8,7 @@ gives an estimate, a confidence interval and a p-value for each of the 66 possib
 """
 
 # %%
-# Two thousand samples. The true graph has two blocks of features, and edges within the blocks only.
+# There are 2,000 samples. The true graph has two blocks of features, and edges only within blocks.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -20,8 +20,8 @@ X, model = make_pairwise(2000, 12, family="truncated_gaussian", graph="blocks", 
 fit = PairwiseScoreMatching("truncated_gaussian").fit(X)
 
 # %%
-# Tests of 66 edges at level .05 would add three false edges on average. Holm's correction bounds
-# the probability of any false edge by .05.
+# Without correction, tests of 66 edges at level .05 would find about three false edges on average.
+# Holm's correction bounds the probability of any false edge by .05.
 found = fit.adjacency(correction="holm")
 true = model.interaction != 0
 upper = np.triu_indices(12, 1)
@@ -32,9 +32,9 @@ covered = (low <= model.interaction) & (model.interaction <= high)
 print(f"intervals that hold the true value: {covered[upper].mean():.0%}")
 
 # %%
-# The most significant edges with their intervals, and the graph. In the graph, a green outline
-# marks a true edge that was found, a red outline a false one, and a dashed line a true edge that
-# was missed.
+# On the left are the most significant edges with their intervals. On the right is the graph of the
+# uncorrected tests at level .01. A green outline marks a true edge that was found, a red outline a
+# false edge, and a dashed line a true edge that was missed.
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
 EdgeIntervalDisplay.from_estimator(fit, max_edges=20, true_interaction=model.interaction, ax=left)
 GraphDisplay.from_estimator(fit, true_graph=true, level=0.01, ax=right)

@@ -26,12 +26,12 @@ STEP = 1e-5
 class DensityScoreEstimator(BaseEstimator):
     r"""Take score and Jacobian from a density estimator, for causal discovery.
 
-    The score is that of the data with a little noise, as ``stein_score`` of the density estimator
-    defines it. The Jacobian of its model follows by automatic differentiation. Derivatives of the
-    transforms between the input and the model come from differences.
+    The Stein score is that of the data plus a little noise, as computed by ``stein_score`` of the
+    density estimator. Automatic differentiation of its model gives the Jacobian. Derivatives of the
+    transforms between the input and the model are finite differences.
 
-    For additive noise models with about a thousand samples, the scores of networks order features
-    less well than :class:`SteinScoreEstimator` does. Networks are for few features with many
+    With about a thousand samples of an additive noise model, the scores of networks give less
+    accurate orders than :class:`SteinScoreEstimator`. Networks are for few features and many
     samples.
 
     Parameters
@@ -40,9 +40,9 @@ class DensityScoreEstimator(BaseEstimator):
         A :class:`DSMDensityEstimator`, or another density estimator of this package. ``fit`` fits
         a clone.
     noise_level : float, default=0.01
-        Process time in (0, 1]. The standard deviation of the noise must be small in comparison
-        with that of every noise of the structural equations. With the process "vp", the default
-        stands for 0.045 standard deviations of the whitened features.
+        Process time in (0, 1] at which the score is computed. The standard deviation of the added
+        noise must be small compared with that of every :math:`e_j` of the additive noise model.
+        With the process "vp", the default adds 0.045 standard deviations of the whitened features.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ class DensityScoreEstimator(BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
         diagonal : bool, default=False
-            Whether to return the diagonals alone.
+            Whether to return the diagonals only.
 
         Returns
         -------

@@ -51,55 +51,55 @@ METRICS = {
 class ScoreCausalDiscovery(BaseEstimator):
     r"""Find a causal graph from observations, by the curvature of their log-density.
 
-    The data follow an additive noise model :math:`x_j = f_j(x_{pa(j)}) + e_j` with independent
-    noises. With the Jacobian H of the Stein score :math:`\nabla \log p`, and normal noises of
-    variance :math:`\sigma_j^2`,
+    The data follow an additive noise model :math:`x_j = f_j(x_{pa(j)}) + e_j` with parents pa(j),
+    children ch(j) and independent noises. With the Jacobian H of the Stein score
+    :math:`s = \nabla \log p`, and normal noises of variance :math:`\sigma_j^2`,
 
     .. math:: H_{jj} = -\frac1{\sigma_j^2} - \sum_{i \in ch(j)} \frac{(\partial_j f_i)^2}
         {\sigma_i^2} + \sum_{i \in ch(j)} \frac{e_i\, \partial_{jj} f_i}{\sigma_i^2},
 
     so :math:`H_{jj}` is constant if j is a leaf, a feature without children. ``fit`` removes one
-    leaf after the other, which gives a causal order. Tests then choose each feature's parents
-    among those before it.
+    leaf after the other; the reverse of this sequence is a causal order. Tests then choose each
+    feature's parents among the features before it.
 
     Parameters
     ----------
     score_estimator : estimator or None, default=None
-        Estimates the score and its Jacobian.
+        Estimates the Stein score and its Jacobian.
 
         - None: ``SteinScoreEstimator()``. The most accurate choice for about a thousand samples.
         - A :class:`SteinScoreEstimator`, for instance with ``max_samples`` for large data.
-        - A :class:`KernelExponentialFamily`, whose score is known at all samples.
+        - A :class:`KernelExponentialFamily`, whose score is known everywhere.
         - A :class:`DensityScoreEstimator`, for a density estimator of this package.
         - Any estimator with the methods ``fit(X)``, ``stein_score(X)`` and ``score_jacobian(X,
-          diagonal=False)``. If the score is known at some training samples only, their row numbers
-          are the attribute ``sample_indices_``.
+          diagonal=False)``. If the score is known at training samples only, the attribute
+          ``sample_indices_`` must hold their indices.
     criterion : {"variance", "relative_variance", "mean", "residual"}, default="variance"
-        How a leaf is told from the other features.
+        Which feature j is taken for a leaf.
 
-        - "variance": the least variance of :math:`H_{jj}` [SCORE]_. For nonlinear functions and
-          features in comparable units.
-        - "relative_variance": the variance divided by the squared mean of :math:`H_{jj}`. For
-          standardised features.
-        - "mean": the largest mean of :math:`H_{jj}` [CaPS]_. For linear functions too, if the noise
-          variances are about equal or do not fall along the order.
-        - "residual": the score that is predicted best by the residual of the feature given the
-          others [NoGAM]_. For noise that is not normal. Takes longest.
+        - "variance": that with the least variance of :math:`H_{jj}` [SCORE]_. For nonlinear
+          functions and features in comparable units.
+        - "relative_variance": that with the least variance divided by the squared mean of
+          :math:`H_{jj}`. For nonlinear functions and standardised features.
+        - "mean": that with the largest mean of :math:`H_{jj}` [CaPS]_. For linear functions too, if
+          the noise variances are about equal or do not fall along the order.
+        - "residual": that whose component :math:`s_j` is predicted best by the residual of the
+          feature given the others [NoGAM]_. For noise that is not normal. Takes longest.
     removal : {"refit", "residue"}, default="refit"
-        How the score of the features left is found after a leaf l is removed.
+        How the score of the remaining features is found after a leaf l is removed.
 
-        - "refit": by a new fit to the features left.
+        - "refit": by a new fit to the remaining features, :math:`x_{-l}`.
         - "residue": from one fit, by :math:`s_j(x_{-l}) = s_j(x) - s_l(x) H_{lj}(x) / H_{ll}(x)`,
-          which is exact for normal noise. For score estimators that take long to fit. The score
-          must be known everywhere.
+          which is exact for normal noise. For score estimators that take long to fit. Not for
+          :class:`SteinScoreEstimator`, since the score must be known everywhere.
     pruning : {"cam", "das"} or None, default="cam"
-        How parents are chosen among the features before.
+        How the parents of a feature l are chosen among the features before it.
 
         - "cam": F-tests in an additive model with cubic B-splines [CAM]_.
-        - "das": tests of :math:`|H_{lj}|` before "cam" [DAS]_. For many features.
-        - None: all features before are parents.
+        - "das": first tests of :math:`|H_{lj}|`, then "cam" [DAS]_. For many features.
+        - None: all features before it are parents.
     alpha : float, default=1e-3
-        Level of the F-tests.
+        Level of the F-test of each edge, without correction for their number.
     standardize : bool, default=False
         Whether features are scaled to unit variance before ``fit``. The variances carry
         information in simulated data, and none if the units are arbitrary.
@@ -107,19 +107,19 @@ class ScoreCausalDiscovery(BaseEstimator):
     Attributes
     ----------
     order_ : ndarray of shape (n_features,)
-        Numbers of the features in a causal order, sources first.
+        Indices of the features in a causal order, sources first.
     adjacency_ : ndarray of shape (n_features, n_features)
         Entry [i, j] is 1 for an edge from i to j, else 0. The graph has no cycle.
     edge_pvalues_ : ndarray of shape (n_features, n_features) or None
-        P-values of the F-tests of the edges along ``order_``; 1 for edges that an earlier test
-        left out, NaN for edges against the order. They do not account for the choice of the order.
+        P-values of the F-tests of the edges along ``order_``: 1 for edges that an earlier test
+        left out, NaN for pairs against the order. They do not account for the choice of the order.
         None if ``pruning`` is None.
     noise_variances_ : ndarray of shape (n_features,)
-        Estimates :math:`-1 / E[H_{ll}]` at the removal of each feature, in its squared units.
-        Stein's estimator makes them too small, by a factor of up to two in ten features. NaN if
-        the mean is not negative.
+        Estimates :math:`-1 / E[H_{ll}]` at the removal of each feature l, in its squared units.
+        With :class:`SteinScoreEstimator`, they are too small, by a factor of up to two for ten
+        features. NaN if the mean is not negative.
     varsortability_ : float
-        Share of the paths of the graph along which the variance of the features rises. See
+        Share of the paths of the graph found along which the variance of the features rises. See
         :func:`~sklearn_dsm.causal.varsortability`. NaN without edges.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
@@ -127,9 +127,10 @@ class ScoreCausalDiscovery(BaseEstimator):
 
     Notes
     -----
-    With linear functions and normal noise, H is constant, so the variances say nothing. Use
-    "mean" then. The result depends on the units of the features unless ``standardize`` is True:
-    compare both, and :func:`~sklearn_dsm.causal.sort_by_variance`.
+    With linear functions and normal noise, H is constant for all features, so its variances say
+    nothing. Use ``criterion="mean"`` then. The result depends on the units of the features unless
+    ``standardize`` is True. Compare the results with and without ``standardize`` and that of
+    :func:`~sklearn_dsm.causal.sort_by_variance`.
 
     References
     ----------
@@ -184,7 +185,7 @@ class ScoreCausalDiscovery(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two features, none of which is constant or a copy of another.
+            At least two features; none may be constant or a linear function of another.
         y : Ignored
 
         Returns
@@ -199,15 +200,15 @@ class ScoreCausalDiscovery(BaseEstimator):
             In any of these cases:
 
             - X holds NaN, infinity or text, has fewer than two features, or has a feature that is
-              constant or a copy of another.
-            - Stein's kernel matrix needs too much memory.
+              constant or a linear function of another.
+            - The kernel matrix of :class:`SteinScoreEstimator` needs too much memory.
             - ``removal`` is "residue", and the score is known at the training samples only.
 
         Warns
         -----
         UserWarning
-            If the variance rises along nearly all paths of the graph, so that the order may be one
-            of the features' units. Not if ``standardize`` is True.
+            If the variance rises along nearly all paths of a graph with at least eight edges. The
+            order may then reflect the units only. No warning if ``standardize`` is True.
         """
         X = checked_table(self, X, min_features=2)
         names = getattr(self, "feature_names_in_", None)
@@ -255,7 +256,7 @@ class ScoreCausalDiscovery(BaseEstimator):
     def to_networkx(self):
         """Return the graph as a :class:`networkx.DiGraph`.
 
-        Nodes are the names of the features, or their numbers. They are in the causal order, and
+        Nodes are the names of the features, or their indices. They are in the causal order, and
         have the attribute ``noise_variance``. Edges have the attribute ``pvalue`` if ``pruning``
         is not None.
 
@@ -283,7 +284,7 @@ class ScoreCausalDiscovery(BaseEstimator):
             Has no effect on the result.
         y : Ignored
         true_graph : array-like of shape (n_features, n_features) or networkx.DiGraph
-            Entry [i, j] is non-zero for an edge from i to j.
+            Required. Entry [i, j] is non-zero for an edge from i to j.
         metric : {"f1", "auc", "neg_shd", "neg_sid", "neg_order_divergence"}, default="f1"
             :func:`~sklearn_dsm.metrics.edge_f1`; :func:`~sklearn_dsm.metrics.edge_auc` of the
             p-values; or the negative of
@@ -298,7 +299,8 @@ class ScoreCausalDiscovery(BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no ``true_graph``, or it has a different number of nodes.
+            If there is no ``true_graph``, it has a different number of nodes, or ``metric`` is
+            "auc" and ``pruning`` is None.
         """
         check_is_fitted(self)
         if X is not None:
@@ -320,10 +322,10 @@ class ScoreCausalDiscovery(BaseEstimator):
         return self.edge_pvalues_
 
     def stability(self, n_bootstrap=50, random_state=None) -> Stability:
-        """Find in what share of random halves of the samples each edge returns.
+        """Find the share of random halves of the samples in which each edge is found.
 
-        Halves are drawn without replacement: repeated samples would make tests too certain. A
-        half has fewer samples than ``fit`` had, so shares are on the careful side.
+        Halves are drawn without replacement, since repeated samples would make p-values too small.
+        A half has fewer samples than ``fit`` had, so the shares are conservative.
 
         Parameters
         ----------
@@ -335,9 +337,9 @@ class ScoreCausalDiscovery(BaseEstimator):
         Returns
         -------
         Stability
-            A named tuple: ``edges``, ndarray of shape (n_features, n_features), the share of
-            halves with an edge from i to j; ``order``, ndarray of the same shape, the share with i
-            before j; ``n_bootstrap``, int.
+            A named tuple. Entry [i, j] of ``edges``, ndarray of shape (n_features, n_features), is
+            the share of halves with an edge from i to j. Entry [i, j] of ``order``, of the same
+            shape, is the share with i before j. ``n_bootstrap`` is the number of halves.
 
         Raises
         ------

@@ -30,43 +30,46 @@ FLOOR = 1e-6
 class KernelExponentialFamily(BaseEstimator):
     r"""Estimate a log-density up to a constant, its score and the score's Jacobian, with kernels.
 
-    The log-density is that of a Gaussian :math:`q_0` with the moments of the data, plus a function
-    of the Hilbert space of the kernel :math:`k(x, y) = \exp(-|x - y|^2 / \sigma)`:
+    The Stein score is the gradient of the log-density. The log-density is that of a Gaussian
+    :math:`q_0` with the mean and covariance of the data, plus a function in the Hilbert space of
+    the kernel :math:`k(x, y) = \exp(-|x - y|^2 / \sigma)`:
 
     .. math:: \log p = \log q_0 + f + const, \qquad f = \sum_p \beta_p \phi_p, \qquad
         \beta = -\Big(\tfrac1n B^T B + \lambda G\Big)^{-1} h.
 
-    Score matching has this closed form: B holds the derivatives of the functions :math:`\phi_p`
-    along every feature at every sample, :math:`h_p` is the mean over samples of
+    This is the closed form of score matching. B holds the derivatives of the functions
+    :math:`\phi_p` along every feature at every sample, :math:`h_p` is the mean over samples of
     :math:`\sum_j \partial_{jj} \phi_p + \partial_j \phi_p\, \partial_j \log q_0`, and G is the
-    Gram matrix of the functions. They lie around a few of the samples (Nystrom). Score and Jacobian
-    are known everywhere, unlike those of :class:`SteinScoreEstimator`.
+    Gram matrix of the functions. These are centred at a few random samples, the points (Nystrom).
+    Score and Jacobian are known everywhere, unlike those of :class:`SteinScoreEstimator`.
 
     Parameters
     ----------
     n_points : int, default=200
-        Number of samples around which the functions lie. Time grows with its square.
+        Number of points; all samples if there are fewer. Time grows with its square.
     basis : {"kernels", "derivatives"}, default="kernels"
-        The functions.
+        The functions :math:`\phi_p`.
 
         - "kernels": :math:`k(x, y)` at each point y. Fast.
         - "derivatives": the derivatives of :math:`k(x, y)` with respect to each component of y.
           More accurate with few points; time grows with the cube of the number of features.
     bandwidth : "auto" or float, default="auto"
-        The number :math:`\sigma`, in units of the median squared distance of the standardised
-        samples. "auto" chooses from 0.25 to 4 by the score matching loss of a validation set.
+        The squared bandwidth :math:`\sigma`, in units of the median squared distance of the
+        standardised points. "auto" chooses from 0.25 to 4 by the score-matching loss of a
+        validation set.
     alpha : "auto" or float, default="auto"
         The ridge :math:`\lambda`. "auto" chooses from 1e-6 to 1 by the same loss.
     random_state : int, RandomState or None, default=0
-        Seed of the points and the validation set, a fifth of the samples.
+        Seed of the points and of the validation set, which is a fifth of the samples.
 
     Attributes
     ----------
     bandwidth_, alpha_ : float
-        The numbers that were used.
+        The values used in the fit.
     points_ : ndarray of shape (n_points, n_features)
         The points, standardised.
     coef_ : ndarray of shape (n_functions,)
+        The coefficients :math:`\beta`.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -121,7 +124,7 @@ class KernelExponentialFamily(BaseEstimator):
         Raises
         ------
         ValueError
-            If X holds NaN, infinity, text or a constant feature.
+            If X holds NaN, infinity, text or a constant feature, or if most samples are equal.
         """
         X = checked_table(self, X)
         random = np.random.RandomState(seed_from(self.random_state))
@@ -198,7 +201,7 @@ class KernelExponentialFamily(BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
         diagonal : bool, default=False
-            Whether to return the diagonals alone.
+            Whether to return the diagonals only.
 
         Returns
         -------
@@ -237,7 +240,7 @@ class KernelExponentialFamily(BaseEstimator):
         return np.concatenate(values) - 0.5 * np.einsum("ni,ij,nj->n", Z, self._precision, Z)
 
     def score(self, X, y=None):
-        r"""Negative score matching loss of samples, which a grid search maximises.
+        r"""Negative score-matching loss of samples, which a grid search maximises.
 
         The loss is the mean of :math:`\sum_j \partial_{jj} \log p + \tfrac12 (\partial_j \log
         p)^2`, with the features in units of their standard deviations in the training set.

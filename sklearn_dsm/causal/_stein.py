@@ -21,11 +21,11 @@ MAX_BYTES = 4 * 2**30
 
 
 class SteinScoreEstimator(BaseEstimator):
-    r"""Estimate the gradient of a log-density, and its Jacobian, at the training samples.
+    r"""Estimate the Stein score of a density, and its Jacobian, at the training samples.
 
-    With the Gaussian kernel :math:`k(x, y) = \exp(-|x - y|^2 / 2 h^2)` and its matrix K over the
-    samples, Stein's identity gives the score G and its Jacobian H at the samples by ridge
-    regression:
+    The Stein score is the gradient of the log-density. With the Gaussian kernel
+    :math:`k(x, y) = \exp(-|x - y|^2 / 2 h^2)` and its matrix K over the samples, Stein's identity
+    gives the score G and its Jacobian H at the samples by ridge regression:
 
     .. math:: G_{kj} = \Big[(K + \eta I)^{-1} \nabla_j K\Big]_k, \qquad
         H_{kjl} = -G_{kj} G_{kl} + \Big[(K + \eta I)^{-1} \nabla_{jl} K\Big]_k,
@@ -34,35 +34,37 @@ class SteinScoreEstimator(BaseEstimator):
     :math:`\nabla_{jl} K` are row sums of derivatives of the kernel. Memory grows with the square
     of the number of samples, time with its cube.
 
-    The Jacobian compares features and samples well. Its absolute values are too large: in ten
-    features, by a factor of about two. For the score elsewhere than at the training samples, use
+    The Jacobian is good for comparisons between features and between samples. Its absolute values
+    are too large, for ten features by a factor of about two. For the score at other samples, use
     :class:`~sklearn_dsm.KernelExponentialFamily`.
 
     Parameters
     ----------
     eta : float, default=1e-3
-        Ridge of both regressions, relative to the kernel's largest value.
+        Ridge :math:`\eta` of both regressions, relative to the kernel's largest value.
     bandwidth : "median" or float, default="median"
-        Bandwidth h of the kernel. "median" is the median distance of all pairs of samples, with
-        each sample's distance to itself. A number is in the units of X.
+        Bandwidth h of the kernel. "median" is the median distance of all pairs of samples,
+        including each sample with itself. A number is in the units of X.
     kernel : {"unnormalised", "normalised"}, default="unnormalised"
         Whether the kernel is divided by its bandwidth.
 
         - "unnormalised": the estimate does not depend on the units of X.
         - "normalised": as in the algorithm SCORE [SCORE]_. The effective ridge is
-          ``eta * bandwidth``, so the estimate depends on the units of X. For comparison.
+          ``eta * bandwidth``, so the estimate depends on the units of X. For comparison with
+          published results.
     max_samples : int or None, default=None
-        Largest number of samples. From more, ``fit`` draws so many without replacement. None uses
-        all, and raises an error if their kernel matrix needs more than 4 GiB.
+        Largest number of samples that are used. If there are more, ``fit`` draws ``max_samples`` of
+        them without replacement. None uses all, and raises an error if their kernel matrix needs
+        more than 4 GiB.
     random_state : int, RandomState or None, default=None
         Seed of the draw.
 
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_used,)
-        The rows of the training set at which the score is known.
+        Indices of the training samples at which the score is known.
     samples_ : ndarray of shape (n_used, n_features)
-        These rows.
+        These samples.
     bandwidth_ : float
         The bandwidth, in the units of X.
     n_features_in_ : int
@@ -171,7 +173,7 @@ class SteinScoreEstimator(BaseEstimator):
         X : array-like of shape (n_used, n_features) or None, default=None
             The training samples, ``samples_``. None stands for them.
         diagonal : bool, default=False
-            Whether to return the diagonal alone, which costs no further time.
+            Whether to return the diagonals only, which costs no further time.
 
         Returns
         -------

@@ -31,17 +31,17 @@ class ExponentialFamilyEstimator(PolynomialDensity):
     .. math:: \log p(x) = \sum_k \theta_k f_k(x) - \sum_i x_i^D - \psi(\theta), \qquad
         f_k(x) = \prod_i x_i^{k_i}
 
-    The sum over i, the base measure, is there if ``base_degree`` D is given. The normalising
-    constant :math:`\psi` is unknown, and score matching does not need it. At each feature i, only
-    the terms that hold it matter. With :math:`F = (\partial_i f_k)_k` over these terms, the fit
-    minimises
+    The sum over i, the base measure, is there only if ``base_degree`` D is given. The normalising
+    constant :math:`\psi` is unknown, and score matching does not need it. There is one fit at each
+    feature i, of the terms that contain it. With :math:`F = (\partial_i f_k)_k` over these terms,
+    the fit minimises
 
     .. math:: L_i(\theta) = \tfrac12 \theta^T E[F F^T] \theta
         + E[\partial_i F + F\, \partial_i \log h]^T \theta, \qquad
         \log h(x) = -\sum_j x_j^D.
 
-    A term of several features has one estimate from each of them, and their mean is its
-    coefficient. Two features are joined in the graph if a term holds both.
+    A term of several features has one estimate from each of them. Its coefficient is their mean.
+    The graph joins two features if a term with non-zero coefficient contains both.
 
     Parameters
     ----------
@@ -55,22 +55,24 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         The even degree D of the base measure :math:`h(x) = \exp(-\sum_i x_i^D)`, in the units of
         the input. If D is above ``degree``, every fitted density has an integral.
     l1_bound : float or None, default=None
-        Largest sum of the absolute coefficients at one feature. Not together with ``alpha``.
+        Upper bound of the sum of absolute coefficients at each feature. Not together with
+        ``alpha``.
     alpha : float, default=0.0
         Weight of the l1 penalty: ``alpha`` times the sum of the absolute coefficients is added to
-        :math:`L_i`. Coefficients of terms that matter little become zero.
+        :math:`L_i`. Coefficients of weak terms become zero.
     threshold : float or None, default=None
         How the graph is found.
 
-        - None: one fit of all terms. Without an l1 penalty, all coefficients differ from zero;
+        - None: by one fit of all terms. Without an l1 penalty, no coefficient is zero. The method
           :meth:`adjacency` then tests the edges.
-        - A number: maximal cliques without a coefficient larger than ``threshold``, at any of
-          their features, are deleted, and the rest is fitted again, until none is deleted.
+        - A number: by deletion. The terms with all features of a maximal clique are deleted if
+          none has an absolute coefficient above ``threshold`` at any feature. The rest is fitted
+          again, until no term is deleted.
     tol : float, default=1e-8
-        With a penalty or bound, how far the gradient of the fit may miss the conditions of a
+        With a penalty or bound, largest deviation of the gradient from the conditions of a
         minimum, in units of the largest slope at zero.
     max_iter : int, default=10000
-        Largest number of steps of the fit at one feature, of which each solves linear equations.
+        Largest number of steps of the fit at one feature. Each step solves linear equations.
 
     Attributes
     ----------
@@ -81,40 +83,42 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         Coefficients in the units of the input: the unit of term k is 1 over that of
         :math:`f_k`. 0 for deleted terms.
     local_coef_ : ndarray of shape (n_features, n_terms)
-        The estimates from each feature; 0 where a term does not hold it.
+        The estimates from each feature; 0 where a term does not contain it.
     coef_stderr_, coef_pvalues_ : ndarray of shape (n_terms,), or None
         Sandwich standard errors, and p-values of the hypothesis that the coefficient is zero; NaN
-        for deleted terms. None if a penalty or bound is active.
+        for deleted terms. None if ``alpha`` or ``l1_bound`` shrinks the coefficients.
     local_coef_stderr_ : ndarray of shape (n_features, n_terms), or None
         Standard errors of ``local_coef_``.
     edge_pvalues_ : ndarray of shape (n_features, n_features), or None
-        p-values of Wald tests that all terms which hold both features are zero; 1 where there are
-        none.
+        P-values of Wald tests that all terms with both features have coefficient zero; 1 where
+        there are no such terms.
     maximal_cliques_ : list of tuples of int
-        The sets of features that share a term with non-zero coefficient, and are part of no larger
-        such set.
+        The sets of features of terms with non-zero coefficients that are part of no larger such
+        set.
     adjacency_ : ndarray of shape (n_features, n_features), int
-        1 where two different features share a term with non-zero coefficient; symmetric.
+        1 where two different features share a term with non-zero coefficient; symmetric. Unlike
+        :meth:`adjacency`, not the result of tests.
     location_, covariance_ : ndarray of shape (n_features,) and (n_features, n_features)
         Mean and covariance of the training samples, where the chains of :meth:`sample` start.
     n_iter_ : int
-        Steps of all fits together; 0 without an active penalty or bound.
+        Steps of all fits together; 0 if neither ``alpha`` nor ``l1_bound`` has an effect.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
 
     Notes
     -----
-    Without penalty or bound, the features are standardised inside, and the coefficients are
-    converted back. A penalty or bound, in contrast, depends on the units of the features, and so
-    does ``threshold``: standardise features of different units before, for instance with
+    Without penalty or bound, the fit standardises the features and converts the coefficients back.
+    The effects of a penalty, a bound or ``threshold`` depend on the units of the features:
+    standardise features of different units first, for instance with
     :class:`sklearn.preprocessing.StandardScaler`.
 
     A fit of degree 2 is that of the normal distribution: the coefficients of :math:`x_i^2` are
     minus half the diagonal of the inverse covariance, and those of :math:`x_i x_j` minus its other
     entries.
 
-    With ``threshold``, standard errors are those of the last fit, as if its terms had been given.
+    With ``threshold``, standard errors and p-values are those of the last fit. They ignore that its
+    terms were selected.
 
     References
     ----------
@@ -193,8 +197,8 @@ class ExponentialFamilyEstimator(PolynomialDensity):
 
             - X holds NaN, infinity, text or a constant feature, or only one feature.
             - Without penalty or bound, the coefficients are not unique: X has too few samples for
-              so many terms, or a feature is a function of others.
-            - ``alpha`` is so small for so few samples that the penalised loss has no minimum.
+              the terms, or terms are linear combinations of others.
+            - ``alpha`` is too small for the number of samples, so that the loss has no minimum.
             - ``base_degree`` is odd, ``multilinear`` is true without it, or both ``alpha`` and
               ``l1_bound`` are given.
 
@@ -329,10 +333,11 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         Parameters
         ----------
         level : float, default=0.05
-            An edge is there if its p-value in ``edge_pvalues_``, corrected, is at most ``level``.
+            An edge is kept if its p-value in ``edge_pvalues_``, after correction, is at most
+            ``level``.
         correction : {"bonferroni", "fdr_bh"} or None, default=None
-            Correction for the number of pairs of features: of the probability of any wrong edge,
-            or, by Benjamini and Hochberg, of the share of wrong edges.
+            Correction for the number of pairs. "bonferroni" bounds the probability of any false
+            edge. "fdr_bh" (Benjamini-Hochberg) bounds the expected share of false edges.
 
         Returns
         -------
@@ -342,7 +347,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         Raises
         ------
         ValueError
-            If the fit has no p-values, because a penalty or bound is active.
+            If the fit has no p-values, because a penalty or bound shrinks the coefficients.
         """
         check_is_fitted(self)
         validate_parameter_constraints(

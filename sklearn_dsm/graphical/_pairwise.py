@@ -33,8 +33,8 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
     .. math:: \log p(x) = \sum_{a < b} \theta_{ab} t(x_a, x_b) + \sum_a u_a(x_a) - \psi,
 
     and :math:`\theta_{ab} = 0` if and only if features a and b are independent given all others.
-    Each pair counts once. Sums over ordered pairs, as in [Inference]_, have half of our
-    interactions.
+    Each pair counts once. If the sum is over ordered pairs, as in [Inference]_, interactions are
+    half of these.
 
     ======================  ==========  =======================  ===================
     ``family``              domain      :math:`t(x_a, x_b)`      :math:`u_a(x_a)`
@@ -47,14 +47,15 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
 
     Neither estimation nor tests need the constant :math:`\psi`. The score-matching loss of the
     conditional density of :math:`(x_a, x_b)` given all other features is quadratic,
-    :math:`\frac12 \theta^T \Gamma \theta + g^T \theta`. Three steps estimate
+    :math:`\frac12 \theta^T \Gamma \theta + g^T \theta`, where :math:`\Gamma` and :math:`g` are
+    means of :math:`\Gamma_i` and :math:`g_i` over samples i. Three steps estimate
     :math:`\theta_{ab}` [Inference]_:
 
-    1. A lasso selects the parameters that the loss of the two features needs. This step takes one
-       lasso for each feature.
+    1. A lasso for each feature selects the parameters of its conditional density. An edge takes
+       those of its two features.
     2. A second lasso selects the parameters that predict the derivative of the edge's statistic.
-    3. The minimum of the loss over both selections and the edge itself is the estimate. Its
-       variance is :math:`\Gamma^{-1} \mathrm{Cov}(\Gamma_i \theta + g_i) \Gamma^{-1} / n`, times
+    3. The estimate minimises the loss over both selections and the edge itself. Its variance is
+       :math:`\Gamma^{-1} \mathrm{Cov}(\Gamma_i \theta + g_i) \Gamma^{-1} / n`, times
        :math:`2n / (2n - s)` for s parameters in 2n equations.
 
     Parameters
@@ -63,24 +64,23 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         "gaussian", "truncated_gaussian", "exponential" or "normal_conditionals", as in the table.
     weight : {"log1p", "min3", "square", "identity"}, default="log1p"
         Weight :math:`h(x)` of the loss of non-negative features, zero at x = 0: log(1 + x),
-        min(x, 3), the square of x, or x. The unit of x is a feature's root mean square. The other
-        families have no weight, and take the default only.
+        min(x, 3), the square of x, or x. The unit of x is a feature's root mean square. Families
+        with real domain have no weight, and take the default only.
     lam : "auto" or float, default="auto"
-        Penalty of the two selections, in units of the standard deviation of the derivative that
-        it is compared with. "auto" is :math:`\sqrt{\log p / n}` for p features and n samples.
-        Smaller values select more parameters, and intervals are too short if these are not few
-        compared with n.
+        Penalty of both lassos, in units of the standard deviation of the loss's derivative in each
+        parameter. "auto" is :math:`\sqrt{\log p / n}` for p features and n samples. Smaller values
+        select more parameters. Intervals are too short unless these are few compared with n.
     support : {"auto", "double_selection", "full"}, default="auto"
         The parameters that are estimated together with an edge.
 
-        - "double_selection": those of the two selections. For many features.
-        - "full": all of them, which needs more samples than features. ``lam`` then has no effect
-          and must be "auto".
+        - "double_selection": those that the two lassos select. For many features.
+        - "full": all. Needs more samples than parameters of one feature, its own terms and its
+          edges. ``lam`` has no effect and must be "auto".
         - "auto": "full" for at least :math:`4 p^2` samples, else "double_selection". With "auto",
           a number as ``lam`` selects "double_selection".
     centered : "auto" or bool, default="auto"
-        Whether the linear terms :math:`\eta_a x_a` of the Gaussian families are left out. "auto"
-        leaves them out for "truncated_gaussian" only. The other families take "auto" only.
+        Whether the two Gaussian families have no linear terms :math:`\eta_a x_a`. "auto" leaves
+        them out for "truncated_gaussian" only. The other two families take "auto" only.
     n_jobs : int or None, default=None
         Number of parallel jobs, over features.
 
@@ -90,15 +90,16 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         The estimates of :math:`\theta_{ab}` in the units of the input, symmetric, with zeros on
         the diagonal.
     precision_ : ndarray of shape (n_features, n_features)
-        The matrix K of :math:`-x^T K x / 2`; Gaussian families only.
+        The matrix K of :math:`-x^T K x / 2`, equal to ``interaction_`` off the diagonal. Gaussian
+        families only.
     node_coef_ : ndarray of shape (n_features, n_node_terms)
         Coefficients of each feature's own terms, in the order of the table.
     edge_stderr_ : ndarray of shape (n_features, n_features)
         Standard errors of ``interaction_``; NaN on the diagonal.
     edge_pvalues_ : ndarray of shape (n_features, n_features)
-        Two-sided p-values of :math:`\theta_{ab} = 0`; NaN on the diagonal. They are those of the
-        score test, whose standard error is that of :math:`\theta_{ab} = 0`. Small p-values are
-        then more accurate than those of ``edge_stderr_`` if features are skewed.
+        Two-sided p-values of :math:`\theta_{ab} = 0`; NaN on the diagonal. They are those of Rao's
+        score test, whose standard error assumes :math:`\theta_{ab} = 0`. For skewed features, small
+        p-values are more accurate than with ``edge_stderr_``, and may disagree with ``confint``.
     edge_covariance_ : ndarray of shape (n_features, n_features, n_features)
         ``[a]`` is the covariance of the estimates in row a of ``interaction_``.
     support_sizes_ : ndarray of shape (n_features, n_features)
@@ -106,16 +107,17 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
     n_samples_ : int
         Number of samples of the fit.
     scale_, shift_ : ndarray of shape (n_features,)
-        Units and origin in which the loss is computed.
+        Units and origin of the features in the loss.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
 
     Notes
     -----
-    A feature's unit changes interactions and standard errors in proportion, and no p-value. For
-    "gaussian" with "full", ``precision_`` is the inverse of the covariance. For quartic and
-    non-negative families, standard errors are somewhat too small below 1000 samples.
+    A change of a feature's unit rescales interactions and standard errors, and leaves p-values as
+    they are. With ``family="gaussian"`` and ``support="full"``, ``precision_`` is the inverse of
+    the covariance. For families other than "gaussian", standard errors are somewhat too small
+    below 1000 samples.
 
     References
     ----------
@@ -174,7 +176,7 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two features; each must vary, and none may be a linear function of another.
+            At least two features; each must vary, and none may be a linear combination of others.
         y : Ignored
 
         Returns
@@ -186,15 +188,17 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         ValueError
             In any of these cases:
 
-            - X holds NaN, infinity or text, has one feature, or has a constant or repeated one.
+            - X holds NaN, infinity or text, or has fewer than two features.
+            - A feature is constant, or a linear combination of others.
             - X holds negative values, and the family is on non-negative data.
-            - ``support`` is "full", and there are no more samples than parameters.
-            - An option has no effect with ``family`` or ``support``.
+            - ``support`` is "full", and there are too few samples.
+            - ``lam`` is too small for the number of samples.
+            - An option is set that has no effect with ``family`` or ``support``.
 
         Warns
         -----
         UserWarning
-            If there are few samples for the parameters that are estimated with an edge.
+            If there are fewer than three samples for each parameter estimated with an edge.
         """
         self._check_combination()
         X = checked_rows(self, X)
@@ -286,7 +290,7 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         check_is_fitted(self)
 
     def score(self, X, y=None):
-        """Minus the mean score-matching loss of samples, which a grid search maximises.
+        """Negative mean score-matching loss of samples, which a grid search maximises.
 
         Parameters
         ----------
@@ -296,7 +300,8 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         Returns
         -------
         float
-            For the features in their units of the fit, so that models of one table compare.
+            Larger is better. The loss is that of features in units of ``scale_``, so compare only
+            models of the same samples and family.
         """
         check_is_fitted(self)
         X = checked_rows(self, X, reset=False)
@@ -319,20 +324,20 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         return -float(loss)
 
     def difference(self, other):
-        """Compare the interactions with those of a model of another, independent sample.
+        """Compare the interactions with those of a model of other, independent samples.
 
         Parameters
         ----------
         other : PairwiseScoreMatching
-            Fitted, with the same family and the same features.
+            A fitted model with the same family and the same features.
 
         Returns
         -------
         InteractionDifference
             The difference of the interactions, this model minus ``other``, with
             ``interaction_``, ``edge_stderr_``, ``edge_pvalues_``, ``confint``, ``adjacency`` and
-            ``test_node`` as here. ``test_node`` tests whether a feature has the same edges in both
-            models.
+            ``test_node`` as here. ``test_node`` tests whether a feature's interactions are the same
+            in both models.
 
         Raises
         ------

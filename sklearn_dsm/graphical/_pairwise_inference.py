@@ -54,7 +54,7 @@ class EdgeInference:
         Parameters
         ----------
         level : float, default=0.95
-            Coverage of each interval by itself.
+            Coverage of each single interval, without correction for their number.
 
         Returns
         -------
@@ -72,17 +72,18 @@ class EdgeInference:
         Parameters
         ----------
         level : float, default=0.05
-            Level of the tests: the probability of a false edge for each pair without correction,
-            the probability of any false edge with "bonferroni" and "holm", and the expected share
-            of false edges with "fdr_bh".
+            Level of the tests. ``correction`` says what it bounds.
         correction : {"bonferroni", "holm", "fdr_bh", "support_recovery"} or None, default=None
             How to account for the number of pairs.
 
-            - "holm": at least as powerful as "bonferroni", with the same guarantee.
-            - "fdr_bh": the Benjamini-Hochberg procedure, for graphs to explore.
+            - None: ``level`` bounds the probability of a false edge for each pair.
+            - "bonferroni": ``level`` bounds the probability of any false edge.
+            - "holm": as "bonferroni", and at least as powerful.
+            - "fdr_bh": the Benjamini-Hochberg procedure, for exploration. ``level`` bounds the
+              expected share of false edges.
             - "support_recovery": no test. An edge is kept if
               :math:`|\hat\theta_{ab}| > \sqrt{2 \log p}\, \mathrm{se}_{ab}` with p features, which
-              finds the true graph as the number of samples grows. Takes no ``level``.
+              finds the true graph as the number of samples grows. Leave out ``level``.
 
         Returns
         -------
@@ -122,14 +123,16 @@ class EdgeInference:
         The statistic :math:`T = \max_b \sqrt n |\hat\theta_{ab}|` is compared with
         :math:`\max_b |n^{-1/2} \sum_i z_{iab} e_i|`, where :math:`z_{iab}` is the influence of
         sample i on the estimate, and :math:`e_i` is standard normal. Given the data, these sums
-        are normal with the covariance of the influence values, from which they are drawn.
+        are normal with the covariance of the influence values, and are drawn directly.
 
         Parameters
         ----------
         node : int
             Index of the feature.
         n_bootstrap : int, default=500
+            Number of draws.
         random_state : int, RandomState or None, default=None
+            Seed of the draws.
 
         Returns
         -------
@@ -186,11 +189,12 @@ class InteractionDifference(EdgeInference):
     interaction_ : ndarray of shape (n_features, n_features)
         The difference, first model minus second.
     edge_stderr_, edge_pvalues_ : ndarray of shape (n_features, n_features)
-        Standard errors, and p-values of the hypothesis that an interaction is the same in both.
+        Standard errors, and p-values of the hypothesis that an interaction is the same in both
+        models.
     edge_covariance_ : ndarray of shape (n_features, n_features, n_features)
         ``[a]`` is the covariance of row a of ``interaction_``.
     n_samples_ : float
-        Harmonic number ``n1 * n2 / (n1 + n2)`` of samples.
+        ``n1 * n2 / (n1 + n2)``, for n1 and n2 samples of the two models.
     """
 
     def __init__(self, first: EdgeInference, second: EdgeInference):

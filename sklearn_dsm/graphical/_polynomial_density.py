@@ -25,7 +25,7 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
     covariance_: np.ndarray
 
     def score(self, X, y=None):
-        r"""Minus the score-matching loss of the fitted density, which a grid search maximises.
+        r"""Negative score-matching loss of the fitted density, which a grid search maximises.
 
         .. math:: -\frac1n \sum_x \sum_i \left[ \partial_{ii} \log p(x)
             + \tfrac12 (\partial_i \log p(x))^2 \right]
@@ -38,13 +38,13 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         float
-            Larger is better. The value depends on the units of the features, and compares
-            estimators on the same samples only.
+            Larger is better. The value depends on the units of the features, so compare it on the
+            same samples only.
         """
         return -float(np.mean(self._log_density().score_matching_loss(self._checked(X))))
 
     def log_density_unnormalized(self, X):
-        r"""Compute the log-density up to its constant :math:`\psi`, a natural logarithm.
+        r"""Natural logarithm of the density, up to its constant :math:`\psi`.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples, n_features, n_features)
-            Symmetric matrices.
+            Symmetric matrices, in inverse squared units of X.
         """
         return self._log_density().hessian(self._checked(X))
 

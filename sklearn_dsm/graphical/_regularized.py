@@ -200,7 +200,7 @@ class BaseRegularized(BaseEstimator):
             )
 
     def score(self, X, y=None):
-        """Minus the mean score-matching loss of samples, which a grid search maximises.
+        """Negative mean score-matching loss of samples, which a grid search maximises.
 
         Parameters
         ----------
@@ -210,7 +210,8 @@ class BaseRegularized(BaseEstimator):
         Returns
         -------
         float
-            For the features in their units of the fit, so that models of one table compare.
+            Larger is better. The loss is that of features in units of ``scale_``, so compare only
+            models of the same samples and domain.
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
@@ -229,17 +230,18 @@ class RegularizedScoreMatching(BaseRegularized):
     .. math:: p(x) \propto \exp(-\tfrac12 x^T K x + \eta^T x), \qquad x \in D.
 
     Two features are independent given all others if and only if their entry of K is zero. With
-    :math:`x \in R^m`, this is the normal distribution with precision K; on other domains, it is a
+    :math:`x \in R^m`, this is the normal distribution with precision K. On other domains, it is a
     truncated one, whose normalising constant is unknown. The estimate minimises the generalised
-    score-matching loss [GeneralizedSM]_ with a penalty,
+    score-matching loss [GeneralizedSM]_ with a penalty; for :math:`\eta = 0`,
 
     .. math:: \sum_j \Big( \tfrac12 k_j^T \Gamma_j k_j - g_j^T k_j \Big)
         + \alpha \sum_{j \ne k} |K_{jk}|, \qquad
         \Gamma_j = \mathrm{mean}(h_j x x^T), \quad
         g_j = \mathrm{mean}(h_j' x) + \mathrm{mean}(h_j) e_j,
 
-    over symmetric K, where :math:`h_j` is a weight that vanishes at the boundary of feature j, and
-    1 if there is none. Linear terms :math:`\eta` have no penalty.
+    over symmetric K with columns :math:`k_j`. The weight :math:`h_j` vanishes at the boundary of
+    feature j, and is 1 if there is no boundary; :math:`e_j` is a unit vector. The linear terms
+    :math:`\eta` have no penalty.
 
     Parameters
     ----------
@@ -250,33 +252,32 @@ class RegularizedScoreMatching(BaseRegularized):
 
         - "real": everywhere.
         - "nonnegative": at :math:`x \ge 0`.
-        - (low, high): between bounds, each a number, None, or one value for each feature. The
-          weight is a function of the distance to the nearer bound [DomainSM]_.
+        - (low, high): between two bounds. Each is a number, one number for each feature, or None
+          for no bound. The weight depends on the distance to the nearer bound [DomainSM]_.
         - "simplex": compositions, positive with sum 1. The model is the log-log interaction model
           :math:`\exp(-\tfrac12 (\log x)^T K \log x + \eta^T \log x)` with :math:`K 1 = 0`, a
           product of a logistic normal and a Dirichlet density [CompositionalSM]_. It is fitted to
-          log-ratios, which have no boundary, along the plane of the centred ones. The diagonal of
-          K is minus the sum of the rest of a row. If K is zero, x has a Dirichlet distribution.
+          centred log-ratios, which have no boundary. A diagonal entry of K is minus the sum of the
+          other entries of its row. If K is zero, x has a Dirichlet distribution.
     weight : {"min3", "log1p", "square", "identity"}, default="min3"
         :math:`h`, as a function of the distance t from the boundary in units of ``scale_``:
-        min(t, 3), log(1 + t), the square of t, or t. Real and simplex domains take the default
-        only.
+        min(t, 3), log(1 + t), the square of t, or t. "real" and "simplex" take the default only.
     centered : "auto" or bool, default="auto"
-        Whether :math:`\eta = 0`. "auto" is True for "nonnegative" only. The simplex takes "auto"
+        Whether :math:`\eta = 0`. "auto" is True for "nonnegative" only. "simplex" takes "auto"
         only.
     robust : "rank" or None, default=None
-        "rank", for domain "real", estimates correlations by :math:`2 \sin(\pi \rho / 6)` from
-        Spearman's rank correlations :math:`\rho` [Nonparanormal]_, scales by the median absolute
-        deviations and locations by the medians. It resists outliers, and its graph is the same if
-        features are transformed monotonically.
+        "rank" estimates correlations by :math:`2 \sin(\pi \rho / 6)` from Spearman's rank
+        correlations :math:`\rho` [Nonparanormal]_. Scales are median absolute deviations, and
+        locations are medians. Outliers have little effect, and monotone transforms of features do
+        not change the graph. Only for domain "real".
     diagonal_multiplier : "auto" or float, default="auto"
-        Factor of the diagonals of :math:`\Gamma_j`. Without a factor above 1, the loss has no
-        minimum for small ``alpha`` if there are no more samples than features. "auto" is 1 if
-        there are more, and no feature determines another; otherwise the bound of
-        [GeneralizedSM]_. The simplex takes "auto" only.
+        Factor of the diagonals of :math:`\Gamma_j`. If there are no more samples than features, the
+        loss with factor 1 and small ``alpha`` has no minimum. "auto" is 1 if there are more samples
+        than features and none is a linear combination of others. Otherwise, it is the bound of
+        [GeneralizedSM]_. "simplex" takes "auto" only.
     tol : float, default=1e-5
-        Coordinate descent stops if a sweep changes no entry by more, in units of the entry's
-        curvature.
+        Coordinate descent stops after a sweep that changes no entry by more than ``tol``, in units
+        of the entry's curvature.
     max_iter : int, default=1000
         Largest number of sweeps.
 
@@ -285,19 +286,21 @@ class RegularizedScoreMatching(BaseRegularized):
     precision_ : ndarray of shape (n_features, n_features)
         K in the units of the input, symmetric.
     covariance_ : ndarray of shape (n_features, n_features)
-        Its inverse, or pseudo-inverse. On domains other than "real" and for ``centered=False``,
-        not the covariance of the data.
+        Inverse or pseudo-inverse of ``precision_``. It estimates the covariance of the data only if
+        the domain is "real" and ``centered`` is not True.
     eta_ : ndarray of shape (n_features,)
         The linear terms.
     location_ : ndarray of shape (n_features,)
-        ``covariance_ @ eta_``, the mean of the normal distribution before truncation.
+        ``covariance_ @ eta_``, the mean of the normal distribution before truncation. Zeros if
+        centred, medians with ``robust="rank"``.
     alpha_ : float
         The penalty.
     alpha_max_ : float
         The smallest penalty without interactions.
     scale_, shift_ : ndarray of shape (n_features,)
-        Units and origin of the features in the loss: standard deviations and means; if centred,
-        root mean squares and zeros.
+        Units and origin of the features in the loss: standard deviations and means. If centred,
+        root mean squares and zeros; with "rank", median absolute deviations and medians; for
+        "simplex", ones and zeros.
     n_iter_ : int
         Number of sweeps.
     n_features_in_ : int
@@ -368,9 +371,9 @@ class RegularizedScoreMatching(BaseRegularized):
 
             - X holds NaN, infinity or text, has one feature, or has a constant or repeated one.
             - X holds values outside of ``domain``.
-            - ``alpha`` is 0, there are no more samples than features, and nothing else makes the
-              minimum unique.
-            - An option has no effect with ``domain``.
+            - ``alpha`` is too small for the number of samples, so that the loss has no unique
+              minimum.
+            - An option is set that has no effect with ``domain``.
 
         Warns
         -----

@@ -48,24 +48,27 @@ class RegularizedScoreMatchingCV(BaseRegularized):
     "cv"        mean loss of the validation sets                prediction; keeps the most edges
     ==========  ==============================================  ===================================
 
-    Here L is the score-matching loss after a refit without penalty on the edges E, and
-    :math:`B = \log \binom{m(m-1)/2}{|E|}` for m features. An edge without effect lowers
-    :math:`2 n L` by one on average if L is a negative log-likelihood, and by
-    :math:`u = \mathrm{mean}_{e \in E} \mathrm{Var}(\partial_e L_i) / \partial_e^2 L` if it is the
-    mean of other losses :math:`L_i`, as in composite likelihoods [CompositeBIC]_.
+    Here E is the set of edges at a penalty, and L is the score-matching loss after a refit of these
+    edges without penalty. For m features, :math:`B = \log \binom{m(m-1)/2}{|E|}`. If L is a
+    negative log-likelihood, an edge without effect lowers :math:`2 n L` by one on average. If
+    L is the mean of other losses :math:`L_i` of the samples, as in composite likelihoods
+    [CompositeBIC]_, the average is
+    :math:`u = \mathrm{mean}_{e \in E} \mathrm{Var}(\partial_e L_i) / \partial_e^2 L`.
 
     Parameters
     ----------
     alphas : int or array-like of shape (n_alphas,), default=30
-        Penalties, or their number. A number gives penalties even in the logarithm, from the
-        smallest one without interactions down by the factor ``alpha_min_ratio``.
+        Penalties, or their number. A number gives a geometric sequence from ``alpha_max_`` down to
+        ``alpha_min_ratio * alpha_max_``.
     selection : {"cl_ebic", "ebic", "cv"}, default="cl_ebic"
         The criterion, as in the table.
     gamma : float, default=0.5
-        :math:`\gamma` of the extended criteria, from 0, the BIC, to 1. No effect with "cv".
+        :math:`\gamma` of "cl_ebic" and "ebic", from 0, the BIC, to 1. No effect with "cv".
     cv : int, cross-validation generator, iterable or None, default=None
-        As in :class:`sklearn.covariance.GraphicalLassoCV`; None is 5 folds. Only for "cv".
+        As in :class:`sklearn.covariance.GraphicalLassoCV`; None is 5 folds. Only for
+        ``selection="cv"``.
     alpha_min_ratio : float, default=0.01
+        Smallest penalty divided by the largest. No effect if ``alphas`` is an array.
     domain, weight, centered, robust, diagonal_multiplier, tol, max_iter : various types
         As in :class:`~sklearn_dsm.RegularizedScoreMatching`.
 
@@ -82,8 +85,9 @@ class RegularizedScoreMatchingCV(BaseRegularized):
     path_ : ndarray of shape (n_alphas, n_features, n_features)
         ``precision_`` of each penalty.
     cv_results_ : dict of str to ndarray
-        "alphas" and "n_edges"; "ebic" with both criteria, or "mean_test_score", "std_test_score"
-        and "split0_test_score" and so on, where a score is minus the loss.
+        "alphas" and "n_edges". With "cl_ebic" and "ebic", also "ebic", the values of the criterion.
+        With "cv", also "mean_test_score", "std_test_score", "split0_test_score" and so on, where a
+        score is the negative loss.
     n_iter_ : int
         Number of sweeps along the path.
     n_features_in_ : int
@@ -161,8 +165,8 @@ class RegularizedScoreMatchingCV(BaseRegularized):
         Raises
         ------
         ValueError
-            As in :class:`~sklearn_dsm.RegularizedScoreMatching`, and if a penalty is negative, or
-            ``cv`` is given with another ``selection``.
+            As in :class:`~sklearn_dsm.RegularizedScoreMatching`, or if a penalty is not positive,
+            or if ``cv`` is given with another ``selection``.
 
         Warns
         -----

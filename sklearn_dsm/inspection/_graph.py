@@ -16,17 +16,17 @@ class GraphDisplay:
 
     The width of an edge grows with its strength: the absolute interaction or partial correlation,
     or, in a causal graph, the negative logarithm of the p-value. The colour of an edge shows its
-    p-value, if there are p-values. If the true graph is given, an outline shows which edges are
-    in it: green for a true edge, red for a false edge, and dashed grey for a missed edge.
+    p-value; edges are black if there are no p-values. If the true graph is given, true edges have a
+    green outline and false edges a red one. Missed edges are dashed grey lines.
 
-    Use :meth:`from_estimator` to make one.
+    Use :meth:`from_estimator` to create a display. Needs matplotlib and networkx.
 
     Parameters
     ----------
     edges : Edges
         Present edges, strengths, p-values and names.
     true_graph : ndarray of shape (n_features, n_features), bool, or None
-        Entry [i, j]: an edge from feature i to feature j.
+        Entry [i, j] is True for an edge from feature i to feature j.
 
     Attributes
     ----------
@@ -57,11 +57,12 @@ class GraphDisplay:
         Parameters
         ----------
         estimator : object
-            A fitted estimator with ``adjacency_`` and ``order_``, or with ``interaction_``,
-            ``precision_`` or ``adjacency_``.
+            A fitted estimator of a causal graph, with ``adjacency_`` and ``order_``, or of an
+            undirected graph, with ``interaction_``, ``precision_`` or ``adjacency_``.
         true_graph : array-like of shape (n_features, n_features) or networkx graph, default=None
         level : float, default=0.05
-            Edges with larger p-values are left out, unless the graph is causal.
+            Edges with ``edge_pvalues_`` above ``level`` are left out, without correction for their
+            number. No effect on causal graphs and without p-values.
         positions : dict of int to pair of float, default=None
             Where to draw the nodes. By default, a causal graph has its sources on the left, and
             any other graph has its nodes on a circle.
@@ -85,7 +86,7 @@ class GraphDisplay:
         ----------
         positions : dict of int to pair of float, default=None
         order : array-like of shape (n_features,), default=None
-            From left to right, if ``positions`` is not given.
+            Causal order of the features, from left to right. No effect if ``positions`` is given.
         ax : matplotlib Axes, default=None
 
         Returns

@@ -13,10 +13,11 @@ APART, NOT_APART = "tab:blue", "0.6"
 class EdgeIntervalDisplay:
     """Draw edges with their confidence intervals: a forest plot.
 
-    Each line is one pair of features, the strongest first by its z-statistic. Intervals that
-    exclude zero are blue, others grey. True values, if given, are drawn as crosses.
+    Each line is a pair of features. Pairs are sorted by the absolute z-statistic, the estimate
+    divided by its standard error, largest first. Intervals that exclude zero are blue, others
+    grey. True values, if given, are crosses.
 
-    Use :meth:`from_estimator` to make one.
+    Use :meth:`from_estimator` to create a display.
 
     Parameters
     ----------
@@ -26,7 +27,9 @@ class EdgeIntervalDisplay:
     intervals : ndarray of shape (n_edges, 2)
         Lower and upper ends.
     names : list of str
+        Names of the features.
     truth : ndarray of shape (n_edges,) or None
+        True interactions.
 
     Attributes
     ----------
@@ -48,9 +51,9 @@ class EdgeIntervalDisplay:
             A fitted estimator with ``interaction_``, ``edge_stderr_`` and ``confint``, such as
             :class:`~sklearn_dsm.PairwiseScoreMatching`.
         level : float, default=0.95
-            Coverage of each interval by itself.
+            Coverage of each single interval, without correction for their number.
         max_edges : int, default=25
-            How many edges to draw, the most significant first.
+            Largest number of pairs to draw: those with the largest absolute z-statistics.
         true_interaction : array-like of shape (n_features, n_features), default=None
         ax : matplotlib Axes, default=None
 

@@ -14,18 +14,18 @@ FOUND, BACKWARDS = "tab:blue", "tab:red"
 class OrderDisplay:
     """Draw a causal order, with its edges as arcs.
 
-    The features stand on a line, sources on the left. The edges found are arcs above the line. If
-    the true graph is given, its edges are drawn below the line: grey if they agree with the order,
-    and red if they point backwards. The number of red arcs is the order divergence.
+    The features are on a line, sources on the left. The edges found are arcs above the line. If the
+    true graph is given, its edges are arcs below the line: grey if they agree with the order, and
+    red if they point backwards. The number of red arcs is the order divergence.
 
-    Use :meth:`from_estimator` to make one.
+    Use :meth:`from_estimator` to create a display.
 
     Parameters
     ----------
     order : ndarray of shape (n_features,)
         Indices of the features, sources first.
     adjacency : ndarray of shape (n_features, n_features), bool
-        Entry [i, j]: an edge from i to j.
+        Entry [i, j] is True for an edge from i to j.
     names : list of str
     true_graph : ndarray of shape (n_features, n_features), bool, or None
 
