@@ -111,6 +111,7 @@ def test_sklearn_checks_of_mixtures(estimator, check):
 
 
 @pytest.mark.filterwarnings(FALLBACK)
+@pytest.mark.filterwarnings(UNTRUSTED)
 @pytest.mark.parametrize(
     "check", [check_param_validation, check_dataframe_column_names_consistency]
 )

@@ -8,7 +8,9 @@ from sklearn_dsm._core.distributions.mixture import GaussianMixtureScore
 from sklearn_dsm._core.distributions.mixture_algebra import responsibilities
 from sklearn_dsm._core.distributions.mixture_network import MixtureNetwork
 from sklearn_dsm._core.noise.level import NoiseLevel
+from sklearn_dsm._mixtures.parameters import Parameters
 from sklearn_dsm.mixture._inference import EntriesMixture
+from sklearn_dsm.mixture._units import of_kind
 
 KINDS = ("full", "tied", "diag", "spherical")
 D, K, N = 3, 4, 7
@@ -34,10 +36,18 @@ def network(kind):
     return MixtureNetwork(weights, means, covariances, kind, 1e-6)
 
 
+def parameters(kind):
+    """Those of the network."""
+    with torch.no_grad():
+        mixture = network(kind)
+        covariances = of_kind(mixture.covariances(), kind)
+        return Parameters(mixture.logits.softmax(0), mixture.means, covariances)
+
+
 def mixtures():
     for kind in KINDS:
         yield f"{kind}-axes", network(kind)
-        yield f"{kind}-entries", EntriesMixture(network(kind))
+        yield f"{kind}-entries", EntriesMixture(parameters(kind), kind)
         yield f"{kind}-exact", network(kind).exact()
 
 

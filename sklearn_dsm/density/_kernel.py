@@ -30,98 +30,106 @@ from ._kernel_space import Space, Table, better_space, latent_space
 class KernelScoreEstimator(BaseDensity):
     r"""Kernel density estimate, with its Stein score at every noise level.
 
-    The features are whitened, or only standardised if ``support`` or ``period`` is given. In this
+    The features are whitened. With ``support`` or ``period``, they are only standardised. In this
     latent space,
 
     .. math:: \hat s = \nabla \log \hat p, \qquad
         \hat p = \text{density of } a X_0 + \sqrt v Z,
         \quad X_0 \sim \hat f_h, \qquad h = c\, n^{-1/(2\beta+d)},
 
-    at every noise level, with signal factor a, noise variance v and normal noise Z. Here
-    :math:`\hat f_h` is a kernel estimate of width h from n samples with d features, and the order
-    of the kernel is at least the smoothness :math:`\beta` of the true density. Unless
-    ``two_regime`` is true, the log-density is :math:`\log \hat f_h`. The :math:`L_1` risk falls as
-    :math:`n^{-\beta/(2\beta+d)}`, the best rate for densities of Hoelder smoothness :math:`\beta`.
+    at every noise level, with signal factor a, noise variance v and standard normal noise Z. Here
+    :math:`\hat f_h` is a kernel estimate with bandwidth h from n samples with d features. The order
+    of the kernel is at least :math:`\beta`, the ``smoothness``. Unless ``two_regime`` is true, the
+    log-density is :math:`\log \hat f_h`. The formula for h is that of ``bandwidth="minimax"``. With
+    this h, the :math:`L_1` risk of the density falls as :math:`n^{-\beta/(2\beta+d)}`, the best
+    rate for densities of Hoelder smoothness :math:`\beta`.
 
     Parameters
     ----------
     bandwidth : {"minimax", "cv"} or float, default="minimax"
-        Width h of the kernel.
+        Bandwidth h of the kernel. That of the Gaussian kernel is its standard deviation.
 
-        - "minimax": the formula above with c of the normal distribution,
-          :math:`(4 / (d+2))^{1/(d+4)}` standard deviations. Needs no search.
-        - "cv": the one with the largest leave-one-out log-likelihood. The search starts between
-          0.1 and 3 times "minimax", and goes on beyond this range until the best is inside, but
-          not to wider ones with ``support`` or ``period`` in more than two features. For densities
-          that are far from normal.
+        - "minimax": the formula above, where c is :math:`(4 / (d+2))^{1/(d+4)}` standard
+          deviations of the latent features. With ``smoothness=2``, this is Silverman's rule.
+        - "cv": the bandwidth with the largest leave-one-out log-likelihood. For densities that are
+          far from normal. The search starts with 0.1 to 3 times "minimax". While the best
+          bandwidth is at an end of this range, the range grows there. With more than two features
+          and ``support`` or ``period``, the upper end stays.
         - A number: in standard deviations of the latent features. For a single feature with
           ``support`` or ``period``, in units of the feature itself.
     smoothness : float, default=2
-        Smoothness of the true density, at most 4. Values above 2 need a single feature and use a
-        kernel of order four, whose negative densities are set to zero before normalisation.
-        Values up to 2 use the Gaussian kernel, of order two.
+        Assumed smoothness :math:`\beta` of the true density, positive and at most 4. Values up to 2
+        use the Gaussian kernel, of order two. Values above 2 need a single feature and use a
+        kernel of order four. Negative values of that estimate are set to zero, and the rest is
+        normalised.
     support : tuple (low, high), sequence of such tuples, or None, default=None
-        Bounds of a single feature, or a pair or None for each feature. None in place of a bound
-        means that this side is open. Outside of the bounds, the density is zero. At a bound, the
-        estimate has a bias of order :math:`h^2`, as inside, if the density is positive and smooth
-        there: mirror images of the samples continue it along its slope.
+        Bounds of a single feature. For several features, a pair or None for each. None in place of
+        a bound means that this side is open. Outside of the bounds, the density is zero. Mirror
+        images of the samples continue the density beyond a bound along its slope. If the density
+        is positive and smooth at the bound, the bias there is of order :math:`h^2`, as inside.
     period : float, sequence of floats and None, or None, default=None
-        Period of a single feature, such as an angle, or a period or None for each feature. Values
-        that differ by whole periods are equal. Samples are drawn from one period. It starts at the
-        lower bound in ``support``, or else at 0.
+        Period of a single feature, such as an angle. For several features, a period or None for
+        each. Values that differ by whole periods are equal. ``sample`` draws from one period,
+        which starts at the lower bound in ``support``, or else at 0. An upper bound in ``support``
+        must be the end of this period.
     marginals : {"auto", "standardize", "gaussianize"}, default="auto"
         What happens to the features before the whitening.
 
-        - "standardize": nothing. Heavy tails then widen "minimax", and narrow kernels do not
-          reach from one far sample to the next.
+        - "standardize": each feature is shifted and scaled. With heavy tails, the bandwidth of
+          "minimax" is then too wide, and narrow kernels leave gaps between samples in the tails.
         - "gaussianize": each feature is transformed to a normal one, by a one-dimensional Gaussian
-          mixture that is fitted to it. The bandwidth is then wider where samples are sparse.
-        - "auto": "gaussianize" if features have tails heavier than normal, and the leave-one-out
-          log-likelihood is clearly larger with it. "standardize" otherwise; and always if
+          mixture that is fitted to it. In the units of X, the kernels are then wider where samples
+          are sparse.
+        - "auto": "gaussianize" if a feature has tails heavier than normal and the leave-one-out
+          log-likelihood is clearly larger with "gaussianize". Otherwise "standardize". If
           ``support`` or ``period`` is given, ``bandwidth`` is a number, or ``smoothness`` is above
-          2.
+          2, always "standardize".
     two_regime : bool, default=False
         Whether to use the kernel only at noise levels whose noise is narrower than the kernel. At
         all other levels, noise is added to the training samples themselves, without a kernel. In
-        theory, the best rate for the score needs this. The density gains nothing measurable.
+        theory, the best rate for the score needs this. It does not measurably improve the density.
     likelihood : {"identity", "ode"}, default="identity"
         How log-densities are computed from scores if ``two_regime`` is true.
 
         - "identity": by the likelihood identity, an integral over all noise levels of squared
           errors in predicting the added noise. Needs no derivative of the score. The density is
           not exactly normalised.
-        - "ode": by the probability-flow ODE. For a normalised density. If ``two_regime`` is
-          false, "ode" raises an error.
+        - "ode": by the probability-flow ODE. The density is normalised. If ``two_regime`` is
+          false, ``fit`` raises an error.
     device : str, default="auto"
         "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
     random_state : int, RandomState or None, default=None
-        Seed of the 2000 samples on which "cv" and "auto" compare log-likelihoods if there are
-        more, and of the 50,000 whose kernels are then summed. In more than two features, these
-        are 10,000; with ``support`` or ``period``, 500 samples are compared and 1000 summed.
+        Seed of the random subsets for the leave-one-out log-likelihoods of "cv" and "auto". Each
+        is a mean over at most 2000 samples, with kernels from at most 50,000 samples. In more than
+        two features, the second limit is 10,000; with ``support`` or ``period`` there, the limits
+        are 500 and 1000.
 
     Attributes
     ----------
     bandwidth_ : float
-        Width h, in the units of the parameter.
+        Bandwidth h, in the units of the parameter.
     centers_ : ndarray of shape (n_centers, n_features)
         Centres of the Gaussian kernels that represent the estimate, in the latent space, with
-        their ``center_weights_`` (n_centers,) and their common width ``kernel_width_``. This
-        width is h, or the step of a grid if the kernel is of order four and the centres are grid
-        points. With ``support`` or ``period``, images of samples are among the centres, and the
-        kernels are cut at the bounds.
+        their ``center_weights_`` (n_centers,) and their common width ``kernel_width_``. With a
+        kernel of order two, the width is h in units of the latent space. With order four, the
+        centres are points of a grid, and the width is its step. With ``support`` or ``period``,
+        the centres include images of samples, and the kernels are cut at the bounds.
     tail_weight_ : float
-        Weight of a standard normal distribution in the latent space, besides the kernels: that of
-        one sample if marginals are Gaussianized, so that tails are not cut off. Zero otherwise.
+        Weight of a standard normal distribution that is mixed with the kernels in the latent
+        space. If marginals are Gaussianized, it is the weight of one sample, so that tails are not
+        cut off. Otherwise zero.
     rows_ : ndarray of shape (n_rows, n_features)
         Training samples in the latent space, with their ``row_weights_`` (n_rows,). Equal samples
-        are one row if the weights are counts.
+        are one row if ``sample_weight`` is None or holds whole numbers only.
     support_ : ndarray of shape (n_features, 2) or None
-        Bounds of each feature, infinite where it has none; the ends of the period if it has one.
+        Bounds of each feature, or the ends of its period; infinite on open sides. None if no
+        feature has a bound or a period.
     periodic_ : ndarray of shape (n_features,), bool
         Which features have a period.
     kernel_order_ : int
+        2 or 4.
     switch_time_ : float
-        Time t of the Ornstein-Uhlenbeck process, :math:`a = e^{-t}` and :math:`v = 1 - e^{-2t}`,
+        Time t of the Ornstein-Uhlenbeck process with :math:`a = e^{-t}`, :math:`v = 1 - e^{-2t}`,
         beyond which ``two_regime`` uses no kernel. A ``noise_level``, in contrast, is a process
         time of :class:`~sklearn_dsm.VP`.
     n_features_in_ : int
@@ -131,14 +139,14 @@ class KernelScoreEstimator(BaseDensity):
     Notes
     -----
     In up to three features, the log-densities and Stein scores of many samples come from a grid on
-    which the kernels are spread, with a relative error of the density of at most :math:`10^{-5}`.
-    The time is that of the centres plus that of the samples. In all other cases, kernels are
-    summed one by one, and the time is proportional to the number of centres times the number of
-    samples. All sums are computed in chunks, so their memory does not grow with the number of
+    which the kernels are spread. The relative error of the density is at most :math:`10^{-5}`. The
+    time grows with the number of centres plus the number of samples. In all other cases, kernels
+    are summed one by one, and the time is proportional to the number of centres times the number
+    of samples. All sums are computed in chunks, so their memory does not grow with the number of
     samples.
 
-    Known bounds and periods hold at noise level 0. Noise is added to the value within the bounds
-    or the period, and noised samples lie anywhere.
+    Bounds and periods hold at noise level 0 only. Noise is added to values within the bounds or the
+    period, and the noised samples can lie anywhere.
 
     References
     ----------
@@ -200,8 +208,8 @@ class KernelScoreEstimator(BaseDensity):
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples' kernels. If all weights are whole numbers, they
-            are counts: the fit is that of X with each sample repeated so often. Otherwise, the
-            bandwidth is that of :math:`(\\sum_i w_i)^2 / \\sum_i w_i^2` samples.
+            are counts: the fit is that of X with each sample repeated that many times. Otherwise,
+            the bandwidth is that of :math:`(\\sum_i w_i)^2 / \\sum_i w_i^2` samples.
 
         Returns
         -------
@@ -213,13 +221,12 @@ class KernelScoreEstimator(BaseDensity):
             In any of these cases:
 
             - X holds NaN, infinity, text or a constant feature.
-            - ``support`` or ``period`` does not describe the features of X, or ``support`` does
-              not hold all samples.
+            - ``support`` or ``period`` does not have one valid entry for each feature of X.
+            - A sample lies outside of ``support``.
             - ``smoothness`` is above 2, and X has several features.
             - ``marginals`` is "gaussianize", and ``support`` or ``period`` is given.
             - ``likelihood`` is "ode" and ``two_regime`` is false.
-            - So many images of samples lie beyond bounds or periods that they would not fit in
-              memory.
+            - The images of the samples beyond bounds and periods would not fit in memory.
 
         Warns
         -----

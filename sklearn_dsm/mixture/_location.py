@@ -58,51 +58,52 @@ class LocationMixtureScoreEstimator(BaseDensity):
 
     .. math:: p = Q * N(0, \sigma^2 I)
 
-    with :math:`\sigma` from ``scale`` and an unknown mixing distribution :math:`Q`, which need not
-    be discrete and has no number of components to choose. If :math:`\sigma` is an error of
-    measurement, p is the density of the measured values. Q is then the distribution of the values
-    without error.
+    is the convolution of an unknown mixing distribution :math:`Q`, discrete or not, with a normal
+    distribution whose :math:`\sigma` is ``scale``. There is no number of components to choose. If
+    :math:`\sigma` is the standard deviation of a measurement error, p is the density of the
+    measured values, and Q is the distribution of the values without error. Only p is estimated.
 
-    The score is fitted level by level, from high noise to low. At each level, the fits at noisier
-    levels denoise the noised samples, and the denoised values are grouped into cells around
-    centres. In each cell, the noise is regressed on polynomials of the noised sample. The
-    log-density follows by the likelihood identity, an integral over all noise levels of squared
-    errors in predicting the added noise.
+    The score, the gradient of the log-density of noised samples, is fitted level by level, from
+    high noise to low. At each level, the fits at noisier levels denoise the noised samples. The
+    denoised values are grouped into cells around centres. In each cell, the noise is regressed on
+    polynomials of the noised sample. The log-density follows by the likelihood identity, an
+    integral over all noise levels of squared errors in predicting the added noise.
 
     Parameters
     ----------
     scale : float or "auto", default="auto"
         Standard deviation :math:`\sigma` of the components.
 
-        - A number: in the units of the input, the same for every feature. For a known error of
-          measurement.
-        - "auto": the bandwidth of a kernel estimate by Scott's rule, in each feature's own units.
-          For data that are not a location mixture.
+        - A number: in the units of the input, the same for every feature. For a known
+          measurement error.
+        - "auto": Scott's rule for each feature, its standard deviation times
+          :math:`n^{-1/(d+4)}`. For data that are not a location mixture.
     degree : int or "auto", default="auto"
         Total degree of the polynomials. "auto": 5, 4 and 3 for one, two and three features,
         and 2 for more.
     n_levels : int or "auto", default="auto"
-        Number of noise levels. "auto": so many that the logarithm of the signal-to-noise ratio
-        changes by at most 0.5 from level to level, which takes 24 or a few more, and twice as
-        many if clusters are thousands of scales apart.
+        Number of noise levels. With "auto", the logarithm of the signal-to-noise ratio changes by
+        at most 0.5 from level to level. This takes 25 levels or a few more, and twice as many if
+        clusters are thousands of scales apart.
     shortest_time : float or "auto", default="auto"
         Ornstein-Uhlenbeck time t of the level with the least noise, for samples of unit variance.
         The noise has the standard deviation :math:`\sqrt{1 - e^{-2t}}`, and the fitted density
-        has no finer details. "auto": a quarter of the scale, and at most 0.06.
+        has no finer details. With "auto", this standard deviation is a quarter of the scale, but
+        at most 0.06.
     n_noise : int, default=4
         Number of pairs of opposite noise vectors for each sample and level.
     max_fit_time : float or None, default=None
         Seconds for ``fit``. If there is no time for all samples, the regression at every level
-        uses a random subset of them, as large as the time allows, and the integral of the density
-        fewer points. The result then depends on the speed of the machine. For a reproducible fit,
-        leave ``max_fit_time`` at None and set ``random_state`` to an integer. ``fit`` may exceed
-        the time by 10 % and two seconds.
+        uses a random subset of them, as large as the time allows. The integral of the density then
+        uses fewer points. The result then depends on the speed of the machine. For a reproducible
+        fit, leave ``max_fit_time`` at None and set ``random_state`` to an integer. ``fit`` may
+        exceed the time by 10 % and two seconds.
     likelihood : {"identity", "ode"}, default="identity"
         How log-densities are computed from scores.
 
         - "identity": by the likelihood identity, which needs no derivative of the scores.
           ``sample`` draws from this density.
-        - "ode": by the probability-flow ODE, which ``sample`` follows too. The ODE needs
+        - "ode": by the probability-flow ODE, which ``sample`` solves too. The ODE needs
           derivatives, and the scores jump between cells, so the error is several times larger.
     random_state : int, RandomState or None, default=None
         Seed of the noise and the cells.
@@ -119,9 +120,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
     rungs_ : list of dict of str to ndarray
         The regression at every level, from low to high noise.
     bound_ : dict
-        By what the density of the likelihood identity is drawn from, in standardised features.
-        With one feature, the points of the quadrature and the values there. With more features,
-        the kernel estimate, and the logarithm of the largest ratio of the density to it.
+        What ``sample`` uses with ``likelihood="identity"``, in standardised features. With one
+        feature, the points of the quadrature and the log-densities there. With more features, the
+        kernel estimate, and the logarithm of an upper bound on the ratio of the density to it.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -129,24 +130,24 @@ class LocationMixtureScoreEstimator(BaseDensity):
     Notes
     -----
     With learned scores, the identity gives a density that does not integrate to one. ``fit``
-    therefore computes the integral and divides the density by it. Log-densities and samples by
-    ``likelihood="identity"`` are of one distribution:
+    therefore computes the integral and divides the density by it. With ``likelihood="identity"``,
+    log-densities and samples belong to the same distribution:
 
     - With one feature, ``fit`` evaluates the identity at points, a tenth of the scale apart near
       samples. The log-density is linear between the points, and that of a normal distribution
-      beyond all of them. Its integral and the inverse of its distribution function, from which
-      ``sample`` draws, are then exact.
-    - With more features, ``sample`` accepts and rejects draws from a kernel estimate. The density
-      is cut off where it exceeds a multiple of the kernel estimate, which happens far from all
-      samples. Usually 15 to 50 % of the draws are accepted. The integral is an average over 1024
-      draws from the kernel estimate, with an error of about a percent. Log-densities and samples
-      take milliseconds each.
+      beyond all of them. The integral of this density is exact, and so is its quantile function,
+      by which ``sample`` draws.
+    - With more features, ``sample`` accepts or rejects draws from a kernel estimate. Where the
+      density exceeds a fixed multiple of the kernel estimate, it is lowered to this multiple. This
+      happens far from all samples. Usually 15 to 50 % of the draws are accepted. The integral is
+      an average over 1024 draws from the kernel estimate, with an error of about a percent.
+      Log-densities and samples take milliseconds each.
 
-    With one feature, ``stein_score`` at level 0 is the gradient of the log-density, which is
-    constant between two points. With more features and ``likelihood="identity"``, the log-density
-    also has small jumps, where noised samples change from cell to cell. The gradient leaves them
-    out. On 2,000 samples around a circle, it differed from difference quotients by 18 % of the
-    true score's root mean square, and both differed from the true score by 37 to 40 %.
+    With one feature and ``likelihood="identity"``, ``stein_score`` at level 0 is the slope of the
+    log-density, a constant between two points. With more features, this log-density has small
+    jumps, where noised samples change from cell to cell. ``stein_score`` leaves them out. On 2,000
+    samples around a circle, it differs from difference quotients by 18 % of the true score's root
+    mean square, and both differ from the true score by 37 to 40 %.
 
     References
     ----------
@@ -205,7 +206,8 @@ class LocationMixtureScoreEstimator(BaseDensity):
             At least two samples; every feature must vary.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples in every regression.
+            Non-negative weights of the samples in every regression. ``scale="auto"`` counts them
+            as :math:`(\\sum_i w_i)^2 / \\sum_i w_i^2` samples, also if they are whole numbers.
 
         Returns
         -------
@@ -219,11 +221,13 @@ class LocationMixtureScoreEstimator(BaseDensity):
         Warns
         -----
         ConvergenceWarning
-            If the density is not to be trusted. One of four signs is enough: fewer than 10 samples
-            lie within a component's width of a sample; ``log_mass_`` is more than 0.2 from zero;
-            a kernel estimate is better by more than 0.15 nats per sample; or fewer than a tenth
-            of the draws from the kernel estimate are accepted. Also if ``max_fit_time`` leaves
-            fewer than 500 samples per feature at some noise level.
+            If the density is not to be trusted. Any of these signs is enough:
+
+            - In the median, fewer than 10 samples lie within a component's width of a sample.
+            - ``log_mass_`` is more than 0.2 from zero.
+            - A kernel estimate is better by more than 0.15 nats per sample.
+            - Fewer than a tenth of the draws from the kernel estimate are accepted.
+            - ``max_fit_time`` leaves fewer than 500 samples per feature at some noise level.
         """
         budget = Budget(self.max_fit_time)
         X, weight = self._rows_and_weight(X, sample_weight)
@@ -284,9 +288,9 @@ class LocationMixtureScoreEstimator(BaseDensity):
         return acceptance
 
     def pac_coverage(self, X, log_density: Callable | np.ndarray, epsilon: float) -> Coverage:
-        r"""Share of samples whose log-density is within epsilon of the known true one.
+        r"""Share of samples whose log-density is within epsilon of the known true log-density.
 
-        It estimates
+        The share estimates
 
         .. math:: P\left( |\log \hat p(X) - \log p(X)| \le \epsilon \right).
 

@@ -25,7 +25,7 @@ OTHERS = "KernelScoreEstimator, GMMScoreEstimator or DSMDensityEstimator"
 
 
 class Coverage(NamedTuple):
-    """Share of samples whose log-density is within epsilon of the truth, and a lower bound.
+    """Share of samples whose log-density is within epsilon of the true one, and a lower bound.
 
     The ``lower_bound`` is a one-sided confidence bound at 95 %.
     """
@@ -35,7 +35,7 @@ class Coverage(NamedTuple):
 
 
 class SelfCheck(NamedTuple):
-    """Diagnostics of a fitted density whose true density is unknown.
+    """Diagnostics of a fitted density, for when the true density is unknown.
 
     Attributes
     ----------
@@ -126,8 +126,8 @@ def warn_of_untrusted(log_mass: float, acceptance: float, kernels: KernelCompari
         fix = f"give a smaller scale, raise n_levels, or use {OTHERS}"
     elif acceptance < MIN_ACCEPTANCE:
         reason = (
-            f"only {acceptance:.1%} of draws from a kernel estimate above it are draws from it, "
-            "so it is far from the samples, and sample takes long"
+            f"only {acceptance:.1%} of draws from a kernel estimate are accepted as draws from it, "
+            "so it is large far from the samples, and sample takes long"
         )
     if reason:
         warn(
