@@ -361,7 +361,7 @@ def test_corrected_tests_find_no_more_edges(chain):
     X, _ = chain
     estimator = ExponentialFamilyEstimator().fit(X)
     plain = estimator.adjacency(0.3)
-    for correction in ("bonferroni", "fdr_bh"):
+    for correction in ("bonferroni", "holm", "fdr_bh"):
         corrected = estimator.adjacency(0.3, correction)
         assert (corrected <= plain).all() and (corrected == corrected.T).all()
     assert (estimator.adjacency(1e-3, "bonferroni") == np.eye(4, k=1) + np.eye(4, k=-1)).all()
@@ -386,8 +386,8 @@ def test_scores_are_gradients_and_their_jacobian_is_the_hessian():
     assert jacobian.shape == (5, 3, 3)
     for j in range(3):
         up, down = X[:5] + step[j], X[:5] - step[j]
-        difference = estimator.log_density_unnormalized(up)
-        difference = (difference - estimator.log_density_unnormalized(down)) / 2e-5
+        difference = estimator.unnormalized_log_density(up)
+        difference = (difference - estimator.unnormalized_log_density(down)) / 2e-5
         np.testing.assert_allclose(scores[:, j], difference, rtol=1e-5, atol=1e-4)
         difference = (estimator.stein_score(up) - estimator.stein_score(down)) / 2e-5
         np.testing.assert_allclose(jacobian[:, :, j], difference, rtol=1e-5, atol=1e-4)

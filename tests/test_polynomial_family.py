@@ -21,7 +21,7 @@ def test_a_normal_polynomial_family_is_sampled():
         4000, [[2, 0], [1, 1], [0, 2]], [-0.5, 0.5, -0.5], random_state=0
     )
     np.testing.assert_allclose(np.linalg.inv(np.cov(X.T)), [[1, -0.5], [-0.5, 1]], atol=0.09)
-    np.testing.assert_allclose(family.log_density_unnormalized([[1.0, 2.0]]), -0.5 + 1 - 2)
+    np.testing.assert_allclose(family.unnormalized_log_density([[1.0, 2.0]]), -0.5 + 1 - 2)
 
 
 @pytest.mark.parametrize(

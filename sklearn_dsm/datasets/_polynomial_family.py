@@ -99,7 +99,7 @@ class PolynomialFamily:
                 "base_degree above the degree of all terms."
             )
 
-    def log_density_unnormalized(self, X):
+    def unnormalized_log_density(self, X):
         """Compute the log-density up to its constant, a natural logarithm.
 
         Parameters

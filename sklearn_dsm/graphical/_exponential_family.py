@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,6 +15,7 @@ from .._polynomials.monomials import family_exponents, maximal_cliques
 from .._polynomials.polynomial import Polynomial, base_measure
 from .._validation import check_weight
 from .._warn import warn
+from ._pairwise_inference import corrected
 from ._polynomial_density import PolynomialDensity
 from ._polynomial_fits import L1, BoundedFit, L1Fit, PlainFit, recover_structure
 from ._polynomial_inference import infer
@@ -335,14 +335,14 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         level : float, default=0.05
             An edge is kept if its p-value in ``edge_pvalues_``, after correction, is at most
             ``level``.
-        correction : {"bonferroni", "fdr_bh"} or None, default=None
-            Correction for the number of pairs. "bonferroni" bounds the probability of any false
-            edge. "fdr_bh" (Benjamini-Hochberg) bounds the expected share of false edges.
+        correction : {"bonferroni", "holm", "fdr_bh"} or None, default=None
+            Correction for the number of pairs. "bonferroni" and "holm" bound the probability of
+            any false edge; "holm" finds at least as many edges. "fdr_bh" (Benjamini-Hochberg) bounds the expected share of false edges.
 
         Returns
         -------
-        ndarray of shape (n_features, n_features), int
-            1 where two features are joined; symmetric.
+        ndarray of shape (n_features, n_features), bool
+            True where two features are joined; symmetric, with False on the diagonal.
 
         Raises
         ------
@@ -353,7 +353,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
         validate_parameter_constraints(
             {
                 "level": [Interval(Real, 0, 1, closed="both")],
-                "correction": [StrOptions({"bonferroni", "fdr_bh"}), None],
+                "correction": [StrOptions({"bonferroni", "holm", "fdr_bh"}), None],
             },
             {"level": level, "correction": correction},
             caller_name="adjacency",
@@ -364,14 +364,9 @@ class ExponentialFamilyEstimator(PolynomialDensity):
                 "l1_bound=None, or read the graph from adjacency_."
             )
         upper = np.triu_indices(self.n_features_in_, 1)
-        pvalues = self.edge_pvalues_[upper]
-        if correction == "bonferroni":
-            pvalues = pvalues * len(pvalues)
-        elif correction == "fdr_bh":
-            pvalues = stats.false_discovery_control(pvalues)
-        edges = np.zeros((self.n_features_in_, self.n_features_in_), dtype=int)
-        edges[upper] = pvalues <= level
-        return edges + edges.T
+        edges = np.zeros((self.n_features_in_, self.n_features_in_), dtype=bool)
+        edges[upper] = corrected(self.edge_pvalues_[upper], correction) <= level
+        return edges | edges.T
 
     def _log_density(self) -> Polynomial:
         check_is_fitted(self)

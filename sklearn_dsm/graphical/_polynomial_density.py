@@ -43,7 +43,7 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
         """
         return -float(np.mean(self._log_density().score_matching_loss(self._checked(X))))
 
-    def log_density_unnormalized(self, X):
+    def unnormalized_log_density(self, X):
         r"""Natural logarithm of the density, up to its constant :math:`\psi`.
 
         Parameters
@@ -70,19 +70,22 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
         """
         return self._log_density().gradient(self._checked(X))
 
-    def score_jacobian(self, X):
+    def score_jacobian(self, X, *, diagonal=False):
         """Jacobian of the Stein score: the second derivatives of the log-density.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        diagonal : bool, default=False
+            Whether to return the diagonals only.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features, n_features)
-            Symmetric matrices, in inverse squared units of X.
+        ndarray of shape (n_samples, n_features, n_features) or (n_samples, n_features)
+            Symmetric matrices, or their diagonals, in inverse squared units of X.
         """
-        return self._log_density().hessian(self._checked(X))
+        jacobian = self._log_density().hessian(self._checked(X))
+        return np.diagonal(jacobian, axis1=1, axis2=2).copy() if diagonal else jacobian
 
     def sample(self, n_samples=1, random_state=None, *, n_sweeps=200):
         """Draw samples from the fitted density by Metropolis within Gibbs.
