@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm._budget import Budget
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._search import flow_search
-from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.correction import Correction
 from sklearn_dsm._search.flow_search import FlowSearch
 from sklearn_dsm._search.split import Table

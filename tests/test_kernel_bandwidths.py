@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import cauchy, norm, t
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_dsm import KernelScoreEstimator
 from sklearn_dsm.density import _bandwidth
@@ -162,3 +163,10 @@ def test_gaussianized_marginals_are_a_normalised_density():
     slopes = density.score_samples(inner + step) - density.score_samples(inner - step)
     scores = density.stein_score(inner)[:, 0]
     np.testing.assert_allclose(scores, slopes / (2 * step[:, 0]), rtol=1e-3, atol=1e-6)
+
+
+def test_a_time_limit_ends_the_search_for_a_bandwidth():
+    X = np.random.RandomState(0).standard_normal((500, 2))
+    with pytest.warns(ConvergenceWarning, match="max_fit_time ended the search"):
+        density = KernelScoreEstimator("cv", max_fit_time=1e-9).fit(X)
+    assert np.isfinite(density.score(X))

@@ -25,7 +25,7 @@ LAYERS = (
     ("_core.noise",),
     ("_core",),
     ("_columns",),
-    ("_validation", "_random", "_fit", "_warn"),
+    ("_validation", "_random", "_fit", "_warn", "_budget"),
     ("_compat", "_threads"),
 )
 HEIGHTS = {room: -k for k, rooms in enumerate(LAYERS) for room in rooms}

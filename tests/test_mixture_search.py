@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
+from sklearn_dsm._budget import Budget
 from sklearn_dsm._mixtures.parameters import joined, numbers_in, standard_gaussian
-from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.mixture_search import (
     MixtureSearch,
     stacking_weights,

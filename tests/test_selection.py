@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sklearn_dsm import DSMDensityEstimator, NonFiniteLossError
+from sklearn_dsm._budget import Budget
 from sklearn_dsm._search import correction as correction_module
 from sklearn_dsm._search import selection
 from sklearn_dsm._search.base_densities import Family, gaussian, spaces
-from sklearn_dsm._search.budget import Budget
 from sklearn_dsm._search.correction import Correction
 from sklearn_dsm._search.flow_search import FlowSearch
 from sklearn_dsm._search.mixture_search import MixtureSearch

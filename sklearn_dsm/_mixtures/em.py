@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +11,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from .._budget import Budget
 from .._core.arrays import tensor_of
 from .._core.constants import LOG_2PI
 from .._transforms.em import expectation_maximization
@@ -49,17 +48,6 @@ class Moments(NamedTuple):
     second: Tensor
 
 
-class Clock:
-    """Whether some seconds since the start are over; never where they are None."""
-
-    def __init__(self, seconds: float | None = None):
-        self.end = math.inf if seconds is None else time.perf_counter() + seconds
-
-    @property
-    def is_over(self) -> bool:
-        return time.perf_counter() > self.end
-
-
 class WeightedEM:
     """Expectation and maximization for some rows.
 
@@ -73,7 +61,7 @@ class WeightedEM:
         Added to the diagonals of the covariances.
     shrinkage : float
         The share of the correlations of "full" and "tied" covariances that is taken away.
-    clock : Clock, optional
+    budget : Budget, optional
         No iteration starts once it is over.
     """
 
@@ -84,13 +72,13 @@ class WeightedEM:
         kind: str,
         reg_covar: float,
         shrinkage: float = 0.0,
-        clock: Clock | None = None,
+        budget: Budget | None = None,
     ):
         self.rows = tensor_of(np.ascontiguousarray(rows))
         self.weight = tensor_of(weight / weight.sum())
         self.kind, self.floor, self.shrinkage = kind, reg_covar, shrinkage
         self.products = kind in ("full", "tied")
-        self.n_iterations, self.clock = 0, clock or Clock()
+        self.n_iterations, self.budget = 0, budget or Budget()
 
     def run(self, start: Parameters, n_iterations: int, tolerance: float) -> FittedMixture:
         """Iterate from a start until the mean log-density gains less than a tolerance."""
@@ -102,7 +90,7 @@ class WeightedEM:
         return FittedMixture(found, value, self.n_iterations, in_time)
 
     def _is_out_of_time(self) -> bool:
-        return self.clock.is_over
+        return self.budget.is_over
 
     def expect(self, parameters: Parameters) -> tuple[Moments, float]:
         """The moments of the rows, each shared among the components, and the log-likelihood."""

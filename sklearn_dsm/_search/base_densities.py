@@ -11,12 +11,12 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
+from .._budget import Budget
 from .._evaluation.references import Reference
 from .._mixtures.parameters import standard_gaussian, transformed
 from .._transforms.chain import Chain
 from .._transforms.fitting import as_affine
 from .._transforms.marginal import MarginalTransform
-from .budget import Budget
 from .split import Split, Table
 from .tuning import TUNING
 

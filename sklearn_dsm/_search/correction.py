@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._budget import Budget
 from .._core.arrays import tensor_of
 from .._core.likelihood.ode import SolverPlan
 from .._core.losses.loss import ScoreLoss, TrainingRows
@@ -27,7 +28,6 @@ from .._training import (
     train,
 )
 from .base_densities import Base
-from .budget import Budget
 from .epoch_tasks import EpochTasks
 from .progress import Progress
 from .split import Split, Table

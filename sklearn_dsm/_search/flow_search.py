@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._budget import Budget
 from .._random import seed_from
 from .._transforms.autoregressive import AutoregressiveTransform, fit_autoregressive
 from .base_densities import Base, Family, gaussian
-from .budget import Budget
 from .split import Split
 from .tuning import TUNING
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
+from .._budget import Budget
 from .._mixtures.em import FittedMixture, continue_mixture, fit_mixture
 from .._mixtures.parameters import (
     joined,
@@ -18,7 +19,6 @@ from .._transforms.chain import Chain
 from .._transforms.em import expectation_maximization
 from .._validation import effective_number
 from .base_densities import Base, Family, gaussian
-from .budget import Budget
 from .split import Split
 from .tuning import TUNING
 

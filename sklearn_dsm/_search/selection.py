@@ -8,9 +8,9 @@ from operator import attrgetter
 
 import numpy as np
 
+from .._budget import Budget
 from .._evaluation.references import Reference
 from .base_densities import Base, Family, best_gaussian, gaussian, given, spaces
-from .budget import Budget
 from .correction import Candidate, Correction, kept_if_interrupted
 from .flow_search import FlowSearch
 from .mixture_search import MixtureSearch

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from .._budget import Budget
 from .._core.constants import LOG_2PI
 from ._boundaries import Box
 from ._fourth_order import fourth_order_sums
@@ -160,16 +161,18 @@ def judged_samples(samples: Samples, random: np.random.RandomState) -> Judged:
     return Judged(samples, places, places)
 
 
-def best_bandwidth(judged: Judged, rule: Rule) -> tuple[float, bool]:
+def best_bandwidth(judged: Judged, rule: Rule, budget: Budget) -> tuple[float, bool]:
     """The bandwidth of the largest leave-one-out log-likelihood, for the samples that are judged.
 
     Also whether the likelihood has a maximum that is not that of equal samples alone. If not, the
-    bandwidth is that of the rule.
+    bandwidth is that of the rule. Once the budget is over, no further bandwidth is tried.
     """
     known: dict[float, float] = {}
 
     def value(h: float) -> float:
         if h not in known:
+            if known and budget.is_over:
+                return -np.inf
             try:
                 known[h] = judged.mean(judged.log_densities(h, rule.order)[0])
             except TooManyImagesError:

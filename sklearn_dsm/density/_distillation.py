@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from .._budget import Budget
 from .._core.arrays import arrays_of, tensor_of
 from .._core.random import torch_generator
 from .._core.scores.amortised import LogDensityHead
 from .._core.scores.network import ScoreNetwork
 from .._evaluation.latent_density import LatentDensity, chunks
 from .._random import seed_from
-from .._search.budget import Budget
 from .._search.split import Split
 from .._training import TrainingSettings
 from .._training.amortised import fit_head

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 
+from .._budget import Budget
 from .._columns import warn_of_degenerate_columns
 from .._compat import CallbackSupportMixin, Interval, StrOptions
 from .._core.likelihood.ode import SolverPlan
@@ -23,7 +24,6 @@ from .._evaluation.builder import DensityBuilder
 from .._evaluation.references import Reference
 from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
-from .._search.budget import Budget
 from .._search.correction import Correction, kept_if_interrupted
 from .._search.epoch_tasks import EpochTasks
 from .._search.progress import Progress

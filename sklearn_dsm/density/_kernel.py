@@ -6,7 +6,9 @@ from dataclasses import replace
 from numbers import Real
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
+from .._budget import Budget
 from .._compat import Interval, StrOptions
 from .._core.arrays import tensor_of
 from .._core.distributions.kernel import KernelScore
@@ -96,6 +98,10 @@ class KernelScoreEstimator(BaseDensity):
           not exactly normalised.
         - "ode": by the probability-flow ODE. The density is normalised. If ``two_regime`` is
           false, ``fit`` raises an error.
+    max_fit_time : float or None, default=None
+        Seconds after which "cv" tries no further bandwidth. None: no limit. "cv" takes seconds,
+        longer with ``support`` or ``period`` in many features. The result of a search that reaches
+        the limit depends on the speed of the machine.
     device : str, default="auto"
         "auto" is CUDA if available, else CPU. Otherwise the name of a torch device.
     random_state : int, RandomState or None, default=None
@@ -170,6 +176,7 @@ class KernelScoreEstimator(BaseDensity):
         "marginals": [StrOptions({"auto", "standardize", "gaussianize"})],
         "two_regime": ["boolean"],
         "likelihood": [StrOptions({"identity", "ode"})],
+        "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
         "device": [str],
         "random_state": ["random_state"],
     }
@@ -184,6 +191,7 @@ class KernelScoreEstimator(BaseDensity):
         marginals="auto",
         two_regime=False,
         likelihood="identity",
+        max_fit_time=None,
         device="auto",
         random_state=None,
     ):
@@ -194,6 +202,7 @@ class KernelScoreEstimator(BaseDensity):
         self.marginals = marginals
         self.two_regime = two_regime
         self.likelihood = likelihood
+        self.max_fit_time = max_fit_time
         self.device = device
         self.random_state = random_state
 
@@ -233,6 +242,8 @@ class KernelScoreEstimator(BaseDensity):
         UserWarning
             If "cv" finds no bandwidth, since the likelihood grows without bound as the bandwidth
             falls. Values that repeat have this effect. The bandwidth is then that of "minimax".
+        ConvergenceWarning
+            If ``max_fit_time`` ends the search of "cv".
         """
         X, weight = self._rows_and_weight(X, sample_weight)
         d = X.shape[1]
@@ -288,11 +299,12 @@ class KernelScoreEstimator(BaseDensity):
         undecided = free and not given and table.heavy_tailed
         seed = seed_from(self.random_state) if undecided or name == "cv" else 0
         first = "gaussianize" if self.marginals == "gaussianize" else "standardize"
-        space = latent_space(table, first, self.smoothness, seed)
+        budget = Budget(self.max_fit_time)
+        space = latent_space(table, first, self.smoothness, seed, budget)
         if given:
             return space, float(name) / table.unit
         if undecided:
-            bent = latent_space(table, "gaussianize", self.smoothness, seed)
+            bent = latent_space(table, "gaussianize", self.smoothness, seed, budget)
             space = better_space(space, bent, name, table)
         width, found = space.bandwidth(name)
         if not found:
@@ -302,6 +314,12 @@ class KernelScoreEstimator(BaseDensity):
                 "rounded values, add uniform noise as wide as the smallest step between the "
                 "values; otherwise, give the bandwidth as a number.",
                 UserWarning,
+            )
+        elif name == "cv" and budget.is_over:
+            warn(
+                "max_fit_time ended the search for a bandwidth, which is the best of those that "
+                "were tried. Raise max_fit_time, or give the bandwidth as a number.",
+                ConvergenceWarning,
             )
         return space, width
 

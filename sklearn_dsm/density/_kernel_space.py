@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._budget import Budget
 from .._transforms.chain import Chain
 from .._transforms.fitting import fit_latent_map, linear_map
 from .._transforms.marginal import MarginalTransform
@@ -75,12 +76,15 @@ class Space:
     rule : Rule
     seed : int
         Of the samples that judge bandwidths.
+    budget : Budget
+        Of the search for a bandwidth.
     """
 
     latent: Chain
     samples: Samples
     rule: Rule
     seed: int
+    budget: Budget
 
     @property
     def curved(self) -> bool:
@@ -101,7 +105,7 @@ class Space:
     @cached_property
     def judged_width(self) -> tuple[float, bool]:
         """The best bandwidth for the samples that are judged, and whether there is one."""
-        return best_bandwidth(self.judged, self.rule)
+        return best_bandwidth(self.judged, self.rule, self.budget)
 
     def bandwidth(self, name: str) -> tuple[float, bool]:
         """The bandwidth by this name for all samples, and whether it was found."""
@@ -118,7 +122,9 @@ class Space:
         return values + self.latent.forward(table.rows[self.judged.places])[1]
 
 
-def latent_space(table: Table, marginals: str, smoothness: float, seed: int) -> Space:
+def latent_space(
+    table: Table, marginals: str, smoothness: float, seed: int, budget: Budget
+) -> Space:
     """The space of standardised features with bounds, or of whitened ones without.
 
     Parameters
@@ -127,6 +133,7 @@ def latent_space(table: Table, marginals: str, smoothness: float, seed: int) -> 
     marginals : {"standardize", "gaussianize"}
     smoothness : float
     seed : int
+    budget : Budget
     """
     rows, weight, d = table.rows, table.weight, table.rows.shape[1]
     if table.box is None:
@@ -139,7 +146,7 @@ def latent_space(table: Table, marginals: str, smoothness: float, seed: int) -> 
     samples = Samples(Z, share, weight if table.counts else None, table.number, box)
     deviation = np.sqrt(share @ (Z - share @ Z) ** 2).mean() if box is None else 1.0
     order = 4 if d == 1 and smoothness > 2 else 2
-    return Space(latent, samples, Rule(float(deviation), d, smoothness, order), seed)
+    return Space(latent, samples, Rule(float(deviation), d, smoothness, order), seed, budget)
 
 
 def better_space(plain: Space, bent: Space, name: str, table: Table) -> Space:

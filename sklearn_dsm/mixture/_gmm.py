@@ -9,6 +9,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from .._budget import Budget
 from .._compat import Interval, StrOptions
 from .._core.arrays import tensor_of
 from .._core.distributions.mixture import GaussianMixtureScore
@@ -16,7 +17,7 @@ from .._core.noise.processes import VP
 from .._evaluation.base import check_number_of_draws
 from .._evaluation.latent_density import LatentDensity, exact_density
 from .._fit import whole_fit
-from .._mixtures.em import Clock, FittedMixture, WeightedEM
+from .._mixtures.em import FittedMixture, WeightedEM
 from .._mixtures.parameters import Parameters, all_covariances
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
@@ -311,7 +312,7 @@ class GMMScoreEstimator(MixtureDensity):
         ConvergenceWarning
             If ``converged_`` is False.
         """
-        clock = Clock(self.max_fit_time)
+        budget = Budget(self.max_fit_time)
         X, weight = self._rows_and_weight(X, sample_weight)
         X, weight = distinct_rows(X, weight)
         kind = self.covariance_type
@@ -323,7 +324,7 @@ class GMMScoreEstimator(MixtureDensity):
         latent = fit_units(X, weight, kind)
         Z, log_slope = latent.forward(X)
         shrinkage = ledoit_wolf(Z, weight) if self._shrinks(*X.shape) else 0.0
-        em = WeightedEM(Z, weight, kind, self.reg_covar, shrinkage, clock)
+        em = WeightedEM(Z, weight, kind, self.reg_covar, shrinkage, budget)
         units = Units.of(latent)
         starts = self._starts(em, given, units, standardized(X, weight), random)
         likeliest = self._likeliest(em, starts)
@@ -336,7 +337,7 @@ class GMMScoreEstimator(MixtureDensity):
         self.lower_bound_ = log_likelihood + float(np.average(log_slope, weights=weight))
         self._infer(best.parameters, units, Z, weight, random)
         if not best.converged:
-            limit = "max_fit_time" if clock.is_over else "max_iter"
+            limit = "max_fit_time" if budget.is_over else "max_iter"
             hint = " Or standardise the features first." if kind == "spherical" else ""
             warn(
                 f"The fit had not converged after {best.n_iter} iterations. Raise {limit} or "
@@ -395,7 +396,7 @@ class GMMScoreEstimator(MixtureDensity):
                     f"initialisation {k}: log-likelihood {fit.log_likelihood:.6f} after "
                     f"{fit.n_iterations} iterations of EM"
                 )
-            if em.clock.is_over:
+            if em.budget.is_over:
                 break
         return max(fits, key=lambda fit: fit.log_likelihood)
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.quasirandom import SobolEngine
 
+from .._budget import Budget
 from .._core.likelihood.identity import IdentityNodes, antithetic_nodes
 from .._evaluation.latent_density import LatentDensity
-from .._search.budget import Budget
 
 # Nodes in one column: beyond the rows, in their deviations, and how many from end to end.
 TAIL, N_LINE_NODES = 3.0, 200

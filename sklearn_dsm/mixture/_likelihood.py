@@ -51,7 +51,7 @@ def climbed(em: WeightedEM, fit: FittedMixture, n_rows: float) -> FittedMixture:
         if inverse is None or gain > GOOD_SHARE * promised:
             inverse = _inverse(information(form, parameters, em.rows, em.weight)[0])
             gain = float(slope @ inverse @ slope) / 2
-        if n_rows * gain < LEAST_GAIN or em.clock.is_over:
+        if n_rows * gain < LEAST_GAIN or em.budget.is_over:
             break
         found = _step(em, form, parameters, inverse @ slope, value)
         if found is None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.stats import beta, multivariate_normal
 
+from .._budget import Budget
 from .._compat import Interval, StrOptions
 from .._core.arrays import tensor_of
 from .._core.distributions.gaussian import GaussianScore
@@ -24,7 +25,6 @@ from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity
 from .._fit import whole_fit
 from .._random import seed_from
-from .._search.budget import Budget
 from .._transforms.chain import Chain
 from .._transforms.fitting import linear_map
 from .._validation import distinct_rows, effective_number

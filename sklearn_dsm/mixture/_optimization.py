@@ -82,7 +82,7 @@ class MixtureOptimizer:
             return mean_and_slope(network, losses, share, chunk)
 
         def stop_in_time(intermediate_result) -> None:
-            if em.clock.is_over:
+            if em.budget.is_over:
                 raise StopIteration
 
         result = minimize(

@@ -10,7 +10,7 @@ from copy import copy
 class Budget:
     """The seconds a fit may take, and those it has left; infinite where there is no limit."""
 
-    def __init__(self, max_fit_time: float | None):
+    def __init__(self, max_fit_time: float | None = None):
         self.seconds = math.inf if max_fit_time is None else max_fit_time
         self.started = time.perf_counter()
 
@@ -23,6 +23,11 @@ class Budget:
     @property
     def _taken(self) -> float:
         return time.perf_counter() - self.started
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no seconds are left."""
+        return self.left() <= 0
 
     @property
     def share_taken(self) -> float:
