@@ -337,7 +337,8 @@ class ExponentialFamilyEstimator(PolynomialDensity):
             ``level``.
         correction : {"bonferroni", "holm", "fdr_bh"} or None, default=None
             Correction for the number of pairs. "bonferroni" and "holm" bound the probability of
-            any false edge; "holm" finds at least as many edges. "fdr_bh" (Benjamini-Hochberg) bounds the expected share of false edges.
+            any false edge; "holm" finds at least as many edges. "fdr_bh" (Benjamini-Hochberg)
+            bounds the expected share of false edges.
 
         Returns
         -------
