@@ -135,7 +135,7 @@ def test_a_true_graph_of_another_size_is_refused():
         GraphDisplay.from_estimator(causal(), true_graph=np.zeros((3, 3)))
 
 
-def test_the_room_is_entered_without_matplotlib_and_networkx():
+def test_the_room_is_entered_without_matplotlib():
     code = (
         "import sys, sklearn_dsm.inspection as room; before = set(sys.modules);"
         "assert 'matplotlib' not in before; assert room.GraphDisplay"
