@@ -65,9 +65,9 @@ def make_anm(
           kernel of length scale one and variance one. Takes time cubic in ``n_samples``.
         - "linear": a weighted sum of the parents, with absolute weights between 0.5 and 1.5.
         - "quadratic": a weighted sum of the parents' squares, standardised to variance one.
-    noise : {"normal", "exponential", "laplace", "gumbel", "gamma", "beta", "uniform"}, \
-            default="normal"
-        The distribution of the noise, shifted and scaled.
+    noise : str, default="normal"
+        The distribution of the noise, shifted and scaled: "normal", "exponential", "laplace",
+        "gumbel", "gamma", "beta" or "uniform".
     noise_variance : float or pair of float, default=(0.4, 0.8)
         Variance of every noise, or the interval from which a variance is drawn for each feature.
     random_state : int, RandomState, Generator or None, default=None

@@ -193,12 +193,14 @@ class GMMScoreEstimator(MixtureDensity):
     Identical samples are merged into one with their total weight. An integer ``sample_weight``
     therefore gives the same result as repeated samples, standard errors included.
 
-    Standard errors are asymptotically valid even if the model is not correctly specified. They do
+    Standard errors use the observed information of the mixture [Louis1982]_. They are
+    asymptotically valid even if the model is not correctly specified. They do
     not account for label switching. They are not valid if a parameter is at its boundary.
 
     References
     ----------
-    [DDPMLearning]_, [Hyvarinen2005]_, [SSM]_, [LCSS]_, [LedoitWolf2004]_
+    [DDPMLearning]_, [Hyvarinen2005]_, [SSM]_, [LCSS]_, [Louis1982]_,
+    [LedoitWolf2004]_
 
     Examples
     --------
