@@ -28,6 +28,12 @@ class Clock:
         return self.budget - self.elapsed
 
 
+def processor_timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call gives, and the processor's seconds, which other processes do not lengthen."""
+    started = time.process_time()
+    return function(), time.process_time() - started
+
+
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     """What a call gives, and its seconds."""
     clock = Clock(0.0)

@@ -10,7 +10,6 @@ Everything runs on one thread, which the environment variable OMP_NUM_THREADS mu
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from _budget import processor_timed
 from _report import RESULTS, Report
 from scipy.interpolate import RegularGridInterpolator
 from scipy.special import logsumexp
@@ -34,13 +34,6 @@ LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
 # Times.
-
-
-def timed(make: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    """Seconds of the processor, which other processes do not lengthen."""
-    start = time.process_time()
-    values = make()
-    return time.process_time() - start, values
 
 
 def fft_log_density(Z: np.ndarray, h) -> LogDensity:
@@ -91,7 +84,7 @@ def timing(report: Callable[[str], None], n: int, d: int, n_timed: int) -> None:
     exact = exact_log_density(Z, h, white[:N_EXACT])
     parts, ours = [], 0.0
     for name, (asked, make) in methods.items():
-        seconds, values = timed(make)
+        values, seconds = processor_timed(make)
         seconds *= n / len(asked)
         ours = ours or seconds
         worst = f", error {np.abs(np.expm1(values[:N_EXACT] - exact)).max():.0e}"
@@ -124,15 +117,19 @@ def scored_part(report: Report) -> None:
     """Few samples scored, the bandwidth's choice, and the Stein score."""
     random = np.random.default_rng(0)
     X, Q = random.normal(size=(100_000, 2)), random.normal(size=(2000, 2))
-    ours, _ = timed(lambda: KernelScoreEstimator().fit(X).score_samples(Q))
+    _, ours = processor_timed(lambda: KernelScoreEstimator().fit(X).score_samples(Q))
     h = KernelScoreEstimator().fit(X).bandwidth_
-    tree, _ = timed(lambda: KernelDensity(bandwidth=h, rtol=TOLERANCE).fit(X).score_samples(Q))
+    _, tree = processor_timed(
+        lambda: KernelDensity(bandwidth=h, rtol=TOLERANCE).fit(X).score_samples(Q)
+    )
     report(
         f"  d = 2, 100,000 samples fitted and 2000 scored: {ours:.2f} s, KernelDensity {tree:.2f} s"
     )
     for n, d in ((100_000, 1), (100_000, 2), (100_000, 5)):
         X = random.normal(size=(n, d))
-        seconds, _ = timed(lambda X=X: KernelScoreEstimator("cv", random_state=0).fit(X).rows_)
+        _, seconds = processor_timed(
+            lambda X=X: KernelScoreEstimator("cv", random_state=0).fit(X).rows_
+        )
         report(f"  bandwidth='cv' of {n} samples, d = {d}: {seconds:.1f} s")
 
 

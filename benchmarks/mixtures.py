@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from _budget import processor_timed
 from _report import RESULTS, Report
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -102,19 +102,13 @@ def hard_tables(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
     }
 
 
-def timed(make, X: np.ndarray):
-    """The fitted estimator, and the processor's seconds."""
-    started = time.process_time()
-    fit = make().fit(X)
-    return fit, time.process_time() - started
-
-
 def seconds_of(make, X: np.ndarray):
     """The fitted estimator, and the median seconds of a few fits where these are short."""
-    fit, seconds = timed(make, X)
+    fit, seconds = processor_timed(lambda: make().fit(X))
     if seconds > SHORT_SECONDS:
         return fit, seconds
-    return fit, float(np.median([timed(make, X)[1] for _ in range(SHORT_FITS)]))
+    again = [processor_timed(lambda: make().fit(X))[1] for _ in range(SHORT_FITS)]
+    return fit, float(np.median(again))
 
 
 def load_everything() -> None:

@@ -14,13 +14,13 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import _structure_edges as edges
 import _structure_orders as orders
 import numpy as np
+from _budget import processor_timed
 from _report import RESULTS, Report
 from _structure_rivals import RIVALS, installed, quietly
 
@@ -47,10 +47,10 @@ def edges_part(report: Report, options: argparse.Namespace) -> None:
         "that null p-values are uniform; share of replicates with a false edge (Holm)"
     )
     for setting in edges.COVERAGE[: 1 if options.smoke else None]:
-        started = time.process_time()
-        found = edges.coverage(setting, options.replicates)
-        seconds = (time.process_time() - started) / options.replicates
-        report(f"  {setting!s:<40} {found}  {seconds:.2f} s a replicate")
+        found, seconds = processor_timed(
+            lambda setting=setting: edges.coverage(setting, options.replicates)
+        )
+        report(f"  {setting!s:<40} {found}  {seconds / options.replicates:.2f} s a replicate")
 
 
 def recovery_part(report: Report, options: argparse.Namespace) -> None:
@@ -180,9 +180,8 @@ def rivals_part(report: Report, options: argparse.Namespace) -> None:
     for name, run in methods.items():
         distances, seconds, interventions = [], [], []
         for draw in draws:
-            started = time.process_time()
-            found = quietly(run, draw.data)
-            seconds.append(time.process_time() - started)
+            found, taken = processor_timed(lambda run=run, X=draw.data: quietly(run, X))
+            seconds.append(taken)
             distances.append(structural_hamming_distance(draw.adjacency, found))
             if not (found & found.T).any():
                 interventions.append(structural_intervention_distance(draw.adjacency, found))

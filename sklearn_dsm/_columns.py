@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._validation import check_weight
 from ._warn import warn
 
 # Columns are squared and multiplied; beyond these their squares overflow or vanish.
@@ -35,6 +36,30 @@ def as_numbers(estimator: Any, X: Any, **options: Any) -> np.ndarray:
         if better is error:
             raise
         raise better from error
+
+
+def rows_to_fit(estimator: Any, X: Any, *, min_features: int = 1, copy: bool = False) -> np.ndarray:
+    """The table of a fit in float64: two rows at least, and columns that vary."""
+    X = as_numbers(estimator, X, ensure_min_samples=2, ensure_min_features=min_features, copy=copy)
+    check_rows(X, getattr(estimator, "feature_names_in_", None))
+    return X
+
+
+def weighted_rows_to_fit(
+    estimator: Any, X: Any, sample_weight: Any, *, min_features: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a fit whose weight is positive, and their weights."""
+    X = as_numbers(estimator, X, ensure_min_samples=2, ensure_min_features=min_features)
+    weight = check_weight(sample_weight, X)
+    X, weight = X[weight > 0], weight[weight > 0]
+    check_rows(X, getattr(estimator, "feature_names_in_", None))
+    return X, weight
+
+
+def rows_to_evaluate(estimator: Any, X: Any) -> np.ndarray:
+    """Rows in float64, for an estimator that is fitted to the same columns."""
+    check_is_fitted(estimator)
+    return as_numbers(estimator, X, reset=False)
 
 
 def check_rows(X: np.ndarray, names: np.ndarray | None = None) -> None:

@@ -14,8 +14,8 @@ from sklearn.utils.estimator_checks import (
 
 from sklearn_dsm import PairwiseScoreMatching
 from sklearn_dsm.datasets import make_pairwise
+from sklearn_dsm.graphical._edge_selection import corrected
 from sklearn_dsm.graphical._pairwise_families import FAMILIES, family_of
-from sklearn_dsm.graphical._pairwise_inference import corrected
 from sklearn_dsm.graphical._pairwise_steps import node_equation
 from sklearn_dsm.graphical._quadratic import lasso
 

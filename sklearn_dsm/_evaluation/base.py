@@ -9,14 +9,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers, check_rows
+from .._columns import rows_to_evaluate, weighted_rows_to_fit
 from .._compat import Interval, validate_parameter_constraints
 from .._core.noise.level import NoiseLevel
 from .._core.noise.processes import NoiseProcess
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
 from .._transforms.chain import Chain
-from .._validation import check_weight
 from .latent_density import LatentDensity, chunks
 
 MAP_CHUNK_ROWS = 2**14
@@ -203,13 +202,8 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _rows_and_weight(self, X, sample_weight):
         """The rows that count, in float64, and their weights, both checked."""
-        X = as_numbers(self, X, ensure_min_samples=2)
-        weight = check_weight(sample_weight, X)
-        X, weight = X[weight > 0], weight[weight > 0]
-        check_rows(X, getattr(self, "feature_names_in_", None))
-        return X, weight
+        return weighted_rows_to_fit(self, X, sample_weight)
 
     def _check_rows(self, X):
-        check_is_fitted(self)
         take_one_thread_where_forked()
-        return as_numbers(self, X, reset=False)
+        return rows_to_evaluate(self, X)

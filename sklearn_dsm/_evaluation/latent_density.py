@@ -189,11 +189,16 @@ class LatentDensity:
     ) -> np.ndarray:
         """The model's score (n, d) of rows at a noise level of any process."""
         scores = np.empty_like(Z)
-        level = NoiseLevel(*(part.to(self.device) for part in level))
+        level = self._here(level)
         for part in chunks(len(Z), self._chunk_size(CHUNK_NUMBERS)):
             z, given = self._tensor(Z[part]), self._given(context, part)
             scores[part] = self.model.score(z, level, given).cpu().numpy()
         return scores
+
+    def score_jacobian(self, Z: np.ndarray, level: NoiseLevel) -> np.ndarray:
+        """The Jacobian (n, d, d) of the model's score, of all rows at once."""
+        jacobian = self.model.jacobian(self._tensor(Z), self._here(level))
+        return jacobian.detach().cpu().numpy()
 
     @torch.no_grad()
     def sample(
@@ -254,9 +259,11 @@ class LatentDensity:
             IDENTITY_LEVELS, IDENTITY_NOISE, self.n_features, self.levels.low, self.levels.high
         )
 
+    def _here(self, level: NoiseLevel) -> NoiseLevel:
+        return NoiseLevel(*(part.to(self.device) for part in level))
+
     def _clean_level(self) -> NoiseLevel:
-        one = torch.ones((), dtype=torch.float64, device=self.device)
-        return NoiseLevel(one, torch.zeros_like(one))
+        return NoiseLevel.clean(torch.empty(0, dtype=torch.float64, device=self.device))
 
     def _chunk_size(self, numbers: int, factors: Mapping[str, int] = CHUNK_FACTORS) -> int:
         noise = IDENTITY_NOISE if self.likelihood == "identity" else 1

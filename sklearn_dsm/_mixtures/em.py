@@ -96,23 +96,22 @@ class WeightedEM:
         """The moments of the rows, each shared among the components, and the log-likelihood."""
         self.n_iterations += 1
         log_joint = log_joint_of(parameters, self.kind)
-        value, sums = 0.0, None
+        value, sums = 0.0, self._nothing(len(parameters.means))
         size = max(1, CHUNK_NUMBERS // parameters.means.numel())
         for rows, weight in zip(self.rows.split(size), self.weight.split(size), strict=True):
             joint = log_joint(rows)
             total = joint.logsumexp(0)
             value += float(total @ weight)
             sums = self._added(sums, rows, (joint - total).exp() * weight)
-        assert sums is not None
         return sums, value
 
     def moments(self, posterior: Tensor) -> Moments:
         """The moments where each row's shares (k, n) are given."""
-        size, sums = max(1, CHUNK_NUMBERS // (len(posterior) * self.rows.shape[1])), None
+        size = max(1, CHUNK_NUMBERS // (len(posterior) * self.rows.shape[1]))
+        sums = self._nothing(len(posterior))
         shares = (posterior * self.weight).split(size, 1)
         for rows, share in zip(self.rows.split(size), shares, strict=True):
             sums = self._added(sums, rows, share)
-        assert sums is not None
         return sums
 
     def maximize(self, moments: Moments) -> Parameters:
@@ -138,13 +137,17 @@ class WeightedEM:
             covariances = covariances + self.floor
         return Parameters(mass / mass.sum(), means, covariances)
 
-    def _added(self, sums: Moments | None, rows: Tensor, shares: Tensor) -> Moments:
+    def _nothing(self, k: int) -> Moments:
+        """The moments of no rows."""
+        shape = (k, self.rows.shape[1])
+        squares = (*shape, shape[1]) if self.products else shape
+        return Moments(*(self.rows.new_zeros(each) for each in ((k,), shape, squares)))
+
+    def _added(self, sums: Moments, rows: Tensor, shares: Tensor) -> Moments:
         """Sums with those of more rows, whose shares (k, n) are given."""
         second = (shares[:, None] * rows.T) @ rows if self.products else shares @ rows.square()
         new = Moments(shares.sum(1), shares @ rows, second)
-        return (
-            new if sums is None else Moments(*(a.add_(b) for a, b in zip(sums, new, strict=True)))
-        )
+        return Moments(*(a.add_(b) for a, b in zip(sums, new, strict=True)))
 
 
 def log_joint_of(parameters: Parameters, kind: str) -> Callable[[Tensor], Tensor]:

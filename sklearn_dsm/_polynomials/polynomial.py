@@ -102,7 +102,7 @@ def base_measure(n_features: int, base_degree: int | None) -> Polynomial:
     return Polynomial(base_degree * np.eye(n_features, dtype=int), -np.ones(n_features))
 
 
-def growing_direction(polynomial: Polynomial, scale: np.ndarray) -> np.ndarray | None:
+def growing_direction(polynomial: Polynomial) -> np.ndarray | None:
     """A direction in which the polynomial does not fall, so that its exponential has no integral.
 
     Each axis is looked at by itself, and the terms of the highest degree in many directions and
@@ -111,8 +111,7 @@ def growing_direction(polynomial: Polynomial, scale: np.ndarray) -> np.ndarray |
     Parameters
     ----------
     polynomial : Polynomial
-    scale : ndarray of shape (n_features,)
-        Scales of the features, to search in comparable units.
+        Of features in comparable units.
 
     Returns
     -------
@@ -129,12 +128,12 @@ def growing_direction(polynomial: Polynomial, scale: np.ndarray) -> np.ndarray |
             return np.eye(d)[j]
     highest = degrees == degrees.max()
     exponents = polynomial.exponents[highest]
-    coef = polynomial.coef[highest] * np.prod(scale**exponents, axis=1)
+    coef = polynomial.coef[highest]
     form = Polynomial(exponents, coef / np.abs(coef).max())
     directions = _uphill(form, np.random.default_rng(0).standard_normal((N_DIRECTIONS, d)))
     growth = form.value(directions)
     best = growth.argmax()
-    return directions[best] * scale if growth[best] > LEAST_GROWTH else None
+    return directions[best] if growth[best] > LEAST_GROWTH else None
 
 
 def _uphill(form: Polynomial, directions: np.ndarray) -> np.ndarray:

@@ -41,19 +41,15 @@ def horner(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
     return value
 
 
-def sample_chains(
-    polynomial: Polynomial, start: np.ndarray, scale: np.ndarray, n_sweeps: int, random
-) -> np.ndarray:
+def sample_chains(polynomial: Polynomial, start: np.ndarray, n_sweeps: int, random) -> np.ndarray:
     """The last states of independent chains, one for each row of the start.
 
     Parameters
     ----------
     polynomial : Polynomial
-        The log-density, up to a constant.
+        The log-density, up to a constant, of features of about unit scale.
     start : ndarray of shape (n_chains, n_features)
         At least ``MIN_CHAINS`` rows, whose spread adapts the steps.
-    scale : ndarray of shape (n_features,)
-        First scale of the proposals.
     n_sweeps : int
     random : RandomState or Generator
 
@@ -66,12 +62,13 @@ def sample_chains(
     X = start.copy()
     n_at_once = max(MIN_CHAINS, CHUNK_NUMBERS // len(polynomial.coef))
     for rows in gen_batches(len(X), n_at_once, min_batch_size=MIN_CHAINS):
-        _run(conditionals, X[rows], scale.copy(), n_sweeps, random)
+        _run(conditionals, X[rows], n_sweeps, random)
     return X
 
 
-def _run(conditionals, X, scale, n_sweeps, random) -> None:
+def _run(conditionals, X, n_sweeps, random) -> None:
     """Advance chains in place."""
+    scale = np.ones(X.shape[1])
     for sweep in range(n_sweeps):
         if sweep in ADAPTED_AFTER and len(X) >= MIN_CHAINS:
             spread = X.std(0)

@@ -6,16 +6,15 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers
+from .._columns import rows_to_evaluate, rows_to_fit
 from .._compat import Interval
 from .._core.noise.level import NoiseLevel
 from .._evaluation.base import BaseDensity
 from .._evaluation.latent_density import LatentDensity, chunks
 from .._fit import whole_fit
 from .._transforms.chain import Chain
-from ._rows import checked_table
+from ._protocol import diagonals
 
 # Samples whose Jacobians are computed at once.
 CHUNK_ROWS = 2**10
@@ -93,7 +92,7 @@ class DensityScoreEstimator(BaseEstimator):
         ValueError
             If the density estimator cannot be fitted to X.
         """
-        X = checked_table(self, X)
+        X = rows_to_fit(self, X, copy=True)
         self.density_ = clone(self.density).fit(X)
         self._deviations = X.std(0)
         return self
@@ -110,7 +109,7 @@ class DensityScoreEstimator(BaseEstimator):
         ndarray of shape (n_samples, n_features), float64
             In inverse units of X.
         """
-        return self.density_.stein_score(self._checked(X), noise_level=self.noise_level)
+        return self.density_.stein_score(rows_to_evaluate(self, X), noise_level=self.noise_level)
 
     def score_jacobian(self, X, *, diagonal=False):
         """Jacobian of the score at the samples.
@@ -127,19 +126,15 @@ class DensityScoreEstimator(BaseEstimator):
             Entry [i, j, k] is the derivative of the score's component j along feature k at sample
             i, in inverse squared units of X.
         """
-        X = self._checked(X)
+        X = rows_to_evaluate(self, X)
         latent = Chain.from_arrays(self.density_.latent_map_)
         density = self.density_._latent_density()
         level = self.density_.process_.scored_level(float(self.noise_level))
         found = []
         for part in chunks(len(X), CHUNK_ROWS):
             jacobian = _jacobian(X[part], latent, density, level, STEP * self._deviations)
-            found.append(np.einsum("njj->nj", jacobian).copy() if diagonal else jacobian)
+            found.append(diagonals(jacobian).copy() if diagonal else jacobian)
         return np.concatenate(found)
-
-    def _checked(self, X):
-        check_is_fitted(self)
-        return as_numbers(self, X, reset=False)
 
 
 def _jacobian(X, latent: Chain, density: LatentDensity, level: NoiseLevel, steps):
@@ -150,8 +145,7 @@ def _jacobian(X, latent: Chain, density: LatentDensity, level: NoiseLevel, steps
     """
     Z, _ = latent.forward(X)
     gradient = density.score(Z, level)
-    level = NoiseLevel(*(part.to(density.device) for part in level))
-    inner = density.model.jacobian(density._tensor(Z), level).detach().cpu().numpy()
+    inner = density.score_jacobian(Z, level)
     offset = latent.pull_back(X, np.zeros_like(Z))
     units = np.eye(X.shape[1])
     # Row k of A is what the transform makes of the unit vector k.

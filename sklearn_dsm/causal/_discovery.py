@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers, check_copies
+from .._columns import as_numbers, check_copies, rows_to_fit
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._fit import whole_fit
 from .._random import seed_from
@@ -24,7 +24,6 @@ from ..metrics._graphs import numbered
 from ._graphs import as_frame, as_networkx
 from ._ordering import CRITERIA
 from ._protocol import check_score_estimator
-from ._rows import checked_table
 from ._stability import Stability, resampled
 from ._stein import SteinScoreEstimator
 from ._structure import Options, learn
@@ -210,7 +209,7 @@ class ScoreCausalDiscovery(BaseEstimator):
             If the variance rises along nearly all paths of a graph with at least eight edges. The
             order may then reflect the units only. No warning if ``standardize`` is True.
         """
-        X = checked_table(self, X, min_features=2)
+        X = rows_to_fit(self, X, min_features=2, copy=True)
         names = getattr(self, "feature_names_in_", None)
         check_copies(X, names, "no causal order of the two exists")
         structure = learn(X, self._options())

@@ -9,14 +9,13 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
-from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers
+from .._columns import rows_to_evaluate, rows_to_fit
 from .._compat import Interval, StrOptions
 from .._fit import whole_fit
 from .._random import seed_from
 from ._kernel_basis import BASES, KernelBasis
-from ._rows import checked_table
+from ._protocol import diagonals
 
 # Squared bandwidths that are compared, in units of the median squared distance, and ridges.
 BANDWIDTHS, RIDGES = (0.25, 0.5, 1.0, 2.0, 4.0), tuple(np.geomspace(1e-6, 1.0, 7))
@@ -126,7 +125,7 @@ class KernelExponentialFamily(BaseEstimator):
         ValueError
             If X holds NaN, infinity, text or a constant feature, or if most samples are equal.
         """
-        X = checked_table(self, X)
+        X = rows_to_fit(self, X, copy=True)
         random = np.random.RandomState(seed_from(self.random_state))
         self._location, self._scale = X.mean(0), X.std(0)
         Z = (X - self._location) / self._scale
@@ -141,8 +140,8 @@ class KernelExponentialFamily(BaseEstimator):
                 "equal. Drop repeated samples."
             )
         self.bandwidth_, self.alpha_ = self._chosen(Z[shuffled])
-        equations = self._equations(self._functions(self.bandwidth_), Z)
-        self.coef_ = _solution(equations, self._functions(self.bandwidth_).gram(), self.alpha_)
+        functions = self._functions(self.bandwidth_)
+        self.coef_ = _solution(self._equations(functions, Z), functions.gram(), self.alpha_)
         return self
 
     def _functions(self, bandwidth) -> KernelBasis:
@@ -209,7 +208,7 @@ class KernelExponentialFamily(BaseEstimator):
             In inverse squared units of X.
         """
         jacobian = self._evaluated(X)[1]
-        return np.einsum("njj->nj", jacobian).copy() if diagonal else jacobian
+        return diagonals(jacobian).copy() if diagonal else jacobian
 
     def _evaluated(self, X):
         Z = self._standardized(X)
@@ -255,12 +254,11 @@ class KernelExponentialFamily(BaseEstimator):
         float
         """
         score, jacobian = self._evaluated(X)
-        curvature = np.einsum("njj->nj", jacobian) * self._scale**2
+        curvature = diagonals(jacobian) * self._scale**2
         return -float((curvature + 0.5 * (score * self._scale) ** 2).sum(1).mean())
 
     def _standardized(self, X):
-        check_is_fitted(self)
-        return (as_numbers(self, X, reset=False) - self._location) / self._scale
+        return (rows_to_evaluate(self, X) - self._location) / self._scale
 
 
 def _solution(equations, gram, ridge):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._protocol import ScoreAtSamples
+from ._protocol import ScoreAtSamples, diagonals
 from ._removal import Evaluation, marginal_score
 from ._residuals import residual_errors
 
@@ -36,11 +36,6 @@ class Removed(NamedTuple):
 
 # The score at the samples, of the given features.
 ScoreOf = Callable[[np.ndarray], ScoreAtSamples]
-
-
-def diagonals(jacobian: np.ndarray) -> np.ndarray:
-    """The diagonals (n, d) of Jacobians, which may be diagonals already."""
-    return jacobian if jacobian.ndim == 2 else np.einsum("njj->nj", jacobian)
 
 
 def variance(estimate: ScoreAtSamples) -> np.ndarray:
@@ -101,6 +96,6 @@ def marginals_of(evaluate: Evaluation, X: np.ndarray) -> ScoreOf:
         nonlocal moved
         leaves = np.setdiff1d(np.arange(X.shape[1]), features).tolist()
         score, jacobian, moved = marginal_score(evaluate, moved, leaves, deviations)
-        return ScoreAtSamples(X[:, features], np.arange(len(X)), score, jacobian)
+        return ScoreAtSamples(X[:, features], score, jacobian)
 
     return score_of

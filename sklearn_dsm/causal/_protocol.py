@@ -30,9 +30,13 @@ class ScoreAtSamples(NamedTuple):
     """Samples (n, d), their score (n, d) and its Jacobian (n, d, d), or the diagonal (n, d)."""
 
     samples: np.ndarray
-    rows: np.ndarray
     score: np.ndarray
     jacobian: np.ndarray
+
+
+def diagonals(jacobian: np.ndarray) -> np.ndarray:
+    """The diagonals (n, d) of Jacobians, which may be diagonals already."""
+    return jacobian if jacobian.ndim == 2 else np.einsum("njj->nj", jacobian)
 
 
 def check_score_estimator(estimator) -> None:
@@ -53,7 +57,6 @@ def is_known_everywhere(fitted) -> bool:
 def fitted_score(estimator, X: np.ndarray, diagonal: bool) -> ScoreAtSamples:
     """Fit a clone to X and evaluate it at the samples of X where it is known."""
     fitted = clone(estimator).fit(X)
-    rows = getattr(fitted, "sample_indices_", np.arange(len(X)))
-    samples = X[rows]
+    samples = X[getattr(fitted, "sample_indices_", slice(None))]
     jacobian = fitted.score_jacobian(samples, diagonal=diagonal)
-    return ScoreAtSamples(samples, rows, fitted.stein_score(samples), jacobian)
+    return ScoreAtSamples(samples, fitted.stein_score(samples), jacobian)

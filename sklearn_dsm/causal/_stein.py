@@ -8,12 +8,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers
+from .._columns import rows_to_evaluate, rows_to_fit
 from .._compat import Interval, StrOptions
 from .._fit import whole_fit
 from .._random import seed_from
 from ._kernel_matrix import stein_estimate
-from ._rows import checked_table
 
 # The kernel matrix and the copy in which distances become kernels.
 BYTES_PER_PAIR = 16
@@ -130,7 +129,7 @@ class SteinScoreEstimator(BaseEstimator):
             If X holds NaN, infinity, text or a constant feature, or if the kernel matrix needs
             too much memory.
         """
-        X = checked_table(self, X)
+        X = rows_to_fit(self, X, copy=True)
         n_used = min(len(X), self.max_samples or len(X))
         _check_memory(n_used)
         self.sample_indices_ = np.arange(len(X))
@@ -198,10 +197,10 @@ class SteinScoreEstimator(BaseEstimator):
         )
 
     def _check_known(self, X):
-        check_is_fitted(self)
         if X is None:
+            check_is_fitted(self)
             return
-        X = as_numbers(self, X, reset=False)
+        X = rows_to_evaluate(self, X)
         if not np.array_equal(X, self.samples_):
             raise ValueError(
                 "Stein's estimate is known at the training samples only: pass samples_, or "

@@ -91,7 +91,7 @@ class PolynomialFamily:
         family = Polynomial(self.exponents, self.coef).without_zeros()
         self.maximal_cliques = maximal_cliques(family.exponents)
         self._log_density = (family + base_measure(self.n_features, base_degree)).without_zeros()
-        direction = growing_direction(self._log_density, np.ones(self.n_features))
+        direction = growing_direction(self._log_density)
         if direction is not None:
             raise ValueError(
                 f"The log-density does not fall along the direction {direction.round(2)}, so no "
@@ -149,8 +149,7 @@ class PolynomialFamily:
             raise ValueError(f"n_samples={n_samples!r} and n_sweeps={n_sweeps!r} must be positive.")
         random = numpy_random(random_state)
         start = random.standard_normal((max(n_samples, MIN_CHAINS), self.n_features))
-        scale = np.ones(self.n_features)
-        return sample_chains(self._log_density, start, scale, n_sweeps, random)[:n_samples]
+        return sample_chains(self._log_density, start, n_sweeps, random)[:n_samples]
 
     def _checked(self, X):
         X = check_array(X, dtype=np.float64, input_name="X")

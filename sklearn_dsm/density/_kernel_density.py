@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -30,15 +30,15 @@ class KernelLatentDensity(LatentDensity):
 
     Attributes
     ----------
-    box : Box or None
     kernel : KernelScore
         The kernels alone.
+    box : Box or None
     wide : GaussianScore or None
         What the reference has besides the kernels, with the weight ``wide_weight``.
     """
 
+    kernel: KernelScore = field(kw_only=True)
     box: Box | None = None
-    kernel: KernelScore | None = None
     wide: GaussianScore | None = None
     wide_weight: float = 0.0
 
@@ -55,19 +55,20 @@ class KernelLatentDensity(LatentDensity):
         Z, inside = self._placed(Z)
         gradients = np.full(Z.shape, np.nan)
         if self._sums is not None:
-            gradients[inside] = self._joined_gradient(Z[inside])
+            gradients[inside] = self._joined_gradient(
+                *self._sums.log_sums_and_scores(Z[inside]), Z[inside]
+            )
         elif inside.any():
             gradients[inside] = super().gradient(Z[inside], context)
         return gradients
 
     def score(self, Z, level, context=None):
-        kernel = self.kernel
-        if self._sums is None or kernel is None or self.box is not None or self.wide is not None:
+        if self._sums is None or self.box is not None or self.wide is not None:
             return super().score(Z, level, context)
         a, v = float(level.a), float(level.v)
         if (a, v) not in self._noised_sums:
             # Noised kernels are kernels.
-            width = float(np.sqrt((a * kernel.bandwidth) ** 2 + v))
+            width = float(np.sqrt((a * self.kernel.bandwidth) ** 2 + v))
             noised = KernelSums(a * self._sums.centers, self._sums.weights, width)
             self._noised_sums[a, v] = noised
         return self._noised_sums[a, v].scores(Z)
@@ -98,7 +99,7 @@ class KernelLatentDensity(LatentDensity):
     def _sums(self) -> KernelSums | None:
         """The sums that are the density; None where a solver or a GPU gives it."""
         kernel = self.kernel
-        if kernel is None or self.model is not self.reference or self.device.type != "cpu":
+        if self.model is not self.reference or self.device.type != "cpu":
             return None
         weights = kernel.log_weights.exp().numpy()
         return KernelSums(kernel.centers.numpy(), weights, kernel.bandwidth)
@@ -114,14 +115,15 @@ class KernelLatentDensity(LatentDensity):
         values = np.logaddexp(log_kernels, log_wide + np.log(self.wide_weight))
         return values, np.exp(log_kernels - values)
 
-    def _joined_gradient(self, Z: np.ndarray) -> np.ndarray:
-        assert self._sums is not None
-        gradients = self._sums.scores(Z)
+    def _joined_gradient(
+        self, log_sums: np.ndarray, scores: np.ndarray, Z: np.ndarray
+    ) -> np.ndarray:
+        """The gradient of the log-density, of which kernels have given sums and scores."""
         if self.wide is None:
-            return gradients
-        _, share = self._joined(self._sums.log_sums(Z), Z)
+            return scores
+        _, share = self._joined(log_sums, Z)
         wide = self.wide.score(self._tensor(Z), self._clean_level()).numpy()
-        return share[:, None] * gradients + (1 - share)[:, None] * wide
+        return share[:, None] * scores + (1 - share)[:, None] * wide
 
 
 def kernel_density(

@@ -67,27 +67,33 @@ class KernelSums:
 
     def log_sums(self, points: np.ndarray) -> np.ndarray:
         """log S at points (m, d)."""
-        grid = self._grid_for(len(points))
-        if grid is None:
+        found = self._grid_for(len(points))
+        if found is None:
             return self.exact(points)[0]
+        grid, least = found
         values = grid.sums(points)
         with np.errstate(divide="ignore", invalid="ignore"):
             result = np.log(values)
-        rest = ~self._large(values)
+        rest = ~(values > least)
         result[rest] = self.exact(points[rest])[0]
         return result
 
     def scores(self, points: np.ndarray) -> np.ndarray:
         """Gradients (m, d) of log S."""
-        grid = self._grid_for(len(points))
-        if grid is None:
-            return self.exact(points, gradients=True)[1]
+        return self.log_sums_and_scores(points)[1]
+
+    def log_sums_and_scores(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both of these."""
+        found = self._grid_for(len(points))
+        if found is None:
+            return self.exact(points, gradients=True)
+        grid, least = found
         values, gradients = grid.sums_and_gradients(points)
-        rest = ~self._large(values)
+        rest = ~(values > least)
         values[rest] = 1.0
-        result = gradients / values[:, None]
-        result[rest] = self.exact(points[rest], gradients=True)[1]
-        return result
+        log_sums, scores = np.log(values), gradients / values[:, None]
+        log_sums[rest], scores[rest] = self.exact(points[rest], gradients=True)
+        return log_sums, scores
 
     def exact(
         self, points: np.ndarray, gradients: bool = False, left_out: LeftOut | None = None
@@ -101,8 +107,8 @@ class KernelSums:
                 scores[some] = score
         return values, scores
 
-    def _grid_for(self, n_points: int) -> KernelGrid | None:
-        """The grid, once so many points were asked for at a time that it pays."""
+    def _grid_for(self, n_points: int) -> tuple[KernelGrid, float] | None:
+        """The grid and its least sum, once so many points were asked for at a time that it pays."""
         d = self.centers.shape[1]
         if "_grid" not in self.__dict__ and (
             d > MAX_FEATURES
@@ -113,19 +119,14 @@ class KernelSums:
         return self._grid
 
     @cached_property
-    def _grid(self) -> KernelGrid | None:
+    def _grid(self) -> tuple[KernelGrid, float] | None:
+        """The grid, and what a sum must exceed to stand, by the sums at some centres."""
         axes = axes_near(self.centers, self.width)
-        return None if axes is None else KernelGrid(self.centers, self.weights, axes)
-
-    @cached_property
-    def _least(self) -> float:
-        """What a sum from the grid must have to stand, by the sums at some centres."""
-        assert self._grid is not None
+        if axes is None:
+            return None
+        grid = KernelGrid(self.centers, self.weights, axes)
         every = -(-len(self.centers) // 2000)
-        return MIN_SHARE * float(self._grid.sums(self.centers[::every]).max())
-
-    def _large(self, values: np.ndarray) -> np.ndarray:
-        return values > self._least
+        return grid, MIN_SHARE * float(grid.sums(self.centers[::every]).max())
 
     @cached_property
     def _tree(self) -> KDTree:

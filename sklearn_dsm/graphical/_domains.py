@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._columns import as_numbers, check_copies, check_rows, dependent_columns, named
+from .._columns import (
+    check_copies,
+    dependent_columns,
+    named,
+    rows_to_evaluate,
+    rows_to_fit,
+)
 
 # Rows off the simplex by more than this, relative to their sum, are refused.
 SUM_TOLERANCE = 1e-6
@@ -71,12 +77,11 @@ def box_of(bounds, m: int) -> Box:
 
 def checked_rows(estimator, X, *, reset: bool = True) -> np.ndarray:
     """The samples in float64; in a fit, with at least two features, all different."""
-    least = {"ensure_min_samples": 2, "ensure_min_features": 2} if reset else {}
-    X = as_numbers(estimator, X, reset=reset, **least)
-    if reset:
-        names = getattr(estimator, "feature_names_in_", None)
-        check_rows(X, names)
-        check_copies(X, names, "no interaction between the two exists")
+    if not reset:
+        return rows_to_evaluate(estimator, X)
+    X = rows_to_fit(estimator, X, min_features=2)
+    names = getattr(estimator, "feature_names_in_", None)
+    check_copies(X, names, "no interaction between the two exists")
     return X
 
 

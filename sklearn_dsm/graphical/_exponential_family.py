@@ -8,18 +8,18 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers, check_rows, named
+from .._columns import dependent_columns, named, weighted_rows_to_fit
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._fit import whole_fit
 from .._polynomials.monomials import family_exponents, maximal_cliques
 from .._polynomials.polynomial import Polynomial, base_measure
-from .._validation import check_weight
 from .._warn import warn
-from ._pairwise_inference import corrected
+from ._edge_selection import corrected, graph_of
 from ._polynomial_density import PolynomialDensity
 from ._polynomial_fits import L1, BoundedFit, L1Fit, PlainFit, recover_structure
 from ._polynomial_inference import infer
-from ._polynomial_solvers import SingularEquations, UnboundedLoss, dependent
+from ._polynomial_solvers import SingularEquations
+from ._quadratic import UnboundedLoss
 
 # A relative error of the log-density from which on its evaluation deserves a warning.
 MAX_CANCELLATION = 1e-4
@@ -211,10 +211,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
             cannot be evaluated accurately in the units of the input.
         """
         self._check_combination()
-        X = as_numbers(self, X, ensure_min_features=2, ensure_min_samples=2)
-        weight = check_weight(sample_weight, X)
-        X, weight = X[weight > 0], weight[weight > 0]
-        check_rows(X, getattr(self, "feature_names_in_", None))
+        X, weight = weighted_rows_to_fit(self, X, sample_weight, min_features=2)
         exponents = self._exponents(X.shape[1])
         fit = self._local_fit(exponents, X, weight)
         try:
@@ -277,7 +274,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
 
     def _singular(self, X, exponents):
         """What to do where the equations have no unique solution."""
-        n_own, columns = int((exponents > 0).sum(0).max()), dependent(np.corrcoef(X.T))
+        n_own, columns = int((exponents > 0).sum(0).max()), dependent_columns(X)
         fix = "Lower degree or interaction_order"
         if len(X) <= n_own:
             why = f"X has {len(X)} samples of positive weight, and {n_own} terms hold one feature"
@@ -365,9 +362,7 @@ class ExponentialFamilyEstimator(PolynomialDensity):
                 "l1_bound=None, or read the graph from adjacency_."
             )
         upper = np.triu_indices(self.n_features_in_, 1)
-        edges = np.zeros((self.n_features_in_, self.n_features_in_), dtype=bool)
-        edges[upper] = corrected(self.edge_pvalues_[upper], correction) <= level
-        return edges | edges.T
+        return graph_of(corrected(self.edge_pvalues_[upper], correction) <= level, upper)
 
     def _log_density(self) -> Polynomial:
         check_is_fitted(self)

@@ -201,12 +201,10 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
             If there are fewer than three samples for each parameter estimated with an edge.
         """
         self._check_combination()
-        X = checked_rows(self, X)
+        family = self._family()
+        X = self._checked(X, family)
         n, p = X.shape
-        family, names = self._family(), getattr(self, "feature_names_in_", None)
-        if family.nonnegative:
-            check_inside(X, nonnegative(p), names, f"family={self.family!r}")
-        check_independent(X, names)
+        check_independent(X, getattr(self, "feature_names_in_", None))
         lam = self._penalty(n, p, len(family.node_powers) + p - 1)
         self.shift_ = X.mean(0) if self._is_shifted(family) else np.zeros(p)
         self.scale_ = np.sqrt(((X - self.shift_) ** 2).mean(0))
@@ -243,6 +241,14 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
     def _family(self):
         centered = self.family == "truncated_gaussian" if self.centered == "auto" else self.centered
         return family_of(self.family, centered)
+
+    def _checked(self, X, family, *, reset=True):
+        """The samples, inside the domain of the family."""
+        X = checked_rows(self, X, reset=reset)
+        if family.nonnegative:
+            names = getattr(self, "feature_names_in_", None)
+            check_inside(X, nonnegative(X.shape[1]), names, f"family={self.family!r}")
+        return X
 
     def _is_shifted(self, family):
         """Whether the model is the same at every origin."""
@@ -304,11 +310,8 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
             models of the same samples and family.
         """
         check_is_fitted(self)
-        X = checked_rows(self, X, reset=False)
         family, p = self._family(), self.n_features_in_
-        if family.nonnegative:
-            names = getattr(self, "feature_names_in_", None)
-            check_inside(X, nonnegative(p), names, f"family={self.family!r}")
+        X = self._checked(X, family, reset=False)
         Z = (X - self.shift_) / self.scale_
         power = self.scale_**family.edge_power
         terms = self.node_coef_.copy()

@@ -6,10 +6,11 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import norm
 
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._random import seed_from
+from ._edge_selection import corrected, graph_of
 
 LEVEL = [Interval(Real, 0, 1, closed="neither")]
 CORRECTIONS = {"bonferroni", "holm", "fdr_bh", "support_recovery"}
@@ -20,20 +21,6 @@ class NodeTest(NamedTuple):
 
     statistic: float
     pvalue: float
-
-
-def corrected(pvalues: np.ndarray, correction: str | None) -> np.ndarray:
-    """P-values (m,) adjusted for m tests."""
-    m = len(pvalues)
-    if correction == "bonferroni":
-        return np.minimum(m * pvalues, 1.0)
-    if correction == "fdr_bh":
-        return false_discovery_control(pvalues)
-    if correction == "holm":
-        order = np.argsort(pvalues, kind="stable")
-        adjusted = np.maximum.accumulate((m - np.arange(m)) * pvalues[order])
-        return np.minimum(adjusted, 1.0)[np.argsort(order, kind="stable")]
-    return pvalues
 
 
 class EdgeInference:
@@ -113,9 +100,7 @@ class EdgeInference:
             kept = np.abs(self.interaction_[upper]) > threshold
         else:
             kept = corrected(self.edge_pvalues_[upper], correction) <= level
-        graph = np.zeros((p, p), dtype=bool)
-        graph[upper] = kept
-        return graph | graph.T
+        return graph_of(kept, upper)
 
     def test_node(self, node, n_bootstrap=500, random_state=None):
         r"""Test whether a node has any edge, by the multiplier bootstrap.

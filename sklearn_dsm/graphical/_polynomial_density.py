@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers
+from .._columns import rows_to_evaluate
 from .._compat import Interval, validate_parameter_constraints
 from .._evaluation.base import check_number_of_draws
 from .._polynomials.polynomial import Polynomial, growing_direction
@@ -120,7 +120,7 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
         )
         scale = np.sqrt(np.diag(self.covariance_))
         scaled = self._log_density().of_scaled(self.location_, scale)
-        direction = growing_direction(scaled, np.ones(len(scale)))
+        direction = growing_direction(scaled)
         if direction is not None:
             raise ValueError(
                 "The fitted log-density does not fall along the direction "
@@ -132,7 +132,7 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
         variances, axes = np.linalg.eigh(self.covariance_ / np.outer(scale, scale))
         start = random.standard_normal((max(n, MIN_CHAINS), len(scale)))
         start = (start * np.sqrt(variances.clip(min=0))) @ axes.T
-        Z = sample_chains(scaled, start, np.ones(len(scale)), n_sweeps, random)[:n]
+        Z = sample_chains(scaled, start, n_sweeps, random)[:n]
         return self.location_ + Z * scale
 
     @abstractmethod
@@ -140,5 +140,4 @@ class PolynomialDensity(BaseEstimator, metaclass=ABCMeta):
         """The fitted log-density in the units of the input, up to its constant."""
 
     def _checked(self, X):
-        check_is_fitted(self)
-        return as_numbers(self, X, reset=False)
+        return rows_to_evaluate(self, X)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lapack
 
+from ._quadratic import UnboundedLoss
+
 # What is left of a unit diagonal, given the others, where equations count as dependent.
 MAX_LEFT = 1e-11
 # Added to a unit diagonal, so that equations of any support have a solution.
@@ -17,10 +19,6 @@ MAX_PENALTIES, NORM_TOLERANCE = 100, 1e-12
 
 class SingularEquations(Exception):
     """The quadratic loss has no unique minimum."""
-
-
-class UnboundedLoss(Exception):
-    """The penalised loss has no minimum."""
 
 
 def inverse(H: np.ndarray) -> np.ndarray:
@@ -43,12 +41,6 @@ def inverse(H: np.ndarray) -> np.ndarray:
     inverted, _ = lapack.dpotri(factor, lower=1)
     inverted = np.tril(inverted) + np.tril(inverted, -1).T
     return inverted / np.outer(unit, unit)
-
-
-def dependent(correlation: np.ndarray) -> np.ndarray:
-    """Features that are linear combinations of those before them, most independent first."""
-    _, order, rank, _ = lapack.dpstrf(correlation, tol=MAX_LEFT)
-    return np.sort(order[rank:] - 1)
 
 
 class L1Problem:

@@ -57,19 +57,16 @@ class BaseRegularized(BaseEstimator):
         tags.input_tags.positive_only = self.domain in ("nonnegative", "simplex")
         return tags
 
-    def _named(self) -> bool:
-        return isinstance(self.domain, str)
-
     def _is_centered(self) -> bool:
         if self.centered == "auto":
-            return self._named() and self.domain == "nonnegative"
+            return self.domain == "nonnegative"
         return self.centered
 
     def _check_combination(self):
-        is_box = not self._named() or self.domain == "nonnegative"
+        is_box = self.domain not in ("real", "simplex")
         for name, default, works, where in (
             ("weight", "min3", is_box, "domains with a boundary, other than the simplex"),
-            ("robust", None, self._named() and self.domain == "real", "domain='real'"),
+            ("robust", None, self.domain == "real", "domain='real'"),
             ("centered", "auto", self.domain != "simplex", "domains other than the simplex"),
             ("diagonal_multiplier", "auto", self.domain != "simplex", "the other domains"),
         ):
@@ -89,7 +86,7 @@ class BaseRegularized(BaseEstimator):
         """The samples, inside the domain."""
         X = checked_rows(self, X, reset=reset)
         names = getattr(self, "feature_names_in_", None)
-        if self._named() and self.domain == "simplex":
+        if self.domain == "simplex":
             check_simplex(X, names)
         else:
             check_inside(X, self._box(X.shape[1]), names, f"domain={self.domain!r}")
@@ -120,15 +117,14 @@ class BaseRegularized(BaseEstimator):
             ) from error
 
     def _box(self, m) -> Box:
-        if not self._named():
-            return box_of(self.domain, m)
-        return nonnegative(m) if self.domain == "nonnegative" else real(m)
+        named = {"nonnegative": nonnegative, "real": real}
+        return named[self.domain](m) if isinstance(self.domain, str) else box_of(self.domain, m)
 
     def _set_units(self, X):
         """The unit and the origin of each feature."""
         m = X.shape[1]
         self.shift_, self.scale_ = np.zeros(m), np.ones(m)
-        if self._named() and self.domain == "simplex":
+        if self.domain == "simplex":
             return
         self._note_dependent(X)
         if self.robust == "rank":
@@ -149,11 +145,11 @@ class BaseRegularized(BaseEstimator):
     def _loss(self, X):
         """The loss of samples, in the units of the fit."""
         n, m = X.shape
-        if self._named() and self.domain == "simplex":
+        if self.domain == "simplex":
             return SimplexLoss(X)
         multiplier = self.diagonal_multiplier
         if multiplier == "auto":
-            unbounded = self._named() and self.domain == "real"
+            unbounded = self.domain == "real"
             singular = n <= m or self._has_dependent
             multiplier = diagonal_multiplier(n, m, unbounded=unbounded) if singular else 1.0
         if self.robust == "rank":
@@ -192,7 +188,7 @@ class BaseRegularized(BaseEstimator):
                 "diagonal_multiplier='auto'.",
                 ConvergenceWarning,
             )
-        if self._named() and self.domain == "real" and np.linalg.eigvalsh(fit.matrix)[0] <= 0:
+        if self.domain == "real" and np.linalg.eigvalsh(fit.matrix)[0] <= 0:
             warn(
                 "The estimated precision is not positive definite, so it is that of no normal "
                 "distribution. Its zeros still describe a graph; for a distribution, raise alpha.",
@@ -215,7 +211,7 @@ class BaseRegularized(BaseEstimator):
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
-        if self._named() and self.domain == "simplex":
+        if self.domain == "simplex":
             return -simplex_sample_loss(X, self.precision_, self.eta_)
         Z = (X - self.shift_) / self.scale_
         matrix = self.precision_ * np.outer(self.scale_, self.scale_)
@@ -395,7 +391,7 @@ class RegularizedScoreMatching(BaseRegularized):
         return self
 
     def _check_determined(self, n, m):
-        simplex = self._named() and self.domain == "simplex"
+        simplex = self.domain == "simplex"
         bounded = self.diagonal_multiplier != 1 and not simplex
         if self.alpha == 0 and n <= m and not bounded:
             raise ValueError(

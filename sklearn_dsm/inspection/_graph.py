@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..metrics._graphs import numbered
+from ._axes import axes_of
 from ._edges import Edges, edges_of
 
 MAX_WIDTH, MIN_WIDTH, OUTLINE, NODE_SIZE = 5.0, 0.8, 4.0, 700
@@ -96,9 +97,8 @@ class GraphDisplay:
         import matplotlib.pyplot as plt
         import networkx
 
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = axes_of(ax, (6, 5))
+        ax = self.ax_
         self.positions_ = positions or _positions(self.edges, order)
         options = {"pos": self.positions_, "ax": ax, "node_size": NODE_SIZE}
         if self.edges.directed:

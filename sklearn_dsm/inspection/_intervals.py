@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ._axes import axes_of
 from ._edges import names_of
 
 APART, NOT_APART = "tab:blue", "0.6"
@@ -93,12 +94,9 @@ class EdgeIntervalDisplay:
         -------
         EdgeIntervalDisplay
         """
-        import matplotlib.pyplot as plt
-
         n = len(self.pairs)
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 1.2 + 0.26 * n), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = axes_of(ax, (6, 1.2 + 0.26 * n))
+        ax = self.ax_
         heights = np.arange(n)[::-1]
         low, high = self.intervals.T
         apart = (low > 0) | (high < 0)

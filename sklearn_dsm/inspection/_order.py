@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..metrics._graphs import numbered
+from ._axes import axes_of
 from ._edges import names_of
 
 FOUND, BACKWARDS = "tab:blue", "tab:red"
@@ -75,12 +76,9 @@ class OrderDisplay:
         -------
         OrderDisplay
         """
-        import matplotlib.pyplot as plt
-
         d = len(self.order)
-        if ax is None:
-            _, ax = plt.subplots(figsize=(max(5.0, 0.75 * d), 3.6), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = axes_of(ax, (max(5.0, 0.75 * d), 3.6))
+        ax = self.ax_
         place = np.argsort(self.order)
         heights = [self._arc(place[i], place[j], 1, FOUND) for i, j in np.argwhere(self.adjacency)]
         if self.true_graph is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class Envelope(NamedTuple):
 
     def log_density(self, z: Tensor) -> Tensor:
         """Log-densities (n,) of the kernel estimate."""
-        clean = _clean(z)
+        clean = NoiseLevel.clean(z)
         narrow, wide = (kernel.log_density(z, clean) for kernel in self._kernels(z))
         return torch.logaddexp(
             narrow + float(np.log(1 - WIDE_SHARE)), wide + float(np.log(WIDE_SHARE))
@@ -85,12 +85,12 @@ class EnvelopeDensity(LatentDensity):
     Draws are those of the estimate, accepted with the ratio of the density to the multiple.
     """
 
-    envelope: Envelope | None = None
+    envelope: Envelope = field(kw_only=True)
 
     def sample(
         self, n: int, method: str, seed: int, context: np.ndarray | None = None
     ) -> np.ndarray:
-        envelope, log_bound = self._bound
+        envelope, log_bound = self.envelope, self._log_bound
         generator = torch_generator(seed)
         parts: list[np.ndarray] = []
         n_left = n
@@ -109,20 +109,13 @@ class EnvelopeDensity(LatentDensity):
         return np.concatenate(parts)
 
     def _log_density(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, int]:
-        envelope, log_bound = self._bound
         value, n_missed = super()._log_density(z, context)
-        return torch.minimum(value, envelope.log_density(z) + log_bound), n_missed
+        return torch.minimum(value, self.envelope.log_density(z) + self._log_bound), n_missed
 
     @property
-    def _bound(self) -> tuple[Envelope, float]:
-        """The envelope, and the logarithm of its multiple that bounds the density."""
-        assert self.envelope is not None
-        return self.envelope, self.envelope.log_bound - self.log_mass
-
-
-def _clean(z: Tensor) -> NoiseLevel:
-    one = torch.ones((), dtype=z.dtype, device=z.device)
-    return NoiseLevel(one, torch.zeros_like(one))
+    def _log_bound(self) -> float:
+        """The logarithm of the envelope's multiple that bounds the density."""
+        return self.envelope.log_bound - self.log_mass
 
 
 def bounded(

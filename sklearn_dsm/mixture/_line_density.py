@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtri_exp
@@ -83,22 +83,17 @@ class LogLinearCurve:
 class LineDensity(LatentDensity):
     """A density of one feature by its curve; scores at positive noise are the model's."""
 
-    curve: LogLinearCurve | None = None
+    curve: LogLinearCurve = field(kw_only=True)
 
     def log_density(
         self, Z: np.ndarray, context: np.ndarray | None = None
     ) -> tuple[np.ndarray, int]:
-        return self._curve.log_density(Z[:, 0]), 0
+        return self.curve.log_density(Z[:, 0]), 0
 
     def gradient(self, Z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
-        return self._curve.slope(Z[:, 0])[:, None]
+        return self.curve.slope(Z[:, 0])[:, None]
 
     def sample(
         self, n: int, method: str, seed: int, context: np.ndarray | None = None
     ) -> np.ndarray:
-        return self._curve.quantile(np.random.RandomState(seed).random_sample(n))[:, None]
-
-    @property
-    def _curve(self) -> LogLinearCurve:
-        assert self.curve is not None
-        return self.curve
+        return self.curve.quantile(np.random.RandomState(seed).random_sample(n))[:, None]

@@ -47,7 +47,7 @@ class RowLosses:
     def __init__(self, loss: ScoreLoss, rows: Tensor, generator: torch.Generator):
         self.loss, self.rows = loss, rows
         self.drawn = loss.draw(rows, generator)
-        self.level = NoiseLevel(rows.new_ones(()), rows.new_zeros(()))
+        self.level = NoiseLevel.clean(rows)
 
     @property
     def evaluations_per_row(self) -> int:

@@ -109,7 +109,7 @@ def identity_log_density(
     n, d = x.shape
     nodes = IdentityNodes(*(part.to(x) for part in nodes))
     n_noise = nodes.noise.shape[1]
-    log_density = reference.log_density(x, NoiseLevel(x.new_ones(()), x.new_zeros(())), context)
+    log_density = reference.log_density(x, NoiseLevel.clean(x), context)
     given = None if context is None else context.repeat_interleave(n_noise, 0)
     for k, (log_snr, weight) in enumerate(zip(nodes.log_snr, nodes.log_snr_weights, strict=True)):
         noise = nodes.noise[k % len(nodes.noise)]

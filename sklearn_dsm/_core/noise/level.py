@@ -27,6 +27,11 @@ class NoiseLevel(NamedTuple):
         """The variance-preserving level (a^2 + v = 1) with this log signal-to-noise ratio."""
         return cls(torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr))
 
+    @classmethod
+    def clean(cls, like: Tensor) -> NoiseLevel:
+        """The level without noise, of the dtype and on the device of a tensor."""
+        return cls(like.new_ones(()), like.new_zeros(()))
+
     @property
     def log_snr(self) -> Tensor:
         """log(a^2 / v)."""
