@@ -1,12 +1,13 @@
 """
-What a causal order needs: samples, curvature, and few features
-===============================================================
+What a causal order needs: samples and curvature
+================================================
 
 In an additive noise model, each feature is a function of its causes, the mechanism, plus noise. For
 a feature without effects on others, the second derivative of the log-density is constant. For any
 other feature it varies, and more so if mechanisms are strongly curved compared with the noise.
 In theory, errors of the order fall with the number of samples and with this curvature, and rise
-with the number of features. Random models show all three effects.
+with the number of features. Random models show the first two effects. With more features, the
+number of errors rises, but about in proportion to the number of edges, so their share does not.
 """
 
 # %%
