@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.stats import kstest, norm
+from scipy.stats import kstest
+from scipy.stats import t as student
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import (
     check_dataframe_column_names_consistency,
@@ -63,11 +64,17 @@ def joint_estimate(family, X, weight, a, b):
     without[1:] = -np.linalg.solve(gamma[1:, 1:], g.mean(0)[1:])
     along = np.linalg.inv(gamma)[0]
     correction = 2 * len(X) / (2 * len(X) - len(theta)) / len(X)
+    leverage = ((first @ along) ** 2 + (second @ along) ** 2) / (len(X) * along[0])
     variances = []
-    for value in (theta, without):
+    for value in (without, theta):
         U = first * (first @ value)[:, None] + second * (second @ value)[:, None] + g
-        variances.append(correction * np.mean((U @ along) ** 2))
-    return theta[0], *variances
+        influence = U @ along / (1 - leverage)
+        variances.append(correction * np.mean(influence**2))
+    return theta[0], *variances, 2 * len(X) / (kurtosis(influence) - 1)
+
+
+def kurtosis(x):
+    return np.mean(x**4) / np.mean(x**2) ** 2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -80,12 +87,13 @@ def test_an_edge_is_the_minimum_of_the_loss_of_its_pair(family):
         X = (X - X.mean(0)) / X.std(0)
     fit = PairwiseScoreMatching(family, support="full").fit(X)
     for a, b in ((0, 1), (1, 4), (3, 2)):
-        value, variance, null_variance = joint_estimate(
+        value, null_variance, variance, dof = joint_estimate(
             family_of(family, centered), X, "log1p", a, b
         )
         assert fit.interaction_[a, b] == pytest.approx(value, rel=1e-8)
         assert fit.edge_stderr_[a, b] == pytest.approx(np.sqrt(variance), rel=1e-8)
-        pvalue = 2 * norm.sf(abs(value) / np.sqrt(null_variance))
+        assert fit.edge_dof_[a, b] == pytest.approx(dof, rel=1e-8)
+        pvalue = 2 * student.sf(abs(value) / np.sqrt(null_variance), dof)
         assert fit.edge_pvalues_[a, b] == pytest.approx(pvalue, rel=1e-6)
 
 
@@ -164,16 +172,16 @@ def test_the_score_is_largest_at_the_full_estimate():
         fit.node_coef_[0, 0] -= change
 
 
-def test_intervals_are_normal_and_p_values_near_them(fits):
+def test_intervals_are_student_s_and_p_values_near_them(fits):
     _, _, fit = fits["gaussian", "full"]
     interval = fit.confint(0.9)
     assert interval.shape == (6, 6, 2) and np.isnan(interval[0, 0]).all()
     np.testing.assert_allclose(interval.mean(-1)[UPPER], fit.interaction_[UPPER])
-    half = norm.ppf(0.95) * fit.edge_stderr_
+    half = student.ppf(0.95, fit.edge_dof_) * fit.edge_stderr_
     np.testing.assert_allclose((interval[..., 1] - interval[..., 0])[UPPER] / 2, half[UPPER])
     np.testing.assert_array_equal(fit.adjacency(0.1)[UPPER], fit.edge_pvalues_[UPPER] <= 0.1)
     # The two standard errors are one where there is no edge.
-    wald = 2 * norm.sf(np.abs(fit.interaction_ / fit.edge_stderr_))[UPPER]
+    wald = 2 * student.sf(np.abs(fit.interaction_ / fit.edge_stderr_), fit.edge_dof_)[UPPER]
     null = wald > 0.01
     np.testing.assert_allclose(fit.edge_pvalues_[UPPER][null], wald[null], rtol=0.1)
 
@@ -229,6 +237,10 @@ def test_difference_of_two_models():
     np.testing.assert_array_equal(change.interaction_, first.interaction_ - second.interaction_)
     expected = np.hypot(first.edge_stderr_, second.edge_stderr_)[UPPER]
     np.testing.assert_allclose(change.edge_stderr_[UPPER], expected)
+    # Between those of the smaller part and their sum, as Welch's are.
+    parts = first.edge_dof_[UPPER], second.edge_dof_[UPPER]
+    assert (change.edge_dof_[UPPER] >= np.minimum(*parts)).all()
+    assert (change.edge_dof_[UPPER] <= np.add(*parts)).all()
     assert change.adjacency(0.01, "holm")[0].tolist() == [False, False, True, False, False, False]
     assert change.test_node(0, random_state=0).pvalue < 0.01
     same = first.difference(PairwiseScoreMatching().fit(drawn("gaussian", n=1500, seed=2)[0]))

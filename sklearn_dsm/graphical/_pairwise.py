@@ -55,8 +55,11 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
        those of its two features.
     2. A second lasso selects the parameters that predict the derivative of the edge's statistic.
     3. The estimate minimises the loss over both selections and the edge itself. Its variance is
-       :math:`\Gamma^{-1} \mathrm{Cov}(\Gamma_i \theta + g_i) \Gamma^{-1} / n`, times
-       :math:`2n / (2n - s)` for s parameters in 2n equations.
+       :math:`\Gamma^{-1} \mathrm{Cov}(\Gamma_i \theta + g_i) \Gamma^{-1} / n`, with two
+       corrections for few samples: a factor :math:`2n / (2n - s)` for s parameters in 2n equations,
+       and the influence of each sample divided by one minus its leverage on the edge [HC3]_.
+       Intervals and p-values take Student's t distribution, whose degrees of freedom follow from
+       the kurtosis of the influences [Satterthwaite]_.
 
     Parameters
     ----------
@@ -100,6 +103,8 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         Two-sided p-values of :math:`\theta_{ab} = 0`; NaN on the diagonal. They are those of Rao's
         score test, whose standard error assumes :math:`\theta_{ab} = 0`. For skewed features, small
         p-values are more accurate than with ``edge_stderr_``, and may disagree with ``confint``.
+    edge_dof_ : ndarray of shape (n_features, n_features)
+        Degrees of freedom of Student's t distribution of each edge; NaN on the diagonal.
     edge_covariance_ : ndarray of shape (n_features, n_features, n_features)
         ``[a]`` is the covariance of the estimates in row a of ``interaction_``.
     support_sizes_ : ndarray of shape (n_features, n_features)
@@ -121,7 +126,7 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
 
     References
     ----------
-    [Inference]_, [Hyvarinen2005]_, [GeneralizedSM]_
+    [Inference]_, [Hyvarinen2005]_, [GeneralizedSM]_, [HC3]_, [Satterthwaite]_
 
     Examples
     --------
@@ -284,7 +289,7 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         unit = np.outer(power, power)
         covariance = estimates.covariance / (unit[:, :, None] * unit[:, None, :])
         null_variance = estimates.null_variance / unit**2
-        self._store_edges(estimates.interaction / unit, covariance, n, null_variance)
+        self._store_edges(estimates.interaction / unit, covariance, estimates.dof, n, null_variance)
         powers = np.array(family.node_powers)
         self.node_coef_ = estimates.node_coef / self.scale_[:, None] ** powers
         if family.is_gaussian:

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._random import seed_from
@@ -29,6 +29,7 @@ class EdgeInference:
     interaction_: np.ndarray
     edge_covariance_: np.ndarray
     edge_stderr_: np.ndarray
+    edge_dof_: np.ndarray
     edge_pvalues_: np.ndarray
     n_samples_: Any
 
@@ -37,6 +38,8 @@ class EdgeInference:
 
     def confint(self, level=0.95):
         """Compute confidence intervals of all interactions.
+
+        The quantiles are those of Student's t distribution with ``edge_dof_`` degrees of freedom.
 
         Parameters
         ----------
@@ -50,7 +53,7 @@ class EdgeInference:
         """
         self._require_estimates()
         validate_parameter_constraints({"level": LEVEL}, {"level": level}, caller_name="confint")
-        half = norm.ppf(0.5 + level / 2) * self.edge_stderr_
+        half = student.ppf(0.5 + level / 2, self.edge_dof_) * self.edge_stderr_
         return np.stack([self.interaction_ - half, self.interaction_ + half], axis=-1)
 
     def adjacency(self, level=0.05, correction=None):
@@ -149,8 +152,8 @@ class EdgeInference:
         pvalue = (1 + (draws >= statistic).sum()) / (n_bootstrap + 1)
         return NodeTest(float(np.sqrt(n) * statistic), float(pvalue))
 
-    def _store_edges(self, interaction, covariance, n_samples, null_variance=None):
-        """Keep the estimates, with their standard errors and p-values.
+    def _store_edges(self, interaction, covariance, dof, n_samples, null_variance=None):
+        """Keep the estimates, with their standard errors, degrees of freedom and p-values.
 
         The p-values rest on ``null_variance`` (p, p), the variances under the hypothesis, or else
         on the standard errors.
@@ -158,11 +161,11 @@ class EdgeInference:
         variance = np.diagonal(covariance, axis1=1, axis2=2).copy()
         np.fill_diagonal(variance, np.nan)
         self.interaction_, self.edge_covariance_ = interaction, covariance
-        self.edge_stderr_ = np.sqrt(variance)
+        self.edge_stderr_, self.edge_dof_ = np.sqrt(variance), dof
         deviation = self.edge_stderr_.copy()
         if null_variance is not None:
             deviation = np.where(np.isnan(deviation), np.nan, np.sqrt(null_variance))
-        self.edge_pvalues_ = 2 * norm.sf(np.abs(interaction) / deviation)
+        self.edge_pvalues_ = 2 * student.sf(np.abs(interaction) / deviation, dof)
         self.n_samples_ = n_samples
 
 
@@ -178,14 +181,19 @@ class InteractionDifference(EdgeInference):
         models.
     edge_covariance_ : ndarray of shape (n_features, n_features, n_features)
         ``[a]`` is the covariance of row a of ``interaction_``.
+    edge_dof_ : ndarray of shape (n_features, n_features)
+        Degrees of freedom of the standard errors, by the Welch-Satterthwaite equation.
     n_samples_ : float
         ``n1 * n2 / (n1 + n2)``, for n1 and n2 samples of the two models.
     """
 
     def __init__(self, first: EdgeInference, second: EdgeInference):
         n_samples = 1 / (1 / first.n_samples_ + 1 / second.n_samples_)
+        variances = first.edge_stderr_**2, second.edge_stderr_**2
+        parts = variances[0] ** 2 / first.edge_dof_ + variances[1] ** 2 / second.edge_dof_
         self._store_edges(
             first.interaction_ - second.interaction_,
             first.edge_covariance_ + second.edge_covariance_,
+            sum(variances) ** 2 / parts,
             n_samples,
         )

@@ -31,6 +31,7 @@ class EdgeEstimates(NamedTuple):
     interaction: np.ndarray  # (p, p), symmetric with zero diagonal
     covariance: np.ndarray  # (p, p, p), of the edges of each node
     null_variance: np.ndarray  # (p, p), of an edge if there is none
+    dof: np.ndarray  # (p, p), degrees of freedom of the variance of an edge
     node_coef: np.ndarray  # (p, n_node_terms)
     support_sizes: np.ndarray  # (p, p), parameters in the estimate of each edge
 
@@ -69,17 +70,31 @@ def estimate_edges(family: Family, weight: str, Z, lam: float | None, n_jobs) ->
     total = curvature + curvature.T + np.eye(p)
     weighted = curvature * own
     interaction = (weighted + weighted.T) / total
-    moments, null_moments = np.zeros((p, p, p)), np.zeros((p, p))
+    moments = np.zeros((p, p, p))
+    null_moments, fourth_moments = np.zeros((p, p)), np.zeros((p, p))
     equations = [fit[0] for fit in fits]
     for z, null in _influence(family, weight, Z, equations, interaction, total):
         moments += z.transpose(1, 2, 0) @ z.transpose(1, 0, 2)
         null_moments += (null**2).sum(0)
+        fourth_moments += (z**4).sum(0)
     node_coef = np.stack([fit[2] for fit in fits])
+    dof = _degrees_of_freedom(np.diagonal(moments, axis1=1, axis2=2), fourth_moments, n)
     # Each sample gives an edge two equations, which fit too well by the parameters estimated.
     inflation = np.sqrt(2 * n / np.maximum(2 * n - sizes, 1))
     moments *= inflation[:, :, None] * inflation[:, None, :] / n**2
     null_variance = null_moments * inflation**2 / n**2
-    return EdgeEstimates(interaction, moments, null_variance, node_coef, sizes)
+    return EdgeEstimates(interaction, moments, null_variance, dof, node_coef, sizes)
+
+
+def _degrees_of_freedom(squares, fourths, n: int) -> np.ndarray:
+    """Those of the chi-squared law with the variation of a mean of n squares; NaN without any.
+
+    A mean of n squares of kurtosis k has the relative variance (k - 1) / n, and a chi-squared
+    variable with m degrees of freedom 2 / m.
+    """
+    squares = np.where(squares > 0, squares, np.nan)
+    kurtosis = n * fourths / squares**2
+    return 2 * n / np.maximum(kurtosis - 1, 2 / n)
 
 
 class Scaled(NamedTuple):
@@ -183,7 +198,8 @@ def _selection(gram, linear, penalty):
 def _influence(family, weight, Z, fits, interaction, total) -> Iterator[tuple]:
     """Influence values (chunk, p, p) of the samples on the edges.
 
-    At the estimates, and where an edge is zero and its other parameters are at their best.
+    At the estimates, and where an edge is zero and its other parameters are at their best. Both
+    are those of leaving a sample out: divided by one minus the sample's share in the curvature.
     """
     n, p = Z.shape
     step = max(1, CHUNK_NUMBERS // p**2)
@@ -200,4 +216,5 @@ def _influence(family, weight, Z, fits, interaction, total) -> Iterator[tuple]:
             squares[:, node, others] = residual**2
         values += values.transpose(0, 2, 1)
         squares += squares.transpose(0, 2, 1)
-        yield -values / total, (interaction * squares - values) / total
+        rest = total * (1 - squares / (n * total))
+        yield -values / rest, (interaction * squares - values) / rest
