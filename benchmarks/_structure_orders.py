@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import resource
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from _budget import processor_timed, timed
 
-from sklearn_dsm import ScoreCausalDiscovery, SteinScoreEstimator
+from sklearn_dsm import (
+    DensityScoreEstimator,
+    DSMDensityEstimator,
+    ScoreCausalDiscovery,
+    SteinScoreEstimator,
+)
 from sklearn_dsm.causal import sort_by_variance
 from sklearn_dsm.datasets import load_sachs, make_anm
 from sklearn_dsm.metrics import (
@@ -114,25 +120,88 @@ def peak_gibibytes(n_samples: int = 5000, n_features: int = 10, max_samples=None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def divergences_by(
-    name: str, values: Iterable[float], n_repeats: int = 10, **model
-) -> dict[float, float]:
-    """Mean divergence of the order against one property of the model.
+def many_samples(n_samples: int = 20_000, n_repeats: int = 3) -> dict[str, list[dict]]:
+    """More samples than the kernel holds: a network's score, and Stein's of a part of them."""
+    runs = {
+        "Stein's estimator, 2000 of the samples": {
+            "score_estimator": SteinScoreEstimator(max_samples=2000)
+        },
+        "network, residues": {"score_estimator": network(20), "removal": "residue"},
+    }
+    found: dict[str, list[dict]] = {name: [] for name in runs}
+    for seed in range(n_repeats):
+        anm = make_anm(n_samples, 10, mechanism="quadratic", random_state=seed)
+        for name, options in runs.items():
+            run, taken = processor_timed(
+                lambda X=anm.data, options=options: discovered(X, **options)
+            )
+            row = figures(run.order_, run.adjacency_, anm.adjacency)
+            found[name].append(row | {"seconds": taken})
+    return found
 
-    "n_samples" and "n_features" are those of ``make_anm``; "curvature" is the inverse of the
-    noises' variance, which the least variance of a non-leaf's curvature grows with.
-    """
-    means = {}
-    for value in values:
-        options = dict(model)
-        if name == "curvature":
-            options["noise_variance"] = 1 / value
-        else:
-            options[name] = int(value)
-        found = []
-        for seed in range(n_repeats):
-            anm = make_anm(random_state=seed, **options)
-            order = discovered(anm.data, pruning=None).order_
-            found.append(order_divergence(order, anm.adjacency))
-        means[float(value)] = float(np.mean(found))
-    return means
+
+class Rate(NamedTuple):
+    """The order divergence at one point of a curve, over draws of a model."""
+
+    score: str
+    property: str
+    value: float
+    mean: float
+    standard_error: float
+
+
+def network(max_epochs: int = 100) -> DensityScoreEstimator:
+    """A small network trained by denoising, which corrects the normal density."""
+    density = DSMDensityEstimator(
+        reference="gaussian",
+        marginals="standardize",
+        hidden_layer_sizes=(64, 64),
+        max_epochs=max_epochs,
+        random_state=0,
+    )
+    return DensityScoreEstimator(density, noise_level=0.1)
+
+
+# The score, its options of the search, the number of models, and the points of the curves:
+# "curvature" is the inverse of the noises' variance, with which the least variance of a
+# non-leaf's curvature grows.
+STEIN, NETWORK = "Stein's estimator", "network"
+RATES: dict[str, tuple[dict, int, dict, dict]] = {
+    STEIN: (
+        {},
+        30,
+        {"n_samples": 300, "n_features": 10},
+        {
+            "n_samples": (50, 100, 200, 400, 800),
+            "curvature": (0.1, 0.3, 1.0, 3.0),
+            "n_features": (5, 10, 20),
+        },
+    ),
+    NETWORK: (
+        {"removal": "residue"},
+        10,
+        {"n_samples": 500, "n_features": 5},
+        {
+            "n_samples": (50, 150, 500, 1500),
+            "curvature": (0.1, 0.3, 1.0, 3.0),
+            "n_features": (3, 5, 10),
+        },
+    ),
+}
+
+
+def rates(score: str, smoke: bool = False) -> Iterator[Rate]:
+    """The curves of one score, point by point."""
+    options, n_models, base, curves = RATES[score]
+    if score == NETWORK:
+        options = options | {"score_estimator": network(1 if smoke else 100)}
+    for name, values in curves.items():
+        for value in values[:1] if smoke else values:
+            model = base | ({"noise_variance": 1 / value} if name == "curvature" else {name: value})
+            found = []
+            for seed in range(1 if smoke else n_models):
+                anm = make_anm(random_state=seed, **model)
+                order = discovered(anm.data, pruning=None, **options).order_
+                found.append(order_divergence(order, anm.adjacency))
+            error = np.std(found) / np.sqrt(len(found))
+            yield Rate(score, name, value, float(np.mean(found)), float(error))

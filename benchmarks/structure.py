@@ -11,6 +11,7 @@ orders), "sachs", "rates" (order divergence against samples, curvature and featu
 from __future__ import annotations
 
 import argparse
+import csv
 import subprocess
 import sys
 import tempfile
@@ -143,24 +144,24 @@ def sachs_part(report: Report, options: argparse.Namespace) -> None:
 
 
 def rates_part(report: Report, options: argparse.Namespace) -> None:
-    n_repeats = 1 if options.smoke else 10
-    report(f"Order divergence, mean of {n_repeats} seeds, against")
-    gp = {"n_features": 10, "edges_per_node": 1}
-    for label, found in (
-        ("samples", orders.divergences_by("n_samples", (50, 100, 200, 400, 800), n_repeats, **gp)),
-        (
-            "1 / variance of the noise",
-            orders.divergences_by("curvature", (0.1, 0.3, 1, 3), n_repeats, n_samples=300, **gp),
-        ),
-        (
-            "features",
-            orders.divergences_by(
-                "n_features", (5, 10, 20), n_repeats, n_samples=300, edges_per_node=1
-            ),
-        ),
-    ):
-        line = "  ".join(f"{value:g}: {mean:.2f}" for value, mean in found.items())
-        report(f"  {label:<26} {line}")
+    path = report.path.with_suffix(".csv")
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(orders.Rate._fields)
+        for score, (_, n_models, base, curves) in orders.RATES.items():
+            others = ", ".join(f"{name} {value}" for name, value in base.items())
+            report(
+                f"{score}: order divergence, mean of {n_models} models (standard error), {others}"
+            )
+            found = list(orders.rates(score, options.smoke))
+            table.writerows(found)
+            for name in curves:
+                points = [each for each in found if each.property == name]
+                line = "  ".join(
+                    f"{each.value:g}: {each.mean:.2f} ({each.standard_error:.2f})"
+                    for each in points
+                )
+                report(f"  {name:<11} {line}")
 
 
 def rivals_part(report: Report, options: argparse.Namespace) -> None:
@@ -208,6 +209,12 @@ def cost_part(report: Report, options: argparse.Namespace) -> None:
         [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
     ).stdout
     report(f"  5000 samples, 10 features: {float(peak):.2f} GiB, the largest of the process")
+    report("20000 samples, 10 features: order divergence, SHD, processor seconds, of 3 models")
+    for name, found in orders.many_samples().items():
+        rows = ";  ".join(
+            f"{each['divergence']} {each['shd']} {each['seconds']:.1f} s" for each in found
+        )
+        report(f"  {name:<40} {rows}")
 
 
 PARTS = {
