@@ -48,12 +48,12 @@ path = Path("../benchmarks/results/structure_rates.csv")
 with path.open() as file:
     points = list(csv.DictReader(file))
 LABELS = {
-    "n_samples": "number of samples",
-    "curvature": "curvature: 1 / noise variance",
-    "n_features": "number of features",
+    "n_samples": ("number of samples", [50, 150, 500, 1500]),
+    "curvature": ("curvature: 1 / noise variance", [0.1, 0.3, 1, 3]),
+    "n_features": ("number of features", [3, 5, 10, 20]),
 }
 figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-for panel, (name, label) in zip(panels, LABELS.items(), strict=True):
+for panel, (name, (label, ticks)) in zip(panels, LABELS.items(), strict=True):
     own = [point for point in points if point["property"] == name]
     for method in dict.fromkeys(point["score"] for point in own):
         curve = [point for point in own if point["score"] == method]
@@ -62,8 +62,7 @@ for panel, (name, label) in zip(panels, LABELS.items(), strict=True):
         )
         panel.errorbar(values, means, [2 * each for each in errors], marker="o", label=method)
     panel.set_xscale("log")
-    places = sorted({float(point["value"]) for point in own})
-    panel.set_xticks(places, [f"{place:g}" for place in places], fontsize="small")
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.minorticks_off()
     panel.set_xlabel(label)
     panel.set_ylim(bottom=0)

@@ -22,6 +22,7 @@ from .graphical import (
     RegularizedScoreMatchingCV,
 )
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
+from .sampling import TiltedSampler
 
 __version__ = "0.1.0"
 
@@ -49,4 +50,5 @@ __all__ = [
     "ScoreCausalDiscovery",
     "SteinScoreEstimator",
     "SubVP",
+    "TiltedSampler",
 ]

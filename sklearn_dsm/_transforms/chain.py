@@ -20,6 +20,8 @@ KINDS: dict[str, type[Transform]] = {
     "radial": RadialTransform,
     "autoregressive": AutoregressiveTransform,
 }
+# Numbers in the Jacobians of samples that are solved with together.
+JACOBIAN_NUMBERS = 2**22
 NAMES = {kind: name for name, kind in KINDS.items()}
 Part = TypeVar("Part", bound=Transform)
 
@@ -57,6 +59,25 @@ class Chain(Transform):
         for part, rows in zip(reversed(self.parts), reversed(taken), strict=False):
             gradient = part.pull_back(rows, gradient, context)
         return gradient
+
+    def push_forward(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Gradient (n, d) in forward(X) of a function whose gradient in X is this one."""
+        whitenings = [part for part in self.parts if isinstance(part, Whitening)]
+        if len(whitenings) == len(self.parts):
+            for whitening in whitenings:
+                gradient = gradient @ whitening.coloring.T
+            return gradient
+        moved = np.empty_like(gradient)
+        offset = self.pull_back(X, np.zeros_like(gradient))
+        size = max(1, JACOBIAN_NUMBERS // X.shape[1] ** 2)
+        for begin in range(0, len(X), size):
+            some = slice(begin, begin + size)
+            # What the transform makes of each unit vector, in the rows of its Jacobian.
+            units = np.broadcast_to(np.eye(X.shape[1])[:, None], (X.shape[1], *X[some].shape))
+            rows = [self.pull_back(X[some], unit.copy()) - offset[some] for unit in units]
+            jacobian = np.stack(rows, axis=2)
+            moved[some] = np.linalg.solve(jacobian, gradient[some][..., None])[..., 0]
+        return moved
 
     def then(self, transform: Transform) -> Chain:
         """The chain with one more transform, or chain, behind it."""

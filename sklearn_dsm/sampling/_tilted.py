@@ -1,0 +1,375 @@
+"""Densities of this package times a weight."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._budget import Budget
+from .._columns import rows_to_fit
+from .._compat import Interval, StrOptions
+from .._core.arrays import arrays_of, state_of, tensor_of
+from .._core.likelihood.controlled import StepKernel, kernels_of
+from .._core.noise.processes import VP
+from .._core.random import torch_generator
+from .._core.scores.corrected import CorrectedScore
+from .._core.scores.network import ScoreNetwork
+from .._evaluation.base import BaseDensity, check_number_of_draws
+from .._evaluation.latent_density import LatentDensity
+from .._evaluation.references import latent_density_of
+from .._fit import InterruptedFit, whole_fit
+from .._mixtures.parameters import full_covariances, transformed
+from .._random import seed_from
+from .._training import TrainingSettings
+from .._transforms.chain import Chain
+from .._transforms.whitening import Whitening
+from ._callables import RowFunction
+from ._tilted_density import LatentWeight, TiltedDensity
+from ._tilted_fit import TiltedFit
+
+CPU = torch.device("cpu")
+BATCH_SIZE, WEIGHT_DECAY = 512, 0.01
+# Iterations of adjoint matching for each epoch, and the steps of their paths.
+ADJOINT_ITERATIONS, ADJOINT_CHAIN = 2, 32
+N_CHECKED_WEIGHTS, N_KERNEL_ROWS = 512, 2048
+
+
+class TiltedSampler(BaseDensity):
+    r"""Sample from a fitted density times a weight, with the normalising constant.
+
+    The tilted density is
+
+    .. math:: p^*(x) = \frac{p(x)\, e^{r(x)}}{Z}, \qquad Z = E_p[e^{r(X)}],
+
+    for the density p of ``base`` and the log-weight r: a reward, the log-likelihood of
+    observations, or the log-probability of a class. A network learns by how much the Stein score of
+    noised samples of :math:`p^*` differs from that of p. The reverse diffusion with this correction
+    draws the samples.
+
+    ============  ====================================================  ==========================
+    ``method``    what the network learns from                          when to use it
+    ============  ====================================================  ==========================
+    "csm"         samples of the base with weights :math:`e^r`, by      the default; needs no
+                  denoising                                             gradients
+    "nsm"         the same, by the mixture of score and denoising       smooth base and weight
+                  target whose variance is bounded at every noise
+                  level
+    "tsm"         the same, by the clean score                          low noise only
+    "adjoint"     paths of the present process, by lean adjoints        weights that the base's
+                  [AdjointMatching]_                                    samples hardly reach
+    ============  ====================================================  ==========================
+
+    If too few of the samples carry the weights, the weight is raised in stages: :math:`r` is
+    multiplied by a number that grows to 1, and each stage draws from the process of the one before.
+    "adjoint" may miss modes of :math:`p^*`, which no estimate shows.
+
+    Estimates rest on ``n_paths`` paths. For a path with standard normal noise :math:`\xi_k` and
+    control :math:`u_k`, the difference of the two means in standard deviations,
+
+    .. math:: \log w = r(X_K) - \sum_k \left( u_k \cdot \xi_k + \tfrac12 |u_k|^2 \right),
+
+    and the mean of w is the mean of :math:`e^r` over the base's own chain of ``n_steps`` steps, for
+    any network. It differs from Z by an error of order 1 / ``n_steps``.
+
+    Parameters
+    ----------
+    base : density estimator or GaussianMixture
+        A fitted density estimator of this package, or a fitted
+        :class:`~sklearn.mixture.GaussianMixture`. Where searches and cross-validations clone this
+        estimator, a :class:`~sklearn.frozen.FrozenEstimator` around it.
+    log_weight : callable
+        The function r. It takes samples of shape (n_samples, n_features) and returns n_samples
+        numbers. It is called with a torch tensor, and if it fails on that or returns no tensor,
+        with a numpy array.
+    grad_log_weight : callable or None, default=None
+        The gradient of a numpy function r: it returns an array of the shape of its argument. torch
+        differentiates its own functions. Needed by ``stein_score`` at noise level 0, and by all
+        methods but "csm".
+    method : {"csm", "nsm", "tsm", "adjoint"}, default="csm"
+        As in the table.
+    n_train : int, default=20000
+        Number of samples to train on. No effect with "adjoint", or where ``fit`` is given samples.
+    n_paths : int, default=4000
+        Number of paths of the estimates.
+    n_steps : int, default=100
+        Steps of a path.
+    hidden_layer_sizes : tuple of int, default=(64, 64)
+        Of the network.
+    max_epochs : int, default=60
+        Passes over the samples in each stage. "adjoint": half the number of iterations.
+    max_fit_time : float or None, default=None
+        Seconds after which training ends.
+    learning_rate : float, default=5e-3
+    random_state : int, RandomState or None, default=None
+    verbose : int, default=0
+        1 prints a line for each stage.
+
+    Attributes
+    ----------
+    log_normalizer_ : float
+        Estimate of :math:`\log Z`.
+    log_normalizer_stderr_ : float
+        Its standard error, without the error of the steps.
+    elbo_ : float
+        Mean of log w, at most :math:`\log Z` in expectation.
+    ess_ : float
+        Share of effective paths: one over the mean of squares of w divided by its mean.
+    stages_ : list of float
+        What r was multiplied by in each stage.
+    n_evaluations_ : int
+        Samples at which ``log_weight`` was evaluated by ``fit``.
+    network_weights_, kernels_ : dict of str to ndarray
+    n_features_in_ : int
+
+    Notes
+    -----
+    Log-densities are exact up to those of the base and to ``log_normalizer_``. The result is itself
+    a density estimator, and can be the base of another. Whatever the noise process of the base,
+    paths begin where nothing is left of the data, so the start need not be tilted.
+
+    References
+    ----------
+    [Unified]_, [TSM]_, [AdjointMatching]_
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn_dsm import TiltedSampler
+    >>> X = np.random.default_rng(0).normal(size=(500, 1))
+    >>> base = GaussianMixture(random_state=0).fit(X)
+    >>> tilted = TiltedSampler(base, lambda X: 2 * X[:, 0], max_epochs=5, n_train=2000)
+    >>> tilted = tilted.set_params(random_state=0).fit()
+    >>> exact = 2 * base.means_[0, 0] + 2 * base.covariances_[0, 0, 0]
+    >>> bool(abs(tilted.log_normalizer_ - exact) < 0.1)
+    True
+    >>> tilted.sample(3, random_state=0).shape
+    (3, 1)
+    """
+
+    _parameter_constraints = {
+        "base": [BaseDensity, GaussianMixture, FrozenEstimator],
+        "log_weight": [callable],
+        "grad_log_weight": [callable, None],
+        "method": [StrOptions({"csm", "nsm", "tsm", "adjoint"})],
+        "n_train": [Interval(Integral, 10, None, closed="left")],
+        "n_paths": [Interval(Integral, 2, None, closed="left")],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [tuple, list],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        base,
+        log_weight,
+        *,
+        grad_log_weight=None,
+        method="csm",
+        n_train=20_000,
+        n_paths=4000,
+        n_steps=100,
+        hidden_layer_sizes=(64, 64),
+        max_epochs=60,
+        max_fit_time=None,
+        learning_rate=5e-3,
+        random_state=None,
+        verbose=0,
+    ):
+        self.base = base
+        self.log_weight = log_weight
+        self.grad_log_weight = grad_log_weight
+        self.method = method
+        self.n_train = n_train
+        self.n_paths = n_paths
+        self.n_steps = n_steps
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.max_epochs = max_epochs
+        self.max_fit_time = max_fit_time
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @whole_fit
+    def fit(self, X=None, y=None):
+        """Learn the correction, and estimate the normalising constant.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or None, default=None
+            Samples of the base, such as those it was fitted to. None draws ``n_train`` of them.
+        y : Ignored
+
+        Returns
+        -------
+        self : TiltedSampler
+
+        Raises
+        ------
+        NotFittedError
+            If the base is not fitted.
+        ValueError
+            If ``log_weight`` returns NaN, inf or the wrong shape, or -inf at every sample, or if
+            its gradient is missing where it is needed or disagrees with finite differences.
+
+        Warns
+        -----
+        UserWarning
+            If fewer than five percent of the paths are effective, or if ``log_weight`` takes long
+            for each sample, as a loop over samples does.
+        """
+        budget, random = Budget(self.max_fit_time), check_random_state(self.random_state)
+        latent, base = self._latent_base()
+        self.process_ = getattr(self._base(), "process_", None) or VP()
+        rows = self._training_rows(X, base, latent, random)
+        self.n_features_in_ = rows.shape[1]
+        self.latent_map_ = latent.to_arrays()
+        function = RowFunction(self.log_weight, self.grad_log_weight, "log_weight")
+        function.check(tensor_of(latent.inverse(rows[:N_CHECKED_WEIGHTS])))
+        adjoint = self.method == "adjoint"
+        kernels = self._measured_kernels(base, rows, random)
+        fit = TiltedFit(
+            new_base=lambda: self._latent_base()[1],
+            weight=LatentWeight(function, latent),
+            network=self._network(random.randint(np.iinfo(np.int32).max)),
+            settings=self._settings(),
+            kernels=self._kernels(base, rows, ADJOINT_CHAIN, random) if adjoint else kernels,
+            random=random,
+            budget=budget,
+            say=self._say,
+        )
+        if adjoint:
+            self.stages_ = [1.0]
+            fit.match_adjoints(ADJOINT_ITERATIONS * self.max_epochs, self.learning_rate)
+            fit.kernels = kernels
+        else:
+            self.stages_ = fit.regress(self.method, rows)
+        summary = fit.judged(self.n_paths)
+        self.network_weights_: dict[str, np.ndarray] = arrays_of(fit.network.double())
+        summary.store(self)
+        self.n_evaluations_ = function.n_evaluations
+        if fit.interrupted:
+            raise InterruptedFit("The fit was interrupted. The estimator keeps what it learned.")
+        return self
+
+    def sample_weighted(self, n_samples=1, random_state=None):
+        """Draw samples with weights that correct the errors of the network.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            The same samples as those of ``sample``.
+        log_weights : ndarray of shape (n_samples,)
+            The mean weight estimates the normalising constant. The mean of a function of X,
+            weighted, estimates its mean over the tilted density.
+        """
+        check_is_fitted(self)
+        n = check_number_of_draws(n_samples, random_state)
+        rows, log_weights = self._latent_density().weighted_sample(n, seed_from(random_state))
+        return Chain.from_arrays(self.latent_map_).inverse(rows), log_weights
+
+    def _say(self, line):
+        if self.verbose:
+            print(f"TiltedSampler: {line}", flush=True)
+
+    def _base(self):
+        return self.base.estimator if isinstance(self.base, FrozenEstimator) else self.base
+
+    def _latent_base(self) -> tuple[Chain, LatentDensity]:
+        """The base's transform, and its density behind it; a mixture's own is a whitening."""
+        base = self._base()
+        check_is_fitted(base)
+        if not isinstance(base, GaussianMixture):
+            return Chain.from_arrays(base.latent_map_), latent_density_of(base, CPU)
+        whitening = whitening_of(base)
+        within = transformed(base, whitening.mean, whitening.matrix)
+        return Chain([whitening]), latent_density_of(within, CPU)
+
+    def _training_rows(self, X, base, latent, random) -> np.ndarray:
+        """Latent rows of the base."""
+        if X is None:
+            return base.sample(self.n_train, "ode", random.randint(np.iinfo(np.int32).max))
+        X = rows_to_fit(self, X, copy=True)
+        if X.shape[1] != base.n_features:
+            raise ValueError(
+                f"X has {X.shape[1]} features, and the base has {base.n_features}. Give samples of "
+                "the base, or leave X out."
+            )
+        return latent.forward(X)[0]
+
+    @torch.no_grad()
+    def _kernels(self, base, rows, n_steps, random) -> list[StepKernel]:
+        generator = torch_generator(random.randint(np.iinfo(np.int32).max))
+        clean = tensor_of(rows[:N_KERNEL_ROWS])
+        return kernels_of(base.model, clean, base.levels, n_steps, generator)
+
+    def _measured_kernels(self, base, rows, random) -> list[StepKernel]:
+        """The kernels of the base's chain, of which arrays are kept."""
+        kernels = self._kernels(base, rows, self.n_steps, random)
+        self.kernels_: dict[str, np.ndarray] = {
+            name: torch.stack([getattr(kernel, name) for kernel in kernels]).numpy()
+            for name in StepKernel._fields
+        }
+        return kernels
+
+    def _kernel_tensors(self):
+        parts = (tensor_of(self.kernels_[name]).unbind() for name in StepKernel._fields)
+        return zip(*parts, strict=True)
+
+    def _network(self, seed: int) -> ScoreNetwork:
+        sizes = self.hidden_layer_sizes
+        if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes={sizes!r} must be a tuple of positive integers.")
+        return ScoreNetwork(
+            self.n_features_in_, [int(size) for size in sizes], torch_generator(seed)
+        )
+
+    def _settings(self) -> TrainingSettings:
+        return TrainingSettings(
+            max_epochs=self.max_epochs,
+            batch_size=BATCH_SIZE,
+            learning_rate=self.learning_rate,
+            n_iter_no_change=self.max_epochs,
+            weight_decay=WEIGHT_DECAY,
+        )
+
+    def _latent_density(self) -> TiltedDensity:
+        latent, base = self._latent_base()
+        network = self._network(0)
+        network.load_state_dict(state_of(self.network_weights_))
+        network = network.double().eval().requires_grad_(False)
+        function = RowFunction(self.log_weight, self.grad_log_weight, "log_weight")
+        return TiltedDensity.of(
+            base,
+            CorrectedScore(base.model, network),
+            LatentWeight(function, latent),
+            self.log_normalizer_,
+            [StepKernel(*each) for each in self._kernel_tensors()],
+        )
+
+
+def whitening_of(mixture: GaussianMixture) -> Whitening:
+    """What gives a mixture zero mean and unit covariance."""
+    mean = mixture.weights_ @ mixture.means_
+    away = mixture.means_ - mean
+    covariance = np.einsum("k,kij->ij", mixture.weights_, full_covariances(mixture))
+    covariance += (away * mixture.weights_[:, None]).T @ away
+    values, axes = np.linalg.eigh(covariance)
+    deviations = np.sqrt(values)
+    log_determinant = np.asarray(-float(np.log(deviations).sum()))
+    return Whitening(mean, axes / deviations, (axes * deviations).T, log_determinant)

@@ -1,0 +1,248 @@
+"""Learning the correction of a base's score: regressions on weighted samples, and adjoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._budget import Budget
+from .._core.arrays import arrays_of, state_of, tensor_of
+from .._core.likelihood.controlled import Step, StepKernel, control_of, lean_adjoints
+from .._core.losses.denoising import DSM
+from .._core.losses.loss import TrainingRows
+from .._core.losses.target_score import NSM, TSM
+from .._core.noise.level import NoiseLevel
+from .._core.noise.level_sampling import WeightedLevels
+from .._core.random import torch_generator
+from .._core.scores.corrected import CorrectedScore
+from .._core.scores.network import ScoreNetwork
+from .._evaluation.latent_density import LatentDensity
+from .._training import State, TrainingSettings, train
+from ._tilted_density import LatentWeight, TiltedDensity, follow
+from ._weights import WeightSummary
+
+# The least share of effective samples of a stage of tempering, and the most stages.
+STAGE_ESS, MAX_STAGES = 0.3, 20
+# Bisections of the next temperature.
+HALVINGS = 30
+HELD_OUT_SHARE = 0.2
+# Of adjoint matching: paths that are simulated together, the steps of theirs that a gradient takes,
+# and the gradients for each set of paths.
+ADJOINT_PATHS, ADJOINT_STEPS, ADJOINT_PASSES = 512, 8, 8
+LOSSES = {"csm": DSM, "tsm": TSM, "nsm": NSM}
+
+
+@dataclass
+class TiltedFit:
+    """What a fit needs, and the network it trains.
+
+    Attributes
+    ----------
+    new_base : callable
+        Makes the base's latent density anew, with modules of its own.
+    weight : LatentWeight
+    network : ScoreNetwork
+    settings : TrainingSettings
+    kernels : sequence of StepKernel
+    random : RandomState
+    budget : Budget
+    say : callable
+        Prints a line of progress.
+    """
+
+    new_base: Callable[[], LatentDensity]
+    weight: LatentWeight
+    network: ScoreNetwork
+    settings: TrainingSettings
+    kernels: Sequence[StepKernel]
+    random: np.random.RandomState
+    budget: Budget
+    say: Callable[[str], None]
+    interrupted: bool = False
+    learned: list[State] = field(default_factory=list)
+
+    def density(self, log_normalizer: float = 0.0) -> TiltedDensity:
+        """The tilted density with the network as it is."""
+        base = self.new_base()
+        network = _copied(self.network).double().eval().requires_grad_(False)
+        model = CorrectedScore(base.model, network)
+        return TiltedDensity.of(base, model, self.weight, log_normalizer, self.kernels)
+
+    def seed(self) -> int:
+        return int(self.random.randint(np.iinfo(np.int32).max))
+
+    def judged(self, n_paths: int) -> WeightSummary:
+        """Keep the network whose path weights are the most even, or none, and summarise them."""
+        seed, none = self.seed(), torch.zeros_like(self.network.output)
+        found = []
+        for state in [self.network.state_dict() | {"output": none}, *self.learned]:
+            self.network.load_state_dict(state)
+            found.append(WeightSummary.of(self.density().weighted_sample(n_paths, seed)[1]))
+        summary, state = max(
+            zip(found, [{}, *self.learned], strict=True), key=lambda pair: pair[0].ess
+        )
+        self.network.load_state_dict(state or self.network.state_dict() | {"output": none})
+        return summary
+
+    def _learned(self) -> None:
+        """Remember the network, which was trained for the whole weight."""
+        state = self.network.state_dict()
+        self.learned.append({name: value.clone() for name, value in state.items()})
+
+    def regress(self, method: str, Z: np.ndarray) -> list[float]:
+        """Train on weighted base rows, in stages where few of them carry the weights.
+
+        Returns the temperatures of the stages.
+        """
+        log_ratio, temperature, stages = np.zeros(len(Z)), 0.0, []
+        while True:
+            log_weight = self.weight.values(Z)
+            temperature = next_temperature(log_weight, log_ratio, temperature)
+            log_weights = temperature * log_weight + log_ratio
+            self._train(method, Z, log_weights, temperature)
+            stages.append(temperature)
+            if temperature == 1:
+                self._learned()
+            self.say(
+                f"stage {len(stages)}: exp({temperature:.3g} log_weight), "
+                f"{WeightSummary.of(log_weights).ess:.1%} of {len(Z)} samples effective"
+            )
+            over = self.budget.is_over or self.interrupted or len(stages) == MAX_STAGES
+            # One stage more, on the process's own samples, once the whole weight was reached.
+            if over or stages[-2:] == [1.0, 1.0]:
+                return stages
+            tempered = replace(self.density(), weight=_Tempered(self.weight, 0.0))
+            Z, log_ratio = tempered.weighted_sample(len(Z), self.seed())
+
+    def _train(self, method: str, Z: np.ndarray, log_weights: np.ndarray, temperature: float):
+        base, n = self.new_base(), len(Z)
+        weight = np.exp(log_weights - log_weights.max())
+        parts = {"rows": Z, "weight": weight}
+        if method != "csm":
+            cleanest = NoiseLevel.from_log_snr(torch.tensor(base.levels.high, dtype=torch.float64))
+            slope = self.weight.gradients(Z) if temperature else np.zeros_like(Z)
+            parts["clean_score"] = base.score(Z, cleanest) + temperature * slope
+        held_out = max(1, round(HELD_OUT_SHARE * n))
+        order = self.random.permutation(n)
+        sets = []
+        for rows in (order[held_out:], order[:held_out]):
+            chosen = {name: part[rows] for name, part in parts.items()}
+            # A set without weight would say nothing.
+            total = chosen["weight"].mean()
+            chosen["weight"] = chosen["weight"] / total if total > 0 else np.ones(len(rows))
+            sets.append(TrainingRows(**{k: tensor_of(v).float() for k, v in chosen.items()}))
+        levels = base.levels
+        model = CorrectedScore(base.model.float(), self.network.float())
+        record = train(
+            model,
+            LOSSES[method](),
+            WeightedLevels(levels, torch.sigmoid) if method == "tsm" else levels,
+            sets[0],
+            sets[1],
+            replace(self.settings, max_fit_time=self._seconds()),
+            torch_generator(self.seed()),
+        )
+        if record.weights:
+            self.network.load_state_dict(state_of(record.weights))
+        self.interrupted = record.stop_reason == "interrupted"
+
+    def _seconds(self) -> float | None:
+        left = self.budget.left()
+        return None if math.isinf(left) else max(left, 1e-3)
+
+    def match_adjoints(self, n_iterations: int, learning_rate: float) -> list[float]:
+        r"""Adjoint matching: regress the control on lean adjoints of its own paths.
+
+        The mean of :math:`|u_k + \sigma_k a_{k+1}|^2` over some steps of every path is minimised;
+        the losses are returned. The best control is the conditional mean of
+        :math:`-\sigma_k a_{k+1}`.
+        """
+        base, generator = self.new_base(), torch_generator(self.seed())
+        self.network.double()
+        model = CorrectedScore(base.model, self.network)
+        control = control_of(model)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_iterations)
+        losses: list[float] = []
+        try:
+            while len(losses) < n_iterations and not self.budget.is_over:
+                steps, targets = self._adjoint_targets(base, control, generator)
+                for _ in range(ADJOINT_PASSES):
+                    chosen = torch.randperm(len(steps), generator=generator)[:ADJOINT_STEPS]
+                    loss = _adjoint_loss(control, [steps[i] for i in chosen], targets[chosen])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+                    optimizer.step()
+                schedule.step()
+                losses.append(float(loss.detach()))
+                if len(losses) % 50 == 0:
+                    self.say(f"adjoint matching: iteration {len(losses)}, loss {losses[-1]:.4g}")
+        except KeyboardInterrupt:
+            self.interrupted = True
+            if not losses:
+                raise
+        self._learned()
+        return losses
+
+    def _adjoint_targets(self, base, control, generator) -> tuple[list[Step], Tensor]:
+        """Steps of new paths, and what the control is regressed on, (n_steps, n, d)."""
+        steps: list[Step] = []
+        with torch.no_grad():
+            paths = follow(base, control, ADJOINT_PATHS, self.kernels, generator, steps.append)
+        end = -tensor_of(self.weight.gradients(paths.rows.numpy()))
+        adjoints = lean_adjoints(base.model, steps, end)[1:]
+        deviations = [step.kernel.deviation for step in steps]
+        return steps, -torch.stack([a * s for a, s in zip(adjoints, deviations, strict=True)])
+
+
+def _adjoint_loss(control, steps: list[Step], target: Tensor) -> Tensor:
+    """Of several steps together, in one call of the network."""
+    kernels = (torch.stack(part) for part in zip(*(step.kernel for step in steps), strict=True))
+    kernel = StepKernel(*(part.reshape(len(steps), 1, -1) for part in kernels))
+    _, correction = control(torch.stack([step.rows for step in steps]), kernel.log_snr)
+    return (kernel.control(correction) - target).square().sum(-1).mean()
+
+
+class _Tempered(LatentWeight):
+    """A power of a log-weight."""
+
+    def __init__(self, weight: LatentWeight, power: float):
+        super().__init__(weight.function, weight.latent)
+        self.power = power
+
+    def values(self, Z):
+        return self.power * super().values(Z) if self.power else np.zeros(len(Z))
+
+
+def next_temperature(log_weight: np.ndarray, log_ratio: np.ndarray, reached: float) -> float:
+    """The largest power of the weight, at most 1, that leaves enough effective samples.
+
+    Powers do not fall below the one that was reached.
+    """
+
+    def is_enough(power: float) -> bool:
+        values = power * log_weight if power else np.zeros_like(log_weight)
+        return WeightSummary.of(values + log_ratio).ess >= STAGE_ESS
+
+    if is_enough(1.0):
+        return 1.0
+    low, high = reached, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_enough(middle) else (low, middle)
+    return max(low, reached)
+
+
+def _copied(network: ScoreNetwork) -> ScoreNetwork:
+    """A network with the same weights and no graph."""
+    copy = ScoreNetwork(network.output.shape[0], network.hidden_layer_sizes, torch_generator(0)).to(
+        network.output.dtype
+    )
+    copy.load_state_dict(state_of(arrays_of(network)))
+    return copy
