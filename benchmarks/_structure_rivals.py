@@ -56,14 +56,6 @@ def gcastle_notears(X: np.ndarray) -> np.ndarray:
     return np.asarray(model.causal_matrix)
 
 
-def gcastle_direct_lingam(X: np.ndarray) -> np.ndarray:
-    from castle.algorithms import DirectLiNGAM
-
-    model = DirectLiNGAM()
-    model.learn(X)
-    return np.asarray(model.causal_matrix)
-
-
 def pgmpy_hill_climbing(X: np.ndarray) -> np.ndarray:
     import pandas as pd
     from pgmpy.estimators import HillClimbSearch

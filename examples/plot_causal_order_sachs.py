@@ -55,6 +55,5 @@ print(f"{'empty graph':<28} SHD {empty}")
 # %%
 # Above the line are the edges found in raw units. Below the line are the known edges: red if they
 # point backwards in the order, else grey.
-raw.feature_names_in_ = np.array(sachs.feature_names)
-OrderDisplay.from_estimator(raw, true_graph=sachs.adjacency)
+OrderDisplay(raw.order_, raw.adjacency_, sachs.feature_names, sachs.adjacency).plot()
 plt.show()

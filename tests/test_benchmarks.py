@@ -416,3 +416,16 @@ def test_a_smoke_run_of_the_kernel_estimates_reports_every_part(room, tmp_path):
         assert f"  {law}" in text
     assert text.count("against the best of the others") == len(room("kernels").LAWS)
     assert "nan" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("structure", ["edges", "recovery", "orders", "sachs", "rates", "cost"]),
+        ("sampling", ["tilted"]),
+    ],
+)
+def test_smoke_runs_of_parts_report_each(room, name, parts, tmp_path):
+    room(name).main(["--smoke", "--results", str(tmp_path), "--parts", *parts])
+    for part in parts:
+        assert len((tmp_path / f"{name}_{part}.txt").read_text().splitlines()) > 4

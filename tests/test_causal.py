@@ -25,7 +25,7 @@ from sklearn_dsm import (
     SteinScoreEstimator,
 )
 from sklearn_dsm.causal import sort_by_variance, varsortability
-from sklearn_dsm.causal._pruning import additive_pvalues
+from sklearn_dsm.causal._pruning import additive_pvalues, jacobian_candidates
 from sklearn_dsm.causal._removal import marginal_score, without_leaves
 from sklearn_dsm.causal._structure import spline_pvalues
 from sklearn_dsm.datasets import load_sachs, make_anm
@@ -220,6 +220,63 @@ def test_the_mean_curvature_orders_linear_gaussian_pairs():
     mean = SteinScoreEstimator().fit(X).score_jacobian(diagonal=True).mean(0)
     # Without an estimate: -1 and -1 - 1.5^2.
     assert -2 < mean[0] < -0.5 and -6.5 < mean[1] < -1.6
+
+
+@pytest.mark.parametrize("noise", ["normal", "laplace", "gumbel", "exponential"])
+def test_residuals_order_pairs_with_any_noise(noise):
+    random = np.random.default_rng(0)
+    draw = random.normal if noise == "normal" else getattr(random, noise)
+    right = 0
+    for _ in range(5):
+        cause = draw(size=300)
+        effect = np.sin(2 * cause) + cause**2 + 0.7 * draw(size=300)
+        found = ScoreCausalDiscovery(criterion="residual", pruning=None).fit(
+            np.column_stack([effect, cause])
+        )
+        right += found.order_.tolist() == [1, 0]
+    assert right >= 4
+
+
+@OF_UNITS
+def test_the_relative_variance_orders_standardised_pairs():
+    random, right = np.random.default_rng(0), 0
+    for _ in range(8):
+        cause = random.normal(size=500)
+        X = np.column_stack([cause**2 + 0.5 * random.normal(size=500), cause])
+        options = {"criterion": "relative_variance", "pruning": None, "standardize": True}
+        right += ScoreCausalDiscovery(**options).fit(X).order_.tolist() == [1, 0]
+    assert right >= 7
+
+
+def test_das_tests_all_but_a_few_of_the_predecessors():
+    random = np.random.default_rng(0)
+    effects = np.abs(random.normal(size=(400, 12)))
+    effects[:, [2, 5, 9]] += 3
+    effects[:, [7]] += 1
+    kept = jacobian_candidates(effects, 0.01)
+    assert {2, 5, 7, 9} <= set(kept) and len(kept) < 10
+    # Without effects, the strongest few pass without a test.
+    alike = np.tile(effects[:, :1], 12)
+    assert len(jacobian_candidates(alike, 0.01)) == 5
+
+
+@OF_UNITS
+def test_das_leaves_out_predecessors_before_the_splines():
+    anm = make_anm(500, 12, edges_per_node=1, random_state=0)
+    das, cam = (
+        ScoreCausalDiscovery(pruning=name, alpha=0.05).fit(anm.data) for name in ("das", "cam")
+    )
+    assert (np.nan_to_num(das.edge_pvalues_, nan=1.0) == 1).sum() > (
+        np.nan_to_num(cam.edge_pvalues_, nan=1.0) == 1
+    ).sum()
+
+
+def test_tables_from_which_no_order_can_be_learned():
+    X = table(60, 4)
+    with pytest.warns(UserWarning, match=r"linear combinations: \d"):
+        ScoreCausalDiscovery(pruning=None).fit(np.column_stack([X, X[:, 0] + X[:, 1]]))
+    with pytest.warns(UserWarning, match="4 samples of 4 features, too few"):
+        ScoreCausalDiscovery(pruning=None).fit(X[:4])
 
 
 CRITERIA = ["variance", "relative_variance", "mean", "residual"]

@@ -15,6 +15,7 @@ from sklearn_dsm import (
     SteinScoreEstimator,
 )
 from sklearn_dsm.causal._kernel_basis import BASES
+from sklearn_dsm.causal._residuals import residual_errors
 from sklearn_dsm.datasets import make_anm
 
 
@@ -73,16 +74,19 @@ def test_stein_takes_some_of_many_samples(monkeypatch):
     np.testing.assert_array_equal(some.stein_score(some.samples_), whole.stein_score())
     with pytest.raises(ValueError, match="training samples only"):
         some.stein_score(X[:100] + 1)
-    monkeypatch.setattr("sklearn_dsm.causal._stein.MAX_BYTES", 16 * 200**2)
-    with pytest.raises(ValueError, match=r"needs 0\.0 GiB of memory\. Set max_samples to 200"):
+    monkeypatch.setattr("sklearn_dsm.causal._kernel_matrix.MAX_BYTES", 16 * 200**2)
+    with pytest.raises(ValueError, match=r"needs 0\.0 GiB of memory.*Set max_samples to 200"):
         SteinScoreEstimator().fit(X)
     found = ScoreCausalDiscovery(SteinScoreEstimator(max_samples=200, random_state=0)).fit(X)
     assert sorted(found.order_) == [0, 1, 2, 3]
 
 
 def test_memory_that_a_table_of_many_samples_would_need():
-    with pytest.raises(ValueError, match=r"30000 samples needs 13.4 GiB.*max_samples to 16384"):
+    with pytest.raises(ValueError, match=r"30000 samples needs 13.4 GiB.*max_samples=16384"):
         SteinScoreEstimator().fit(np.random.default_rng(0).normal(size=(30000, 2)))
+    X = np.random.default_rng(0).normal(size=(30000, 2))
+    with pytest.raises(ValueError, match="at most 16384 samples"):
+        residual_errors(X, X)
 
 
 # Kernel exponential families.

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import (
 )
 
 from sklearn_dsm import PairwiseScoreMatching
-from sklearn_dsm.datasets import make_pairwise
+from sklearn_dsm.datasets import load_sachs, make_pairwise
 from sklearn_dsm.graphical._edge_selection import corrected
 from sklearn_dsm.graphical._pairwise_families import FAMILIES, family_of
 from sklearn_dsm.graphical._pairwise_steps import node_equation
@@ -282,15 +282,48 @@ def test_intervals_cover_after_selection():
 
 
 @pytest.mark.slow
+def test_holm_bounds_the_probability_of_a_false_edge():
+    n_replicates, n_wrong = 200, 0
+    for seed in range(n_replicates):
+        X, model = make_pairwise(300, 20, graph="nearest", random_state=seed)
+        graph = PairwiseScoreMatching().fit(X).adjacency(correction="holm")
+        n_wrong += (graph & (model.interaction == 0)).any()
+    assert n_wrong / n_replicates <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / n_replicates)
+
+
+def test_the_published_edges_of_the_sachs_data():
+    """All of one sign, positive interactions, with all cells and the exponential family."""
+    sachs = load_sachs(observational=False)
+    fit = PairwiseScoreMatching("exponential").fit(sachs.data)
+    edges = ["PKA-PKC", "PKA-P38", "PKA-Jnk", "PKA-Plcg", "PKA-PIP2", "PIP3-PKC"]
+    found = 0
+    for edge in edges:
+        a, b = (sachs.feature_names.index(name) for name in edge.split("-"))
+        found += fit.edge_pvalues_[a, b] < 0.01 and fit.interaction_[a, b] > 0
+    assert found >= 5
+
+
+@pytest.mark.slow
 def test_a_weight_that_grows_slowly_is_more_accurate():
     errors = {"log1p": [], "square": []}
+    covered = {"log1p": [], "square": []}
     for seed in range(40):
         X, model = drawn("truncated_gaussian", n=500, graph="nearest", seed=seed)
         for weight, found in errors.items():
             fit = PairwiseScoreMatching("truncated_gaussian", weight=weight, support="full").fit(X)
             found.append((fit.interaction_ - model.interaction)[UPPER])
+            low, high = np.moveaxis(fit.confint(), -1, 0)
+            inside = (low <= model.interaction) & (model.interaction <= high)
+            covered[weight].append(inside[UPPER].mean())
     rmse = {weight: np.sqrt(np.mean(np.square(found))) for weight, found in errors.items()}
     assert rmse["log1p"] < rmse["square"]
+    assert np.mean(covered["log1p"]) >= max(0.92, np.mean(covered["square"]) - 0.01)
+
+
+def test_a_penalty_that_selects_as_many_parameters_as_samples():
+    X = np.random.default_rng(0).normal(size=(10, 20))
+    with pytest.raises(ValueError, match=r"lam=1e-08 selects are not determined by the 10 samples"):
+        PairwiseScoreMatching(lam=1e-8).fit(X)
 
 
 def test_selection_keeps_what_an_edge_needs():

@@ -428,6 +428,7 @@ def test_the_default_weight_finds_more_edges_than_its_rivals():
         areas.append(row)
     ours, square, lasso = np.mean(areas, axis=0)
     assert ours > lasso > square
+    assert ours >= 0.91
 
 
 def test_conjugate_gradients_only_speed_sweeps_up(monkeypatch):

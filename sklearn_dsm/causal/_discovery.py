@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import as_numbers, check_copies, rows_to_fit
+from .._columns import as_numbers, check_copies, dependent_columns, rows_to_fit
 from .._compat import Interval, StrOptions, validate_parameter_constraints
 from .._fit import whole_fit
 from .._random import seed_from
@@ -208,10 +208,13 @@ class ScoreCausalDiscovery(BaseEstimator):
         UserWarning
             If the variance rises along nearly all paths of a graph with at least eight edges. The
             order may then reflect the units only. No warning if ``standardize`` is True.
+            Also if a feature is a linear combination of several others, or if there are no more
+            samples than features.
         """
         X = rows_to_fit(self, X, min_features=2, copy=True)
         names = getattr(self, "feature_names_in_", None)
         check_copies(X, names, "no causal order of the two exists")
+        self._warn_of_shape(X, names)
         structure = learn(X, self._options())
         self.order_, self.adjacency_ = structure.order, structure.adjacency
         self.edge_pvalues_ = structure.pvalues
@@ -229,6 +232,24 @@ class ScoreCausalDiscovery(BaseEstimator):
         check_score_estimator(estimator)
         rest = (getattr(self, name) for name in Options._fields[1:])
         return Options(estimator, *rest)
+
+    def _warn_of_shape(self, X, names):
+        n, d = X.shape
+        if n <= d:
+            warn(
+                f"X has {n} samples of {d} features, too few to learn an order from: the graph is "
+                "not to be trusted. Give more samples, or fewer features.",
+                UserWarning,
+            )
+        dependent = dependent_columns(X)
+        if len(dependent):
+            shown = [str(j) if names is None else repr(str(names[j])) for j in dependent]
+            warn(
+                f"Features that others determine as linear combinations: {', '.join(shown)}. They "
+                "have no noise of their own, so their place in the order means nothing. Leave "
+                "them out.",
+                UserWarning,
+            )
 
     def _warn_of_units(self):
         if self.adjacency_.sum() < MIN_EDGES or self.varsortability_ < SUSPECT_VARSORTABILITY:

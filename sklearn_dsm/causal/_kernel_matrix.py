@@ -8,6 +8,20 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.spatial.distance import pdist, squareform
 
+# The kernel matrix and the copy in which distances become kernels.
+BYTES_PER_PAIR, MAX_BYTES = 16, 4 * 2**30
+
+
+def check_kernel_memory(n: int, fix: str) -> None:
+    """Raise before the kernel matrix of n samples would be allocated."""
+    needed = BYTES_PER_PAIR * n**2
+    if needed > MAX_BYTES:
+        most = int((MAX_BYTES / BYTES_PER_PAIR) ** 0.5)
+        raise ValueError(
+            f"The kernel matrix of {n} samples needs {needed / 2**30:.1f} GiB of memory, more than "
+            f"the limit of {MAX_BYTES / 2**30:g} GiB. {fix.format(most=most)}"
+        )
+
 
 class SteinEstimate(NamedTuple):
     """Score (n, d), Jacobian (n, d, d) or its diagonal (n, d), and the kernel's bandwidth."""

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
 
+from ._kernel_matrix import check_kernel_memory
+
 N_FOLDS, RIDGE, GAMMA = 5, 0.01, 0.1
 
 
@@ -15,6 +17,7 @@ def residual_errors(X: np.ndarray, score: np.ndarray) -> np.ndarray:
     Residual and prediction are cross-validated kernel ridge regressions of standardised features.
     The error is in squared units of the score, as in the algorithm NoGAM.
     """
+    check_kernel_memory(len(X), 'Use criterion="variance", or at most {most} samples.')
     Z = _standardized(X)
     errors = np.empty(X.shape[1])
     for j in range(X.shape[1]):

@@ -12,11 +12,12 @@ from .._columns import rows_to_evaluate, rows_to_fit
 from .._compat import Interval, StrOptions
 from .._fit import whole_fit
 from .._random import seed_from
-from ._kernel_matrix import stein_estimate
+from ._kernel_matrix import check_kernel_memory, stein_estimate
 
-# The kernel matrix and the copy in which distances become kernels.
-BYTES_PER_PAIR = 16
-MAX_BYTES = 4 * 2**30
+FEWER_SAMPLES = (
+    "Set max_samples to {most} or less, which draws so many of the samples; in "
+    "ScoreCausalDiscovery, score_estimator=SteinScoreEstimator(max_samples={most})."
+)
 
 
 class SteinScoreEstimator(BaseEstimator):
@@ -131,7 +132,7 @@ class SteinScoreEstimator(BaseEstimator):
         """
         X = rows_to_fit(self, X, copy=True)
         n_used = min(len(X), self.max_samples or len(X))
-        _check_memory(n_used)
+        check_kernel_memory(n_used, FEWER_SAMPLES)
         self.sample_indices_ = np.arange(len(X))
         if n_used < len(X):
             random = np.random.RandomState(seed_from(self.random_state))
@@ -206,14 +207,3 @@ class SteinScoreEstimator(BaseEstimator):
                 "Stein's estimate is known at the training samples only: pass samples_, or "
                 "nothing. KernelExponentialFamily estimates the score at other samples."
             )
-
-
-def _check_memory(n: int) -> None:
-    """Raise before the kernel matrix of n samples would be allocated."""
-    needed = BYTES_PER_PAIR * n**2
-    if needed > MAX_BYTES:
-        most = int((MAX_BYTES / BYTES_PER_PAIR) ** 0.5)
-        raise ValueError(
-            f"The kernel matrix of {n} samples needs {needed / 2**30:.1f} GiB of memory. Set "
-            f"max_samples to {most} or less, which draws so many of the samples."
-        )

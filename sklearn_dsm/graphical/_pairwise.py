@@ -279,8 +279,9 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
             return estimate_edges(family, self.weight, Z, lam, self.n_jobs)
         except np.linalg.LinAlgError as error:
             raise ValueError(
-                "The selected parameters are not determined by the samples: lam is too small for "
-                "the number of samples. Raise lam, or use RegularizedScoreMatching."
+                f"The parameters that lam={lam:.3g} selects are not determined by the {len(Z)} "
+                "samples. Use a larger lam, or RegularizedScoreMatching, which penalises the "
+                "interactions."
             ) from error
 
     def _store(self, family, estimates: EdgeEstimates, n):

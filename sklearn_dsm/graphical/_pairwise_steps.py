@@ -125,6 +125,8 @@ def _group_fit(family: Family, weight: str, Z, nodes, lam: float | None) -> list
 
 
 def _node_fit(scaled: Scaled, supports, selected, k: int):
+    if supports.sum(1).max() >= len(scaled.root):
+        raise np.linalg.LinAlgError("as many parameters as samples")
     mean, edges = scaled.linear.mean(0), np.arange(k, len(scaled.scale))
     fit = edge_equations(scaled.gram, mean, edges, supports)
     inside = np.flatnonzero(selected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..metrics._graphs import numbered
-from ._axes import axes_of
+from ._axes import axes_of, networkx_module
 from ._edges import Edges, edges_of
 
 MAX_WIDTH, MIN_WIDTH, OUTLINE, NODE_SIZE = 5.0, 0.8, 4.0, 700
@@ -95,8 +95,8 @@ class GraphDisplay:
         GraphDisplay
         """
         import matplotlib.pyplot as plt
-        import networkx
 
+        networkx = networkx_module()
         self.ax_, self.figure_ = axes_of(ax, (6, 5))
         ax = self.ax_
         self.positions_ = positions or _positions(self.edges, order)

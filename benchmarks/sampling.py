@@ -1,0 +1,60 @@
+"""Samplers: tilted densities and unnormalised targets, with known normalising constants.
+
+python benchmarks/sampling.py [--parts NAME ...] [--seeds N] [--results FOLDER] [--smoke]
+
+Parts: "tilted" (the methods of TiltedSampler on a mixture with a known tilted density, and the
+variances of what they regress on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import _sampling_tilted as tilted
+from _report import RESULTS, Report
+
+METHODS = ("csm", "nsm", "tsm", "adjoint")
+QUICK = {"n_train": 500, "max_epochs": 2, "n_paths": 200, "n_steps": 10}
+
+
+def tilted_part(report: Report, options: argparse.Namespace) -> None:
+    floor, before = tilted.floor_and_base()
+    report(
+        f"Tilted mixture, {options.seeds} seeds: sliced 2-Wasserstein distance (other draws of the "
+        f"density {floor:.3f}, base {before:.3f}), log Z, effective paths, processor seconds"
+    )
+    settings = QUICK if options.smoke else {}
+    for method in METHODS:
+        found = [tilted.outcome(method, seed, **settings) for seed in range(options.seeds)]
+        report(f"  {method:<8} {tilted.mean_and_spread(found)}")
+    report("Variance of the regression targets given the noised sample, by squared signal")
+    report("           " + "".join(f"{signal:>12g}" for signal in tilted.SIGNALS))
+    for name, values in tilted.target_variances(2000 if options.smoke else 200_000).items():
+        report(f"  {name:<8} " + "".join(f"{value:12.4g}" for value in values))
+
+
+PARTS = {"tilted": tilted_part}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, help="folder to write to")
+    parser.add_argument("--smoke", action="store_true", help="one seed, a temporary folder")
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        options.seeds = 1
+    folder = options.results or (
+        Path(tempfile.mkdtemp(prefix="sampling-")) if options.smoke else RESULTS
+    )
+    for name in options.parts:
+        report = Report(f"sampling_{name}", "Samplers", folder)
+        PARTS[name](report, options)
+        report.save()
+
+
+if __name__ == "__main__":
+    main()
