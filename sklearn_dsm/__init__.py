@@ -22,6 +22,7 @@ from .graphical import (
     RegularizedScoreMatchingCV,
 )
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
+from .sampling import AnnealedSampler
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "SSM",
     "VE",
     "VP",
+    "AnnealedSampler",
     "DSMDensityEstimator",
     "DensityScoreEstimator",
     "ExponentialFamilyEstimator",
