@@ -36,8 +36,8 @@ class SeedsPosterior(Target):
     n_features : int
         26.
     log_normalizer : float
-        Log-evidence, -73.46, by quadrature over each random effect and importance sampling of the
-        other five features.
+        Log-evidence, -73.407 with a standard error of 0.004, by quadrature over each random effect
+        and importance sampling of the other five features.
 
     References
     ----------
@@ -52,7 +52,7 @@ class SeedsPosterior(Target):
     """
 
     n_features = 26
-    log_normalizer = -73.46
+    log_normalizer = -73.407
 
     def __init__(self):
         successes, trials, kind, extract = (
