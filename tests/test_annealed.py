@@ -136,10 +136,17 @@ def test_estimate_is_unbiased(kind, kernel, n_leapfrog):
     assert ratios.std() > 0.05
 
 
-@pytest.mark.filterwarnings("ignore:Only", "ignore:The standard error")
 def test_more_temperatures_less_variance():
-    deviations = [repeated(60, n_temperatures=k, n_leapfrog=3).std() for k in (1, 4, 16)]
-    assert deviations[0] > 1.3 * deviations[1] > 1.3 * deviations[2]
+    """Of independent particles, whose weights give it."""
+    errors = [
+        quick(
+            gaussian, n_features=2, n_particles=1000, prior_scale=4.0, kind="ais", n_temperatures=k
+        )
+        .fit()
+        .log_normalizer_stderr_
+        for k in (1, 4, 16, 64)
+    ]
+    assert (np.array(errors[:-1]) > 1.3 * np.array(errors[1:])).all()
 
 
 @pytest.mark.slow
@@ -162,13 +169,13 @@ def test_bounds_beta_and_exponential():
         return beta - 3 * (x[:, 1] - 2)
 
     sampler = AnnealedSampler(
-        log_density, bounds=[(0, 1), (2, None)], n_temperatures=48, random_state=0
+        log_density, bounds=[(0, 1), (2, None)], n_particles=1000, n_temperatures=24, random_state=0
     ).fit()
     truth = betaln(2.5, 0.7) - np.log(3)
     assert abs(sampler.log_normalizer_ - truth) < 4 * sampler.log_normalizer_stderr_
     mean, _ = moments(sampler)
-    np.testing.assert_allclose(mean, [2.5 / 3.2, 2 + 1 / 3], atol=0.04)
-    X = sampler.sample(3000, random_state=0)
+    np.testing.assert_allclose(mean, [2.5 / 3.2, 2 + 1 / 3], atol=0.06)
+    X = sampler.sample(1000, random_state=0)
     assert ((X > [0, 2]).all(1) & (X[:, 0] < 1)).all()
     X, _ = sampler.sample_weighted(300, random_state=0)
     assert ((X > [0, 2]).all(1) & (X[:, 0] < 1)).all()

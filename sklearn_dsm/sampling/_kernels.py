@@ -10,8 +10,9 @@ from torch import Tensor
 from .._core.random import standard_normal
 from ._paths import Cloud, GeometricPath
 
-# Particles move with random shares of the step size, so that none is stuck in periodic orbits.
-LEAST_SHARE = 0.1
+# Particles move with random shares of the step size, most of them small: orbits do not close, and
+# parts of the density that are narrower than the rest are entered.
+LEAST_SHARE = 0.05
 # A trajectory that goes farther from the mean, in scales of the prior, is rejected.
 FARTHEST = 1e3
 
@@ -53,7 +54,7 @@ def move(
     n = len(cloud.z)
     momentum = standard_normal(cloud.z.shape, cloud.z, generator)
     shares, levels = (torch.rand(n, generator=generator, dtype=cloud.z.dtype) for _ in range(2))
-    length = step * (LEAST_SHARE + (1 - LEAST_SHARE) * shares)[:, None] * scale
+    length = step * (LEAST_SHARE + (1 - LEAST_SHARE) * shares**2)[:, None] * scale
     energy = path.log_density(cloud, beta) - 0.5 * (momentum**2).sum(1)
     end, alive = cloud, torch.ones(n, dtype=torch.bool)
     momentum = momentum + 0.5 * length * path.slope(cloud, beta)

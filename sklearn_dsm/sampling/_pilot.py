@@ -27,7 +27,7 @@ SETTING_BITS = 20
 # Of the reference points or of a pilot's particles, this many standard deviations make the prior.
 PRIOR_WIDTH = 1.5
 # The prior from which the first pilot starts, and how often it is widened.
-FIRST_SCALE, N_WIDENINGS = 5.0, 4
+FIRST_SCALE, N_WIDENINGS = 2.0, 6
 
 
 class Pilot(NamedTuple):
@@ -40,10 +40,6 @@ class Pilot(NamedTuple):
     lengths: Tensor
     schedule: Schedule
     cloud: Cloud
-
-    def spread(self) -> tuple[Tensor, Tensor]:
-        """Centre and scale (d,) of the particles."""
-        return central_range(self.cloud.z)
 
     def schedule_of(self, n_levels: int) -> Schedule:
         """The schedule with so many levels of equal length."""
