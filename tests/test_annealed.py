@@ -7,8 +7,10 @@ import pytest
 import torch
 from scipy.special import betaln, logsumexp
 from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_dsm import AnnealedSampler
+from sklearn_dsm.datasets import Funnel, GaussianMixtureLaw, ManyWell
 from sklearn_dsm.sampling._bounds import Bounds
 from sklearn_dsm.sampling._weights import WeightSummary
 
@@ -237,6 +239,38 @@ def test_density_that_is_zero_on_a_part():
     sampler = quick(log_density, n_features=1, n_particles=1000).fit()
     assert abs(sampler.log_normalizer_ - 0.5 * np.log(np.pi / 2)) < 0.1
     assert (sampler.sample(200, random_state=0) > 0).all()
+
+
+class Standard:
+    """The standard normal, under a name without an address, which differs between processes."""
+
+    def __call__(self, x):
+        return standard(x)
+
+    def __repr__(self):
+        return "standard"
+
+
+@parametrize_with_checks(
+    [AnnealedSampler(Standard(), n_particles=20, n_temperatures=3, n_leapfrog=2, random_state=0)]
+)
+@pytest.mark.filterwarnings("ignore:The standard error", "ignore:Only")
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+def test_result_does_not_depend_on_chunks(monkeypatch):
+    whole = quick(bimodal, n_features=1).fit()
+    monkeypatch.setattr("sklearn_dsm.sampling._paths.CHUNK_NUMBERS", 64)
+    parts = quick(bimodal, n_features=1).fit()
+    np.testing.assert_allclose(parts.particles_, whole.particles_, atol=1e-8)
+
+
+def test_laws_and_targets_are_log_densities():
+    for target in (Funnel(3), GaussianMixtureLaw([[-2.0], [2.0]]), ManyWell(2)):
+        sampler = quick(target.log_density, n_features=target.n_features, n_particles=500).fit()
+        error = sampler.log_normalizer_ - target.log_normalizer
+        assert abs(error) < 5 * sampler.log_normalizer_stderr_ + 0.1
 
 
 def test_clone_and_pickle():

@@ -464,14 +464,10 @@ def _found_prior(path: GeometricPath, pilot_from) -> GeometricPath:
         wide = (mean**2 + spread**2).sqrt()
         if (wide < 0.5 * path.scale).all():
             break
-        path = path_from(path, path.mean, torch.maximum(path.scale, 2.5 * wide))
+        path = path.with_prior(path.mean, torch.maximum(path.scale, 2.5 * wide))
     # Narrow parts are found from narrow priors, and far ones from wide ones.
     mean, spread = central_range(torch.cat(found))
-    return path_from(path, mean, PRIOR_WIDTH * spread)
-
-
-def path_from(path: GeometricPath, mean, scale) -> GeometricPath:
-    return GeometricPath(path.function, path.bounds, mean, scale)
+    return path.with_prior(mean, PRIOR_WIDTH * spread)
 
 
 def _group_means(log_weights) -> np.ndarray:

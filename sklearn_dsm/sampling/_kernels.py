@@ -13,8 +13,9 @@ from ._paths import Cloud, GeometricPath
 # Particles move with random shares of the step size, most of them small: orbits do not close, and
 # parts of the density that are narrower than the rest are entered.
 LEAST_SHARE = 0.05
-# A trajectory that goes farther from the mean, in scales of the prior, is rejected.
-FARTHEST = 1e3
+# A trajectory that goes farther from the mean, in scales of the prior, is rejected: there, users'
+# functions overflow.
+FARTHEST = 100.0
 
 
 class Kernel(NamedTuple):

@@ -46,6 +46,10 @@ class GeometricPath:
         self.function, self.bounds = function, bounds
         self.mean, self.scale = mean, scale
 
+    def with_prior(self, mean: Tensor, scale: Tensor) -> GeometricPath:
+        """The path from another normal distribution to the same target."""
+        return GeometricPath(self.function, self.bounds, mean, scale)
+
     def draw(self, n: int, generator: torch.Generator) -> Cloud:
         """Particles from q."""
         noise = standard_normal((n, len(self.mean)), self.mean, generator)
