@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import betaln, logsumexp
@@ -215,6 +216,13 @@ def test_reference_points_set_the_prior():
     np.testing.assert_allclose(sampler.prior_scale_, 1.5 * X.std(0, ddof=1))
     truth = LOG_2PI + np.log(0.3)
     assert abs(sampler.log_normalizer_ - truth) < 4 * sampler.log_normalizer_stderr_
+
+
+def test_names_of_features_are_those_of_the_last_fit():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["a", "b"])
+    sampler = quick(standard, n_features=2).fit(X)
+    assert sampler.feature_names_in_.tolist() == ["a", "b"]
+    assert not hasattr(sampler.fit(), "feature_names_in_") and sampler.n_features_in_ == 2
 
 
 def test_prior_is_found_by_pilots():

@@ -267,7 +267,7 @@ class AnnealedSampler(BaseEstimator):
             run,
             self._report,
         )
-        self._store(path, schedule, result)
+        self._store(path, schedule, result, named=X is not None)
         return self
 
     def sample(self, n_samples=1, random_state=None):
@@ -417,8 +417,10 @@ class AnnealedSampler(BaseEstimator):
         )
         return n
 
-    def _store(self, path: GeometricPath, schedule: Schedule, run: Run) -> None:
+    def _store(self, path: GeometricPath, schedule: Schedule, run: Run, named: bool) -> None:
         self.n_features_in_ = len(path.mean)
+        if not named:
+            vars(self).pop("feature_names_in_", None)
         log_weights = run.log_weights.flatten().numpy()
         summary = WeightSummary.of(log_weights)
         if self.kind == "smc":
