@@ -419,8 +419,8 @@ class AnnealedSampler(BaseEstimator):
 
     def _store(self, path: GeometricPath, schedule: Schedule, run: Run, named: bool) -> None:
         self.n_features_in_ = len(path.mean)
-        if not named:
-            vars(self).pop("feature_names_in_", None)
+        if not named and hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
         log_weights = run.log_weights.flatten().numpy()
         summary = WeightSummary.of(log_weights)
         if self.kind == "smc":
