@@ -61,7 +61,8 @@ class AnnealedSampler(BaseEstimator):
     Modes that the prior does not reach are not found, and no attribute tells of them: use a prior
     that is wider than the target. Parts that are much narrower than the rest, as the neck of
     :class:`~sklearn_dsm.datasets.Funnel`, are entered rarely. The estimate is then too low in most
-    runs, by more than its standard error.
+    runs, by more than its standard error. A smaller ``prior_scale`` and more ``n_kernel_steps``
+    help.
 
     Parameters
     ----------
