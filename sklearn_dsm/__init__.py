@@ -22,7 +22,7 @@ from .graphical import (
     RegularizedScoreMatchingCV,
 )
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
-from .sampling import TiltedSampler
+from .sampling import AnnealedSampler, TiltedSampler
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ __all__ = [
     "SSM",
     "VE",
     "VP",
+    "AnnealedSampler",
     "DSMDensityEstimator",
     "DensityScoreEstimator",
     "ExponentialFamilyEstimator",

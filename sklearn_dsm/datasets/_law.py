@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 from sklearn.utils import check_array, gen_batches
+from torch import Tensor
 
 from .._core.arrays import tensor_of
 from .._core.noise.level import NoiseLevel
@@ -22,15 +23,34 @@ def level_of(a: float, v: float) -> NoiseLevel:
     return NoiseLevel(*(torch.tensor(part, dtype=torch.float64) for part in (a, v)))
 
 
+class _LogDensity(torch.autograd.Function):
+    """A law's log-density of tensors, with its exact score as the gradient."""
+
+    @staticmethod
+    def forward(ctx, X: Tensor, law: ExactLaw) -> Tensor:
+        parts = list(law._parts(X.detach().cpu().numpy(), 1.0, 0.0))
+        log_density, score = (np.concatenate(part) for part in zip(*parts, strict=True))
+        ctx.save_for_backward(tensor_of(score).to(X))
+        return tensor_of(log_density).to(X)
+
+    @staticmethod
+    def backward(ctx, slope: Tensor):  # type: ignore[override]
+        (score,) = ctx.saved_tensors
+        return slope[:, None] * score, None
+
+
 class ExactLaw(ABC):
     """Distribution with known log-density and Stein score, without and with added Gaussian noise.
 
     Attributes
     ----------
     n_features : int
+    log_normalizer : float
+        Zero: the density is normalised.
     """
 
     n_features: int
+    log_normalizer = 0.0
     # The law as a score model, where it is one.
     _exact: ExactScore
     # How many numbers one row takes while it is scored.
@@ -62,12 +82,15 @@ class ExactLaw(ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray or torch.Tensor of shape (n_samples,)
+            A tensor, whose gradient is the score, if X is one.
         """
+        if isinstance(X, Tensor):
+            return _LogDensity.apply(X, self)
         return self.noised_log_density(X, 1.0, 0.0)
 
     def score(self, X):
@@ -147,7 +170,8 @@ class ExactLaw(ABC):
             raise ValueError(
                 f"X has {X.shape[1]} columns, and {type(self).__name__} has {self.n_features}."
             )
-        return X
+        # Reversed rows or columns have no tensors that share their memory.
+        return np.ascontiguousarray(X)
 
     @abstractmethod
     def _sample(self, n_samples: int, random) -> np.ndarray:

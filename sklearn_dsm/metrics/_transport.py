@@ -169,7 +169,7 @@ def wasserstein_distance(X, Y, p=2, *, X_weight=None, Y_weight=None):
     """
     check_options("wasserstein_distance", {"p": at_least(1, Real)}, p=p)
     first, second = checked_pair(X, Y, X_weight, Y_weight)
-    ot = _optimal_transport()
+    ot = optimal_transport("wasserstein_distance", "sliced_wasserstein_distance")
     distances = cdist(first.rows, second.rows)
     # The solver's tolerances are absolute.
     largest = distances.max() or 1.0
@@ -181,12 +181,12 @@ def wasserstein_distance(X, Y, p=2, *, X_weight=None, Y_weight=None):
     return float(largest * max(cost, 0.0) ** (1 / p))
 
 
-def _optimal_transport():
+def optimal_transport(caller: str, without: str):
     try:
         import ot
     except ImportError as error:
         raise ImportError(
-            "wasserstein_distance needs POT, which is not installed: pip install "
-            "'sklearn_dsm[metrics]'. sliced_wasserstein_distance does without."
+            f"{caller} needs POT, which is not installed: pip install 'sklearn_dsm[metrics]'. "
+            f"{without} does without."
         ) from error
     return ot

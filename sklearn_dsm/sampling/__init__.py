@@ -1,5 +1,6 @@
 """Samples and normalising constants of densities that are known up to a constant."""
 
+from ._annealed import AnnealedSampler
 from ._tilted import TiltedSampler
 
-__all__ = ["TiltedSampler"]
+__all__ = ["AnnealedSampler", "TiltedSampler"]

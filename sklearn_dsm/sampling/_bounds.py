@@ -50,9 +50,14 @@ class Bounds:
         self.both = finite.all(0)
         self.below, self.above = finite[0] & ~self.both, finite[1] & ~self.both
         self.any = bool(finite.any())
+        # The outermost numbers inside of finite ends, at which 1 / (x - end) does not overflow.
+        eps, tiny = torch.finfo(torch.float64).eps, torch.finfo(torch.float64).tiny
+        gaps = (torch.where(end.isfinite(), end, 0.0).abs() * eps for end in (self.low, self.high))
+        low_gap, high_gap = (gap.clamp(min=tiny) for gap in gaps)
+        self._least, self._most = self.low + low_gap, self.high - high_gap
 
     def to_box(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows inside the box, and the log-determinants (n,) of the Jacobian."""
+        """Rows strictly inside the box, and the log-determinants (n,) of the Jacobian."""
         if not self.any:
             return z, z.new_zeros(len(z))
         width = torch.where(self.both, self.high - self.low, 1.0)
@@ -61,6 +66,7 @@ class Bounds:
         x = torch.where(self.both, low + width * gate, z)
         x = torch.where(self.below, low + soft(z), x)
         x = torch.where(self.above, high - soft(-z), x)
+        x = torch.maximum(torch.minimum(x, self._most), self._least)
         slope = width.log() - soft(z) - soft(-z)
         slope = torch.where(self.both, slope, 0.0)
         slope = torch.where(self.below, -soft(-z), slope)

@@ -55,15 +55,18 @@ class WeightSummary(NamedTuple):
         stderr = math.sqrt(max(1 / effective - 1 / n, 0.0))
         return cls(float(total - math.log(n)), stderr, float(np.mean(log_weights)), effective / n)
 
-    def store(self, estimator) -> None:
-        """Set the fitted attributes, and warn where few samples carry the weights."""
+    def store(
+        self,
+        estimator,
+        advice: str = "Fit for longer, use more steps, or compare with AnnealedSampler.",
+    ) -> None:
+        """Set the fitted attributes, and warn, with advice, where few samples carry the weights."""
         estimator.log_normalizer_ = self.log_normalizer
         estimator.log_normalizer_stderr_ = self.log_normalizer_stderr
         estimator.elbo_, estimator.ess_ = self.elbo, self.ess
         if self.ess < FEW_EFFECTIVE:
             warn(
                 f"Only {self.ess:.1%} of the samples are effective, so log_normalizer_ and its "
-                "standard error are not to be trusted. Fit for longer, use more steps, or compare "
-                "with AnnealedSampler.",
+                f"standard error are not to be trusted. {advice}",
                 UserWarning,
             )
