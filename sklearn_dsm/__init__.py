@@ -22,6 +22,7 @@ from .graphical import (
     RegularizedScoreMatchingCV,
 )
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
+from .sampling import DiffusionSampler
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "VP",
     "DSMDensityEstimator",
     "DensityScoreEstimator",
+    "DiffusionSampler",
     "ExponentialFamilyEstimator",
     "GMMScoreEstimator",
     "KernelExponentialFamily",

@@ -1,3 +1,5 @@
 """Samples and normalising constants of densities that are known up to a constant."""
 
-__all__: list[str] = []
+from ._diffusion import DiffusionSampler
+
+__all__ = ["DiffusionSampler"]

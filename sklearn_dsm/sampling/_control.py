@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -69,7 +70,7 @@ class Control(nn.Module):
         n_times = times.shape[1]
         widths = [n_features, *hidden_layer_sizes]
         self.layers = nn.ModuleList(
-            _Linear(n_in, n_out, generator) for n_in, n_out in zip(widths, widths[1:], strict=False)
+            _Linear(n_in, n_out, generator) for n_in, n_out in pairwise(widths)
         )
         self.shifts = nn.ModuleList(
             _Linear(n_times, n_out, generator, SMALL) for n_out in widths[1:]

@@ -60,6 +60,158 @@ METHODS = {
 
 
 class DiffusionSampler(BaseEstimator):
+    r"""Sample from an unnormalised density by a learned diffusion, with its normalising constant.
+
+    A chain of K Gaussian steps leads from noise :math:`X_0` to a sample :math:`X_K`. A network
+    u adds to the means of the steps, and is trained so that :math:`X_K` has the density
+    :math:`\gamma / Z`, where :math:`\log \gamma` is ``log_density`` up to the unknown constant
+    :math:`\log Z`. Each path has a weight
+
+    .. math:: \log w = \log \gamma(X_K) - \log q_{ref}(X_K)
+        + \sum_k \log \frac{P_{ref}(X_{k+1} | X_k)}{P_u(X_{k+1} | X_k)},
+
+    where :math:`P_{ref}` are steps without the network, whose last state has the known density
+    :math:`q_{ref}`. All densities are those of the discrete steps, and no noise is clipped. So
+    the mean of w is Z for any network and any number of steps, and weighted samples are samples
+    of the target. A better network and more steps make the weights more equal, and the standard
+    error smaller. Methods "cmcd" and "nets" replace the reference by a backward chain from
+    :math:`X_K`, and have the same property.
+
+    Parameters
+    ----------
+    log_density : callable
+        The log-density up to a constant, a function of samples (n, n_features) that returns n
+        values. If it takes torch tensors and returns one, gradients are automatic. If it is a
+        function of numpy arrays, give ``grad_log_density``; without gradients, only "dds" and
+        "pis" with the losses "lv" and "rkl_ld" are available, and they learn far more slowly.
+        Values of -inf are allowed where the density is zero.
+    grad_log_density : callable or None, default=None
+        The gradient of ``log_density``, a function of samples (n, n_features) that returns an
+        array of this shape.
+    n_features : int or None, default=None
+        Number of features. May be left out if ``bounds`` or X tell it.
+    bounds : array-like of shape (n_features, 2) or None, default=None
+        Lower and upper ends of each feature, None or an infinity where there is none. The density
+        is that inside the box, and all samples are inside.
+    method : {"dds", "pis", "cmcd", "nets", "adjoint", "pdds"}, default="dds"
+        The steps, and for some methods the way of learning.
+
+        =========  ======================================  =======================================
+        method     steps                                   when to use
+        =========  ======================================  =======================================
+        "dds"      reversed Ornstein-Uhlenbeck process     The usual choice [DDS]_.
+        "pis"      Brownian motion from one point          For comparison with Föllmer and path
+                                                           integral samplers [PIS]_.
+        "cmcd"     annealed Langevin steps                 For targets with narrow or separated
+                                                           regions [CMCD]_.
+        "nets"     those of "cmcd", trained on the         For training without the gradient of a
+                   continuity equation                     loss over whole paths; up to about ten
+                                                           features [NETS]_.
+        "adjoint"  those of "pis", trained by regression   For expensive log-densities: needs few
+                   on gradients at ends of paths           paths [AdjointSampling]_.
+        "pdds"     those of "dds", trained by regression   For several modes: the ends are drawn
+                   on gradients at weighted ends           anew by their weights [PDDS]_.
+        =========  ======================================  =======================================
+
+    loss : {"auto", "lv", "kl", "rkl_ld"}, default="auto"
+        What training minimises, for "dds", "pis" and "cmcd". The other methods have losses of
+        their own, and take "auto" only.
+
+        ========  ================================================  =============================
+        loss      formula                                           when to use
+        ========  ================================================  =============================
+        "rkl_ld"  :math:`-E \log w`, with the gradient              The usual choice, and that of
+                  :math:`-E[(\log w - c) \nabla \log P_u]           "auto".
+                  - E[\nabla \log (w P_u)]`. The scale of
+                  the start is learned as well.
+        "lv"      the variance of :math:`\log w`                    To keep ``prior_scale``.
+        "kl"      :math:`-E \log w`, differentiated through the     For comparison. Needs
+                  path                                              gradients, and takes several
+                                                                    times longer.
+        ========  ================================================  =============================
+
+        If nothing of the reference or the backward chain is learned, then "lv" and "rkl_ld" have
+        the same gradient.
+    n_steps : int, default=32
+        Number K of steps. More steps make the weights more equal.
+    prior_scale : "auto", float or array-like of shape (n_features,), default="auto"
+        Standard deviation of the start, which should cover the target. With ``bounds``, it is
+        that of the unbounded parameters: logits of the position between two bounds, or inverse
+        softplus of the distance to a single one. "auto": mean and standard deviation of X if it
+        is given, else those of a short run of Markov chains that needs no gradients.
+    hidden_layer_sizes : tuple of int, default=(64, 64)
+        Width of each hidden layer of the network.
+    max_iter : int or "auto", default="auto"
+        Largest number of training steps. "auto": 1000 without ``max_fit_time``, and no limit with
+        it.
+    max_fit_time : float or None, default=None
+        Seconds after which ``fit`` ends. The learning rate falls to zero by then. The result
+        depends on the speed of the machine.
+    batch_size : int, default=256
+        Paths per training step.
+    learning_rate : float, default=0.005
+        Largest learning rate of the optimiser, Adam, which falls to zero along a half cosine.
+    warm_start : bool, default=False
+        Whether another call of ``fit`` continues from the weights of the network, with the same
+        start. ``loss_curve_``, ``n_iter_`` and ``n_evaluations_`` then go on as well.
+    random_state : int, RandomState or None, default=None
+        Seed of the initial weights of the network, and of all paths of the fit.
+    verbose : int, default=0
+        1 prints twenty lines on the training, and 2 or more a line for each step.
+
+    Attributes
+    ----------
+    log_normalizer_ : float
+        Estimate of :math:`\log Z`, from 4096 paths after training.
+    log_normalizer_stderr_ : float
+        Its standard error.
+    elbo_ : float
+        Mean log-weight of these paths, a lower bound of :math:`\log Z`.
+    ess_ : float
+        Share of effective samples of these paths, in (0, 1].
+    eubo_ : float
+        Mean log-weight of paths that lead back from X, an upper bound of :math:`\log Z` if X are
+        samples of the target. Only if X was given.
+    n_evaluations_ : int
+        Number of samples at which ``log_density`` was called.
+    loss_curve_ : list of float
+        The loss of each training step. That of "rkl_ld" and "kl" is minus the mean log-weight.
+    n_iter_ : int
+        Number of training steps.
+    stop_reason_ : str
+        Why training ended: "max_iter", "max_fit_time" or "interrupted".
+    prior_mean_, prior_scale_ : ndarray of shape (n_features,)
+        Mean and standard deviation of the start, in unbounded parameters.
+    network_weights_ : dict of str to ndarray
+        The network and what else was learned, as averages over the last training steps.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features; only if X had names.
+
+    Warnings
+    --------
+    A sampler that is trained on its own paths can miss whole modes. ``elbo_``, ``ess_``,
+    ``log_normalizer_`` and its standard error do not show this: they can only tell of regions that
+    paths reach. Samples X of the target do: if modes are missing, then ``eubo_`` is far above
+    ``elbo_``. Otherwise compare several methods, seeds and prior scales.
+
+    References
+    ----------
+    [DDS]_, [PIS]_, [CMCD]_, [NETS]_, [AdjointSampling]_, [PDDS]_, [LogVariance]_,
+    [RethinkingLosses]_
+
+    Examples
+    --------
+    >>> from sklearn_dsm import DiffusionSampler
+    >>> def log_density(x):  # a multivariate normal distribution, not normalised
+    ...     return -0.5 * (x**2).sum(1)
+    >>> sampler = DiffusionSampler(log_density, n_features=2, max_iter=20, random_state=0).fit()
+    >>> abs(sampler.log_normalizer_ - 1.8379) < 0.01
+    True
+    >>> sampler.sample(5, random_state=0).shape
+    (5, 2)
+    """
+
     _parameter_constraints = {
         "log_density": [callable],
         "grad_log_density": [callable, None],
@@ -92,7 +244,7 @@ class DiffusionSampler(BaseEstimator):
         bounds=None,
         method="dds",
         loss="auto",
-        n_steps=64,
+        n_steps=32,
         prior_scale="auto",
         hidden_layer_sizes=(64, 64),
         max_iter="auto",
@@ -122,6 +274,46 @@ class DiffusionSampler(BaseEstimator):
 
     @whole_fit
     def fit(self, X=None, y=None):
+        """Train the network, and estimate the normalising constant.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or None, default=None
+            Samples of the target, for instance of a long Markov chain. They set the start where
+            ``prior_scale`` is "auto", and give ``eubo_``. The bound holds only if they are samples
+            of the target.
+        y : Ignored
+
+        Returns
+        -------
+        self : DiffusionSampler
+
+        Raises
+        ------
+        ValueError
+            In any of these cases:
+
+            - The number of features is not known, or two arguments tell different ones.
+            - ``log_density`` or its gradient returns an array of the wrong shape, NaN or +inf.
+            - The gradient disagrees with finite differences.
+            - Gradients are needed, and there are none.
+            - ``bounds`` exclude everything, or X has samples outside of them.
+            - The log-density is -inf at all samples.
+            - ``loss`` is set for a method that has its own.
+            - ``warm_start`` is true, and the number of features, the method, ``n_steps`` or
+              ``hidden_layer_sizes`` differ from those of the earlier fit.
+        NonFiniteLossError
+            If the loss becomes NaN or infinite.
+        KeyboardInterrupt
+            If the fit is interrupted. After the first training step, the estimator keeps what it
+            has learned.
+
+        Warns
+        -----
+        UserWarning
+            If less than 5 % of the samples are effective, or if ``log_density`` takes as long
+            for each of many samples as for one.
+        """
         budget = Budget(self.max_fit_time)
         generator = torch_generator(seed_from(self.random_state))
         continued = bool(self.warm_start) and hasattr(self, "network_weights_")
@@ -146,6 +338,8 @@ class DiffusionSampler(BaseEstimator):
         self.network_weights_ = arrays_of(average)
         self.loss_curve_ = [*earlier.get("loss_curve_", []), *record.losses]
         self.n_iter_, self.stop_reason_ = len(self.loss_curve_), record.stop_reason
+        scale = average.process.scale.detach().numpy()
+        self.prior_mean_, self.prior_scale_ = self._location, self._scale * scale
         self._measure(average, target, X, generator)
         self.n_evaluations_ = earlier.get("n_evaluations_", 0) + function.n_evaluations
         if record.stop_reason == "interrupted":
@@ -156,6 +350,20 @@ class DiffusionSampler(BaseEstimator):
         return self
 
     def sample(self, n_samples=1, random_state=None, *, resample=False):
+        """Draw samples: last states of paths.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+        resample : bool, default=False
+            Whether samples are drawn anew by their weights from four times as many paths, and at
+            least 1000. Their distribution is then closer to the target, and some are equal.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        """
         n_samples = _checked_number(n_samples)
         if not resample:
             return self.sample_weighted(n_samples, random_state)[0]
@@ -169,6 +377,20 @@ class DiffusionSampler(BaseEstimator):
         return draws[picks.numpy()]
 
     def sample_weighted(self, n_samples=1, random_state=None):
+        """Draw samples with weights, whose mean is an unbiased estimate of Z.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        log_weights : ndarray of shape (n_samples,)
+            Not normalised. Means over the target are means with the weights
+            ``softmax(log_weights)``.
+        """
         generator = torch_generator(seed_from(random_state))
         return self._draw(_checked_number(n_samples), generator)
 
@@ -193,14 +415,13 @@ class DiffusionSampler(BaseEstimator):
         return torch.cat(ends), torch.cat(log_weights)
 
     def _chunks(self, n: int) -> list[int]:
-        size = max(NUMBERS_PER_CHUNK // ((self.n_steps_ + 1) * self.n_features_in_), 64)
+        size = max(NUMBERS_PER_CHUNK // ((self._options["n_steps"] + 1) * self.n_features_in_), 64)
         return [min(size, n - begun) for begun in range(0, n, size)]
 
     def _measure(self, sampler: Sampler, target: Target, X, generator) -> None:
         _, log_weights = self._weighted(sampler, target, N_EVALUATED, generator)
         WeightSummary.of(log_weights.numpy()).store(self)
-        if "eubo_" in vars(self):
-            del self.eubo_
+        self.__dict__.pop("eubo_", None)
         if X is None:
             return
         found = []
@@ -232,8 +453,8 @@ class DiffusionSampler(BaseEstimator):
         if len(set(numbers.values())) > 1:
             given = ", ".join(f"{n} by {name}" for name, n in numbers.items())
             raise ValueError(f"The numbers of features disagree: {given}. Make them equal.")
-        if X is None and hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        if X is None:
+            self.__dict__.pop("feature_names_in_", None)
         self.n_features_in_ = int(next(iter(numbers.values())))
         return X
 
@@ -242,14 +463,13 @@ class DiffusionSampler(BaseEstimator):
     ) -> Target:
         """The target in coordinates where the start is standard normal."""
         d = self.n_features_in_
-        self.n_steps_, self.method_ = self.n_steps, self.method
-        if "location_" not in earlier:
+        if not earlier:
             plain = Target(function, Bounds(self.bounds, d), torch.zeros(d), torch.ones(d))
             location, scale = self._start(plain, X, generator)
-            self.location_, self.scale_ = location.numpy(), scale.numpy()
-        elif len(self.location_) != d:
+            self._location, self._scale = location.numpy(), scale.numpy()
+        elif len(self._location) != d:
             raise ValueError(
-                f"warm_start=True continues a fit to {len(self.location_)} features, and there "
+                f"warm_start=True continues a fit to {len(self._location)} features, and there "
                 f"are {d}. Set warm_start=False to begin anew."
             )
         target = self._target(function)
@@ -303,7 +523,7 @@ class DiffusionSampler(BaseEstimator):
     def _target(self, function: RowFunction) -> Target:
         bounds = Bounds(self.bounds, self.n_features_in_)
         return Target(
-            function, bounds, torch.from_numpy(self.location_), torch.from_numpy(self.scale_)
+            function, bounds, torch.from_numpy(self._location), torch.from_numpy(self._scale)
         )
 
     def _loss_name(self) -> str:
@@ -319,21 +539,27 @@ class DiffusionSampler(BaseEstimator):
         return MAX_ITER if self.max_fit_time is None else ENDLESS
 
     def _new_sampler(self, function: RowFunction, generator: torch.Generator) -> Sampler:
-        self.guided_ = function.has_gradient
-        learn_scale = METHODS[self.method].loss is None and self._loss_name() == "rkl_ld"
-        return self._module(generator, learn_scale)
-
-    def _module(self, generator: torch.Generator, learn_scale: bool = False) -> Sampler:
-        d, process_type = self.n_features_in_, METHODS[self.method_].process
-        process = process_type(d, self.n_steps_, learn_scale)
-        guided = self.guided_ and process.guided
         widths = [int(width) for width in self.hidden_layer_sizes]
         if not widths or min(widths) < 1:
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold one positive number or "
                 "more."
             )
-        return Sampler(process, Control(d, self.n_steps_, widths, guided, generator))
+        self._options = {
+            "method": self.method,
+            "n_steps": int(self.n_steps),
+            "hidden_layer_sizes": widths,
+            "guided": function.has_gradient,
+        }
+        learns_scale = METHODS[self.method].loss is None and self._loss_name() == "rkl_ld"
+        return self._module(generator, learns_scale)
+
+    def _module(self, generator: torch.Generator, learns_scale: bool = False) -> Sampler:
+        options, d = self._options, self.n_features_in_
+        process = METHODS[options["method"]].process(d, options["n_steps"], learns_scale)
+        guided = options["guided"] and process.guided
+        widths = options["hidden_layer_sizes"]
+        return Sampler(process, Control(d, options["n_steps"], widths, guided, generator))
 
     def _fitted_sampler(self) -> Sampler:
         sampler = self._module(torch_generator(0))
@@ -341,17 +567,13 @@ class DiffusionSampler(BaseEstimator):
         return sampler.requires_grad_(False)
 
     def _take_earlier(self, sampler: Sampler, earlier: dict) -> None:
-        weights = earlier["network_weights_"]
-        fresh = sampler.state_dict()
-        same = fresh.keys() == weights.keys() and all(
-            fresh[name].shape == weights[name].shape for name in fresh
-        )
-        if not same or earlier["method_"] != self.method or earlier["n_steps_"] != self.n_steps:
+        if earlier["_options"] != self._options:
             raise ValueError(
                 "warm_start=True continues a fit with the same method, n_steps and "
-                "hidden_layer_sizes. Set warm_start=False to begin anew."
+                "hidden_layer_sizes, of a function with gradients or without. Set "
+                "warm_start=False to begin anew."
             )
-        sampler.load_state_dict(state_of({k: v.copy() for k, v in weights.items()}))
+        sampler.load_state_dict(state_of(earlier["network_weights_"]))
 
 
 def _checked_number(n_samples) -> int:

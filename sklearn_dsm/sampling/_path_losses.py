@@ -15,6 +15,8 @@ from ._target import DifferentiableTarget, Target
 
 # Nats below the least density of other ends, for ends where it is zero.
 ZERO_DENSITY = 10.0
+# Centred log-weights are clipped to so many of their median absolute values.
+LARGEST_WEIGHT = 10.0
 
 
 class Loss(NamedTuple):
@@ -47,7 +49,7 @@ def kullback_leibler(process, control, target, n, generator) -> Loss:
     path = process.simulate(control, DifferentiableTarget(target), n, generator)
     log_weights, _ = process.log_weights(_possible(path))
     loss = -log_weights.mean()
-    return Loss(loss, float(loss))
+    return Loss(loss, float(loss.detach()))
 
 
 def _detached(process, control, target, n, generator) -> tuple[Tensor, Tensor]:
@@ -57,11 +59,18 @@ def _detached(process, control, target, n, generator) -> tuple[Tensor, Tensor]:
     return log_weights, generation
 
 
+def _centred(log_weights: Tensor) -> Tensor:
+    """Log-weights less their mean, without a graph; a few outliers do not drown the others."""
+    centred = log_weights.detach() - log_weights.detach().mean()
+    limit = LARGEST_WEIGHT * centred.abs().median()
+    return centred.clamp(-limit, limit)
+
+
 def log_variance(process, control, target, n, generator) -> Loss:
     r"""The variance of :math:`\log w` over paths that are not differentiated."""
     log_weights, _ = _detached(process, control, target, n, generator)
-    loss = log_weights.var()
-    return Loss(loss, float(loss))
+    surrogate = 2 * (_centred(log_weights) * log_weights).mean()
+    return Loss(surrogate, float(log_weights.detach().var()))
 
 
 def log_derivative(process, control, target, n, generator) -> Loss:
@@ -70,9 +79,8 @@ def log_derivative(process, control, target, n, generator) -> Loss:
     :math:`-E[(\log w - c) \nabla \log P_u] - E[\nabla \log (w P_u)]` for any constant c.
     """
     log_weights, generation = _detached(process, control, target, n, generator)
-    centred = (log_weights - log_weights.mean()).detach()
-    surrogate = -(centred * generation).mean() - (log_weights + generation).mean()
-    return Loss(surrogate, -float(log_weights.mean()))
+    surrogate = -(_centred(log_weights) * generation).mean() - (log_weights + generation).mean()
+    return Loss(surrogate, -float(log_weights.detach().mean()))
 
 
 LOSSES: dict[str, PathLoss] = {

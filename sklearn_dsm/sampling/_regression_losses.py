@@ -58,11 +58,11 @@ class EndRegression:
         noise = torch.randn(*ends.shape, generator=generator, dtype=ends.dtype)
         x = process.noised(ends, steps, noise)
         gradients = target.gradients(x[:, 0])[:, None]
-        u = control(x, steps, process.guide(x, gradients, steps), control.schedule())
+        u = process.steer(control, control.schedule(), x, gradients, steps)
         wanted = process.guide_factors[steps, None, None] * self.slopes[picks, None]
         squares = (process.step_std(steps) * process.scale * (u - wanted)) ** 2
         loss = 0.5 * process.n_steps * squares.sum((1, 2)).mean()
-        return Loss(loss, float(loss))
+        return Loss(loss, float(loss.detach()))
 
     @torch.no_grad()
     def _refresh(self, process, control, target, n, generator) -> None:
@@ -105,7 +105,7 @@ def transport_residual(
     possible = torch.isfinite(log_density).reshape(x.shape[:2])
     log_density = torch.where(possible, log_density.reshape(x.shape[:2]), 0.0)
     pull = process.annealed(x.detach(), gradients.reshape(x.shape), steps)
-    velocity = process.velocity(control(x, steps, None, control.schedule()))
+    velocity = process.velocity(process.steer(control, control.schedule(), x, None, steps))
     residual = (
         log_density
         - log_normal(x.detach(), 0.0, process.scale)
@@ -115,7 +115,7 @@ def transport_residual(
     n_possible = possible.sum(1, keepdim=True).clamp_min(1)
     mean = (residual * possible).sum(1, keepdim=True) / n_possible
     loss = (((residual - mean) * possible) ** 2).sum() / n_possible.sum()
-    return Loss(loss, float(loss))
+    return Loss(loss, float(loss.detach()))
 
 
 def _divergence(velocity: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,8 +13,8 @@ from ..._core.constants import LOG_2PI
 from .._control import Control, Schedule
 from .._target import Target
 
-# The guide is clipped to this, and to this many standard deviations of the noise of its step.
-LARGEST_GUIDE, LARGEST_MOVE = 100.0, 5.0
+# A step moves means by no more than so many standard deviations of its noise, and so many units.
+LARGEST_MOVE, LARGEST_DRIFT = 5.0, 100.0
 # A step or state by its number, or several.
 Steps = slice | int | Tensor
 # Share of a step's length that does not fall to zero at the samples.
@@ -107,8 +107,12 @@ class Process(nn.Module, metaclass=ABCMeta):
     def log_weights(self, path: Path) -> tuple[Tensor, Tensor]:
         """Log-weights (n,) of paths, and the log-densities of generating the paths."""
 
+    def _limit(self, steps: Steps) -> Tensor:
+        return (LARGEST_MOVE / self.step_std(steps)).clamp_max(LARGEST_DRIFT)
+
     def clipped(self, gradients: Tensor, steps: Steps) -> Tensor:
-        limit = (LARGEST_MOVE / self.step_std(steps)).clamp_max(LARGEST_GUIDE)
+        """Gradients (..., n, d) at states with these numbers, each of a bounded size."""
+        limit = self._limit(steps)
         return torch.minimum(torch.maximum(gradients, -limit), limit)
 
     def simulate(
@@ -125,7 +129,7 @@ class Process(nn.Module, metaclass=ABCMeta):
         states, gradients, controls = [x], [], []
         for step in range(self.n_steps):
             gradient = target.gradients(x) if with_gradients else None
-            u = self._control(control, schedule, x, gradient, step)
+            u = self.steer(control, schedule, x, gradient, step)
             std = self.step_std(step) * self.scale
             x = self.forward_step(x, gradient, u, step) + std * normal()
             states.append(x)
@@ -134,7 +138,7 @@ class Process(nn.Module, metaclass=ABCMeta):
         if self.controls_end:
             log_density, gradient = target.values_and_gradients(x)
             gradients.append(gradient)
-            controls.append(self._control(control, schedule, x, gradient, self.n_steps))
+            controls.append(self.steer(control, schedule, x, gradient, self.n_steps))
         else:
             log_density = target.values(x)
         stacked = torch.stack(gradients) if with_gradients else None  # type: ignore[arg-type]
@@ -153,7 +157,7 @@ class Process(nn.Module, metaclass=ABCMeta):
             gradient = u = None
             if step < self.n_steps or self.controls_end:
                 gradient = target.gradients(x) if with_gradients else None
-                u = self._control(control, schedule, x, gradient, step)
+                u = self.steer(control, schedule, x, gradient, step)
                 gradients.append(gradient)
                 controls.append(u)
             if step:
@@ -166,11 +170,13 @@ class Process(nn.Module, metaclass=ABCMeta):
     def with_controls(self, path: Path, control: Control) -> Path:
         """The same paths with the controls of a network, through which torch differentiates."""
         x, schedule = path.states[self.controlled], control.schedule()
-        controls = self._control(control, schedule, x, path.gradients, self.controlled)
+        controls = self.steer(control, schedule, x, path.gradients, self.controlled)
         return replace(path, controls=controls)
 
-    def _control(
+    def steer(
         self, control: Control, schedule: Schedule, x: Tensor, gradients, steps: Steps
     ) -> Tensor:
+        """Controls (..., n, d) of states with these numbers, and of a bounded length."""
         guide = self.guide(x, gradients, steps) if control.guided else None
-        return control(x, steps, guide, schedule)
+        u = control(x, steps, guide, schedule)
+        return u / (1 + (u / self._limit(steps)) ** 2).sqrt()
