@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_dsm import DiffusionSampler
 from sklearn_dsm._core.random import torch_generator
@@ -151,7 +152,7 @@ def test_both_forms_of_the_divergence_have_one_gradient(method):
     for name in ("kl", "rkl_ld"):
         draws = []
         for seed in range(20):
-            module = sampler._module(torch_generator(0), learns_scale=True)
+            module = sampler._module(torch_generator(0), learned=True)
             module.load_state_dict(
                 {k: torch.from_numpy(v) for k, v in sampler.network_weights_.items()}
             )
@@ -400,6 +401,15 @@ def test_gradients_are_asked_for_where_there_are_none(params):
 
     with pytest.raises(ValueError, match="needs gradients"):
         quick(log_density, **params).fit()
+
+
+def log_standard(x):
+    return -0.5 * (x**2).sum(1)
+
+
+@parametrize_with_checks([quick(log_standard, n_features=None)])
+def test_checks_of_scikit_learn(estimator, check):
+    check(estimator)
 
 
 def test_errors_of_reference_points_and_numbers():

@@ -16,7 +16,7 @@ from torch import Tensor
 from .._budget import Budget
 from .._columns import as_numbers
 from .._compat import Interval, StrOptions
-from .._core.arrays import arrays_of, state_of
+from .._core.arrays import arrays_of, state_of, tensor_of
 from .._core.random import torch_generator
 from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
@@ -25,7 +25,7 @@ from ._callables import RowFunction
 from ._control import Control
 from ._path_losses import LOSSES, PathLoss
 from ._path_training import Sampler, train
-from ._prior_scale import locate
+from ._prior_scale import locate, widths
 from ._processes.annealed import AnnealedProcess
 from ._processes.process import Process
 from ._processes.referenced import Brownian, OrnsteinUhlenbeck
@@ -53,7 +53,7 @@ METHODS = {
     "dds": _Method(OrnsteinUhlenbeck),
     "pis": _Method(Brownian),
     "cmcd": _Method(AnnealedProcess, needs_gradient=True),
-    "nets": _Method(partial(AnnealedProcess, learn_path=False), lambda: transport_residual, True),
+    "nets": _Method(AnnealedProcess, lambda: transport_residual, True),
     "adjoint": _Method(Brownian, partial(EndRegression, weighted=False), True),
     "pdds": _Method(OrnsteinUhlenbeck, partial(EndRegression, weighted=True), True),
 }
@@ -122,23 +122,25 @@ class DiffusionSampler(BaseEstimator):
         ========  ================================================  =============================
         "rkl_ld"  :math:`-E \log w`, with the gradient              The usual choice, and that of
                   :math:`-E[(\log w - c) \nabla \log P_u]           "auto".
-                  - E[\nabla \log (w P_u)]`. The scale of
-                  the start is learned as well.
+                  - E[\nabla \log (w P_u)]`
         "lv"      the variance of :math:`\log w`                    To keep ``prior_scale``.
         "kl"      :math:`-E \log w`, differentiated through the     For comparison. Needs
                   path                                              gradients, and takes several
                                                                     times longer.
         ========  ================================================  =============================
 
-        If nothing of the reference or the backward chain is learned, then "lv" and "rkl_ld" have
-        the same gradient.
+        "rkl_ld" and "kl" learn the scale of the start too, for each feature, and with "cmcd" the
+        annealing and the length of the steps. For "dds" and "pis" of a fixed scale, "lv" and
+        "rkl_ld" have the same gradient.
     n_steps : int, default=32
         Number K of steps. More steps make the weights more equal.
     prior_scale : "auto", float or array-like of shape (n_features,), default="auto"
         Standard deviation of the start, which should cover the target. With ``bounds``, it is
         that of the unbounded parameters: logits of the position between two bounds, or inverse
-        softplus of the distance to a single one. "auto": mean and standard deviation of X if it
-        is given, else those of a short run of Markov chains that needs no gradients.
+        softplus of the distance to a single one. "auto": from X if it is
+        given, else from a short run of Markov chains that needs no gradients. It is the standard
+        deviation, or, for heavy tails, the smaller one that a normal distribution with the same
+        5 % and 95 % quantiles has. The mean of the start is then that of the samples.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Width of each hidden layer of the network.
     max_iter : int or "auto", default="auto"
@@ -426,7 +428,7 @@ class DiffusionSampler(BaseEstimator):
             return
         found = []
         with torch.no_grad():
-            ends = target.from_input(torch.from_numpy(X)).split(self._chunks(len(X))[0])
+            ends = target.from_input(tensor_of(X)).split(self._chunks(len(X))[0])
             for end in ends:
                 path = sampler.process.reverse(sampler.control, target, end, generator)
                 found.append(sampler.process.log_weights(path)[0])
@@ -483,12 +485,12 @@ class DiffusionSampler(BaseEstimator):
         d = self.n_features_in_
         location, scale = torch.zeros(d, dtype=torch.float64), None
         if X is not None:
-            points = plain.from_input(torch.from_numpy(X))
+            points = plain.from_input(tensor_of(X))
             if not torch.isfinite(points).all():
                 raise ValueError(
                     "X has samples that are not inside of bounds. Samples of the target are."
                 )
-            location, scale = points.mean(0), points.std(0, correction=0)
+            location, scale = points.mean(0), widths(points)
             scale = torch.where(scale > 0, scale, 1.0)
         if not isinstance(self.prior_scale, str):
             given = np.asarray(self.prior_scale, dtype=np.float64)
@@ -522,9 +524,7 @@ class DiffusionSampler(BaseEstimator):
 
     def _target(self, function: RowFunction) -> Target:
         bounds = Bounds(self.bounds, self.n_features_in_)
-        return Target(
-            function, bounds, torch.from_numpy(self._location), torch.from_numpy(self._scale)
-        )
+        return Target(function, bounds, tensor_of(self._location), tensor_of(self._scale))
 
     def _loss_name(self) -> str:
         return DEFAULT_LOSS if self.loss == "auto" else self.loss
@@ -551,12 +551,13 @@ class DiffusionSampler(BaseEstimator):
             "hidden_layer_sizes": widths,
             "guided": function.has_gradient,
         }
-        learns_scale = METHODS[self.method].loss is None and self._loss_name() == "rkl_ld"
-        return self._module(generator, learns_scale)
+        # The log-variance with a learned reference has no meaning as a divergence, and diverges.
+        learned = METHODS[self.method].loss is None and self._loss_name() != "lv"
+        return self._module(generator, learned)
 
-    def _module(self, generator: torch.Generator, learns_scale: bool = False) -> Sampler:
+    def _module(self, generator: torch.Generator, learned: bool = False) -> Sampler:
         options, d = self._options, self.n_features_in_
-        process = METHODS[options["method"]].process(d, options["n_steps"], learns_scale)
+        process = METHODS[options["method"]].process(d, options["n_steps"], learned)
         guided = options["guided"] and process.guided
         widths = options["hidden_layer_sizes"]
         return Sampler(process, Control(d, options["n_steps"], widths, guided, generator))

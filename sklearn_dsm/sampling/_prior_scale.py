@@ -13,6 +13,9 @@ from ._target import Target
 FIRST_SCALES = 2.0 ** torch.arange(-3, 6, dtype=torch.float64)
 # First draws, chains, and sweeps over all of them; the later half of the sweeps counts.
 N_DRAWS, N_CHAINS, N_SWEEPS = 1024, 256, 200
+KEPT_EVERY = 10
+# Kurtosis from which tails are heavy; that of a normal distribution is 3.
+HEAVY_KURTOSIS = 5.0
 # The share of effective draws that weights are tempered to.
 MIN_EFFECTIVE = 0.1
 # Length of a move in units of 2.38 / sqrt(2 d); every so many sweeps it is as long as a difference
@@ -34,7 +37,7 @@ def locate(target: Target, n_features: int, generator: torch.Generator) -> tuple
     chains = _first_chains(target, n_features, generator)
     values, half = target.values(chains), N_CHAINS // 2
     halves = (slice(half), slice(half, None))
-    total = total_squares = torch.zeros(n_features, dtype=torch.float64)
+    kept = []
     for sweep in range(N_SWEEPS):
         length = 1.0 if sweep % JUMP_EVERY == 0 else 2.38 / math.sqrt(2 * n_features)
         for moved, others in (halves, halves[::-1]):
@@ -49,10 +52,20 @@ def locate(target: Target, n_features: int, generator: torch.Generator) -> tuple
             accepted = chance < found - values[moved]
             chains[moved] = torch.where(accepted[:, None], proposed, chains[moved])
             values[moved] = torch.where(accepted, found, values[moved])
-        if 2 * sweep >= N_SWEEPS:
-            total, total_squares = total + chains.mean(0), total_squares + (chains**2).mean(0)
-    mean, square = (2 * each / N_SWEEPS for each in (total, total_squares))
-    return mean, (square - mean**2).clamp_min(1e-12).sqrt()
+        if 2 * sweep >= N_SWEEPS and sweep % KEPT_EVERY == 0:
+            kept.append(chains.clone())
+    draws = torch.cat(kept)
+    return draws.mean(0), widths(draws).clamp_min(1e-6)
+
+
+def widths(draws: Tensor) -> Tensor:
+    """Standard deviations (d,) of draws (n, d), or smaller ones where the tails are heavy."""
+    low, high = torch.quantile(draws, draws.new_tensor([0.05, 0.95]), dim=0)
+    std = draws.std(0, correction=0)
+    fourth = ((draws - draws.mean(0)) ** 4).mean(0)
+    # 3.29 standard deviations of a normal distribution are between these quantiles.
+    inner = torch.where(high > low, (high - low) / 3.29, std)
+    return torch.where(fourth > HEAVY_KURTOSIS * std**4, torch.minimum(inner, std), std)
 
 
 def _first_chains(target: Target, n_features: int, generator: torch.Generator) -> Tensor:

@@ -27,12 +27,12 @@ class AnnealedProcess(Process):
     guided = False
     controls_end = True
 
-    def __init__(self, n_features: int, n_steps: int, learn_scale: bool, learn_path: bool = True):
-        super().__init__(n_features, n_steps, learn_scale)
+    def __init__(self, n_features: int, n_steps: int, learned: bool):
+        super().__init__(n_features, n_steps, learned)
         zeros = torch.zeros(n_steps, dtype=torch.float64)
-        self.increments = nn.Parameter(zeros, requires_grad=learn_path)
+        self.increments = nn.Parameter(zeros, requires_grad=learned)
         length = torch.tensor(TOTAL_TIME / n_steps, dtype=torch.float64)
-        self.log_length = nn.Parameter(length.log(), requires_grad=learn_scale)
+        self.log_length = nn.Parameter(length.log(), requires_grad=learned)
 
     @property
     def betas(self) -> Tensor:

@@ -18,7 +18,7 @@ LARGEST_MOVE, LARGEST_DRIFT = 5.0, 100.0
 # A step or state by its number, or several.
 Steps = slice | int | Tensor
 # Share of a step's length that does not fall to zero at the samples.
-FLOOR = 0.003
+FLOOR = 0.0003
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Process(nn.Module, metaclass=ABCMeta):
     Parameters
     ----------
     n_features, n_steps : int
-    learn_scale : bool
-        Whether the scale of the start is learned, for each feature.
+    learned : bool
+        Whether the scale of the start, for each feature, and what else a process has are learned.
     """
 
     needs_gradient = False
@@ -68,11 +68,11 @@ class Process(nn.Module, metaclass=ABCMeta):
     # Whether the last state has a control of its own.
     controls_end = False
 
-    def __init__(self, n_features: int, n_steps: int, learn_scale: bool):
+    def __init__(self, n_features: int, n_steps: int, learned: bool):
         super().__init__()
         self.n_features, self.n_steps = n_features, n_steps
         zeros = torch.zeros(n_features, dtype=torch.float64)
-        self.log_scale = nn.Parameter(zeros, requires_grad=learn_scale)
+        self.log_scale = nn.Parameter(zeros, requires_grad=learned)
 
     @property
     def scale(self) -> Tensor:

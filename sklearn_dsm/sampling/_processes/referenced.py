@@ -65,8 +65,8 @@ class ReferencedProcess(Process):
 class OrnsteinUhlenbeck(ReferencedProcess):
     """The reversed Ornstein-Uhlenbeck process of denoising diffusion samplers."""
 
-    def __init__(self, n_features: int, n_steps: int, learn_scale: bool):
-        super().__init__(n_features, n_steps, learn_scale)
+    def __init__(self, n_features: int, n_steps: int, learned: bool):
+        super().__init__(n_features, n_steps, learned)
         factors = (-FORGOTTEN * step_shares(n_steps)).exp()
         self.register_buffer("factors", factors, persistent=False)
         self.register_buffer("stds", (1 - factors**2).sqrt(), persistent=False)
@@ -88,8 +88,8 @@ class Brownian(ReferencedProcess):
 
     ends: Tensor
 
-    def __init__(self, n_features: int, n_steps: int, learn_scale: bool):
-        super().__init__(n_features, n_steps, learn_scale)
+    def __init__(self, n_features: int, n_steps: int, learned: bool):
+        super().__init__(n_features, n_steps, learned)
         variances = step_shares(n_steps)
         self.register_buffer("factors", torch.ones_like(variances), persistent=False)
         self.register_buffer("stds", variances.sqrt(), persistent=False)
