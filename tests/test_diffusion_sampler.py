@@ -340,6 +340,11 @@ def test_an_interrupted_fit_keeps_what_it_learned():
         sampler.fit()
     assert sampler.stop_reason_ == "interrupted" and 1 <= sampler.n_iter_ < 50
     assert sampler.sample(3, 0).shape == (3, 2)
+    late = quick(Interrupting(counting.n_calls), max_iter=50)
+    with pytest.raises(KeyboardInterrupt):
+        late.fit()
+    assert late.n_iter_ == 50 and not hasattr(late, "log_normalizer_")
+    assert np.isfinite(late.sample_weighted(3, 0)[1]).all()
     early = quick(Interrupting(3))
     with pytest.raises(KeyboardInterrupt):
         early.fit()
@@ -418,6 +423,8 @@ def test_errors_of_reference_points_and_numbers():
         quick().fit(X[:, :1])
     with pytest.raises(ValueError, match="not inside of bounds"):
         quick(bounds=[(0, 1), (0, 1)]).fit(X)
+    with pytest.raises(ValueError, match="no samples of the target"):
+        quick(lambda x: torch.where(x[:, 0] > 0, x[:, 1], -torch.inf)).fit(X)
     with pytest.raises(ValueError, match="NaN"):
         quick().fit(np.where(X > 0, X, np.nan))
     with pytest.raises(ValueError, match="n_samples"):

@@ -38,6 +38,8 @@ N_EVALUATED, NUMBERS_PER_CHUNK = 4096, 2**23
 MAX_ITER, ENDLESS = 1000, 10**9
 # Draws from which samples are drawn anew by their weights, for each sample, and at least.
 DRAWS_PER_SAMPLE, MIN_DRAWS = 4, 1000
+# What is measured after training.
+MEASURES = ("log_normalizer_", "log_normalizer_stderr_", "elbo_", "ess_", "eubo_")
 # The loss of "auto" for the methods that take one.
 DEFAULT_LOSS = "rkl_ld"
 
@@ -300,6 +302,7 @@ class DiffusionSampler(BaseEstimator):
             - The gradient disagrees with finite differences.
             - Gradients are needed, and there are none.
             - ``bounds`` exclude everything, or X has samples outside of them.
+            - The log-density is -inf at samples of X.
             - The log-density is -inf at all samples.
             - ``loss`` is set for a method that has its own.
             - ``warm_start`` is true, and the number of features, the method, ``n_steps`` or
@@ -308,7 +311,8 @@ class DiffusionSampler(BaseEstimator):
             If the loss becomes NaN or infinite.
         KeyboardInterrupt
             If the fit is interrupted. After the first training step, the estimator keeps what it
-            has learned.
+            has learned. A second interrupt ends the estimate of the normalising constant, and
+            there are no attributes that follow from it.
 
         Warns
         -----
@@ -342,9 +346,12 @@ class DiffusionSampler(BaseEstimator):
         self.n_iter_, self.stop_reason_ = len(self.loss_curve_), record.stop_reason
         scale = average.process.scale.detach().numpy()
         self.prior_mean_, self.prior_scale_ = self._location, self._scale * scale
-        self._measure(average, target, X, generator)
+        try:
+            self._measure(average, target, X, generator)
+        except KeyboardInterrupt:
+            self.stop_reason_ = "interrupted"
         self.n_evaluations_ = earlier.get("n_evaluations_", 0) + function.n_evaluations
-        if record.stop_reason == "interrupted":
+        if self.stop_reason_ == "interrupted":
             raise InterruptedFit(
                 f"The fit was interrupted after {self.n_iter_} iterations. The estimator keeps "
                 "the weights of the network so far. warm_start=True continues from them."
@@ -421,9 +428,10 @@ class DiffusionSampler(BaseEstimator):
         return [min(size, n - begun) for begun in range(0, n, size)]
 
     def _measure(self, sampler: Sampler, target: Target, X, generator) -> None:
+        for name in MEASURES:
+            self.__dict__.pop(name, None)
         _, log_weights = self._weighted(sampler, target, N_EVALUATED, generator)
         WeightSummary.of(log_weights.numpy()).store(self)
-        self.__dict__.pop("eubo_", None)
         if X is None:
             return
         found = []
@@ -477,6 +485,11 @@ class DiffusionSampler(BaseEstimator):
         target = self._target(function)
         draws = torch.randn(64, d, generator=generator, dtype=torch.float64)
         function.check(target.to_input(draws)[0])
+        if X is not None and not torch.isfinite(function.values(tensor_of(X))).all():
+            raise ValueError(
+                "log_density is -inf at samples of X, which are therefore no samples of the "
+                "target. Leave them out."
+            )
         self._check_gradients(function)
         return target
 

@@ -20,7 +20,7 @@ from ._target import Target
 MAX_GRADIENT = 1.0
 # Share of the time for training; the rest is for the samples that measure the weights.
 TRAINING_SHARE = 0.85
-# Steps between two lines of verbose=1, and how many iterations a mean of the losses is over.
+# Lines of verbose=1, and how many iterations a mean of the losses is over.
 LINES, RECENT = 20, 50
 
 
@@ -58,7 +58,7 @@ def train(
     """
     learned = [each for each in sampler.parameters() if each.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=learning_rate)
-    average, record = WeightAverage(sampler), SamplerRecord()
+    average, record, n_lines = WeightAverage(sampler), SamplerRecord(), 0
     try:
         for i in range(max_iter):
             share = max(i / max_iter, budget.share_taken / TRAINING_SHARE)
@@ -78,8 +78,9 @@ def train(
             optimizer.step()
             average.update(sampler)
             record.losses.append(found.value)
-            if verbose and ((i + 1) % max(max_iter // LINES, 1) == 0 or verbose > 1):
-                _print_line(record, max_iter, budget)
+            if verbose and (verbose > 1 or share * LINES >= n_lines):
+                n_lines += 1
+                _print_line(record, share, budget)
     except KeyboardInterrupt:
         if not record.losses:
             raise
@@ -92,10 +93,10 @@ def _rate(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(share, 1.0))) + 1e-3
 
 
-def _print_line(record: SamplerRecord, max_iter: int, budget: Budget) -> None:
+def _print_line(record: SamplerRecord, share: float, budget: Budget) -> None:
     recent = record.losses[-RECENT:]
     print(
-        f"[{budget.taken:6.1f} s] iteration {len(record.losses)} of {max_iter}: "
+        f"[{budget.taken:6.1f} s] {share:4.0%}: iteration {len(record.losses)}, "
         f"loss {sum(recent) / len(recent):.4g}",
         flush=True,
     )
