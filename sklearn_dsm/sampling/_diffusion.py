@@ -119,30 +119,29 @@ class DiffusionSampler(BaseEstimator):
         What training minimises, for "dds", "pis" and "cmcd". The other methods have losses of
         their own, and take "auto" only.
 
-        ========  ================================================  =============================
-        loss      formula                                           when to use
-        ========  ================================================  =============================
-        "rkl_ld"  :math:`-E \log w`, with the gradient              The usual choice, and that of
-                  :math:`-E[(\log w - c) \nabla \log P_u]           "auto".
-                  - E[\nabla \log (w P_u)]`
-        "lv"      the variance of :math:`\log w`                    To keep ``prior_scale``.
-        "kl"      :math:`-E \log w`, differentiated through the     For comparison. Needs
-                  path                                              gradients, and takes several
-                                                                    times longer.
-        ========  ================================================  =============================
+        ========  ===========================================  =====================================
+        loss      what it is                                   when to use
+        ========  ===========================================  =====================================
+        "rkl_ld"  :math:`-E \log w`, its gradient in the       The usual choice, and that of "auto".
+                  log-derivative form
+        "lv"      the variance of :math:`\log w`               To keep ``prior_scale``.
+        "kl"      :math:`-E \log w`, differentiated through    For comparison. Needs gradients, and
+                  the paths                                    takes several times longer.
+        ========  ===========================================  =====================================
 
-        "rkl_ld" and "kl" learn the scale of the start too, for each feature, and with "cmcd" the
-        annealing and the length of the steps. For "dds" and "pis" of a fixed scale, "lv" and
-        "rkl_ld" have the same gradient.
+        The gradient of "rkl_ld" is the mean of :math:`-(\log w - c) \nabla \log P_u - \nabla
+        \log (w P_u)`, where c is the mean log-weight. "rkl_ld" and "kl" learn the scale of the
+        start too, for each feature, and with "cmcd" the annealing and the length of the steps. For
+        a fixed scale, "lv" and "rkl_ld" have the same gradient with "dds" and "pis".
     n_steps : int, default=32
         Number K of steps. More steps make the weights more equal.
     prior_scale : "auto", float or array-like of shape (n_features,), default="auto"
         Standard deviation of the start, which should cover the target. With ``bounds``, it is
         that of the unbounded parameters: logits of the position between two bounds, or inverse
-        softplus of the distance to a single one. "auto": from X if it is
-        given, else from a short run of Markov chains that needs no gradients. It is the standard
-        deviation, or, for heavy tails, the smaller one that a normal distribution with the same
-        5 % and 95 % quantiles has. The mean of the start is then that of the samples.
+        softplus of the distance to a single one. "auto": from X if it is given, else from a short
+        run of Markov chains that needs no gradients. It is the standard deviation, or, for heavy
+        tails, the smaller one of a normal distribution with the same 5 % and 95 % quantiles. The
+        mean of the start is then that of X or of the chains.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Width of each hidden layer of the network.
     max_iter : int or "auto", default="auto"
@@ -198,6 +197,13 @@ class DiffusionSampler(BaseEstimator):
     ``log_normalizer_`` and its standard error do not show this: they can only tell of regions that
     paths reach. Samples X of the target do: if modes are missing, then ``eubo_`` is far above
     ``elbo_``. Otherwise compare several methods, seeds and prior scales.
+
+    Notes
+    -----
+    All methods have the weights above, including "adjoint" and "pdds", which papers describe
+    without. "pdds" draws ends of paths anew by their weights during training only; its
+    samples are plain paths, not those of a particle filter. "nets" has the steps of "cmcd" with a
+    linear annealing, so that its weights have the mean Z for any number of steps.
 
     References
     ----------
@@ -283,9 +289,9 @@ class DiffusionSampler(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or None, default=None
-            Samples of the target, for instance of a long Markov chain. They set the start where
-            ``prior_scale`` is "auto", and give ``eubo_``. The bound holds only if they are samples
-            of the target.
+            Samples of the target, for instance of a long Markov chain. They set the mean of the
+            start, and its scale if ``prior_scale`` is "auto", and give ``eubo_``. The bound holds
+            only if they are samples of the target.
         y : Ignored
 
         Returns

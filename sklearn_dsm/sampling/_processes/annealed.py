@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .process import Path, Process, Steps, log_normal
 
 # Sum of the lengths of all steps, in units of the start's variance.
-TOTAL_TIME = 1.0
+TOTAL_TIME = 0.3
 
 
 class AnnealedProcess(Process):
