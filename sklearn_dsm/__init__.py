@@ -22,7 +22,7 @@ from .graphical import (
     RegularizedScoreMatchingCV,
 )
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
-from .sampling import AnnealedSampler, TiltedSampler
+from .sampling import AnnealedSampler, DiffusionSampler, TiltedSampler
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ __all__ = [
     "AnnealedSampler",
     "DSMDensityEstimator",
     "DensityScoreEstimator",
+    "DiffusionSampler",
     "ExponentialFamilyEstimator",
     "GMMScoreEstimator",
     "KernelExponentialFamily",

@@ -21,7 +21,8 @@ class Budget:
         return part
 
     @property
-    def _taken(self) -> float:
+    def taken(self) -> float:
+        """Seconds since the start."""
         return time.perf_counter() - self.started
 
     @property
@@ -32,8 +33,8 @@ class Budget:
     @property
     def share_taken(self) -> float:
         """The share of the seconds that is over; 0 where there is no limit."""
-        return self._taken / self.seconds
+        return self.taken / self.seconds
 
     def left(self, until: float = 1.0) -> float:
         """Seconds left until this share of them is over."""
-        return until * self.seconds - self._taken
+        return until * self.seconds - self.taken

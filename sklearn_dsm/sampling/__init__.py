@@ -1,6 +1,7 @@
 """Samples and normalising constants of densities that are known up to a constant."""
 
 from ._annealed import AnnealedSampler
+from ._diffusion import DiffusionSampler
 from ._tilted import TiltedSampler
 
-__all__ = ["AnnealedSampler", "TiltedSampler"]
+__all__ = ["AnnealedSampler", "DiffusionSampler", "TiltedSampler"]
