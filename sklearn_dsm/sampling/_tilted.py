@@ -105,7 +105,7 @@ class TiltedSampler(BaseDensity):
         Passes over the samples in each stage. "adjoint": half the number of iterations.
     max_fit_time : float or None, default=None
         Seconds after which training ends.
-    learning_rate : float, default=5e-3
+    learning_rate : float, default=1e-2
     random_state : int, RandomState or None, default=None
     verbose : int, default=0
         1 prints a line for each stage.
@@ -182,7 +182,7 @@ class TiltedSampler(BaseDensity):
         hidden_layer_sizes=(64, 64),
         max_epochs=60,
         max_fit_time=None,
-        learning_rate=5e-3,
+        learning_rate=1e-2,
         random_state=None,
         verbose=0,
     ):
