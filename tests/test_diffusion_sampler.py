@@ -412,11 +412,17 @@ def test_gradients_are_asked_for_where_there_are_none(params):
         quick(log_density, **params).fit()
 
 
-def log_standard(x):
-    return -0.5 * (x**2).sum(1)
+class Standard:
+    """A log-density with the same name in every process, for the names of the tests."""
+
+    def __call__(self, x):
+        return -0.5 * (x**2).sum(1)
+
+    def __repr__(self):
+        return "standard"
 
 
-@parametrize_with_checks([quick(log_standard, n_features=None)])
+@parametrize_with_checks([quick(Standard(), n_features=None)])
 def test_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
