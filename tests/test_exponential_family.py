@@ -323,7 +323,7 @@ def test_the_error_falls_with_the_root_of_the_number_of_samples():
             truth = true_coef(estimator.exponents_, family)
             errors[k] += np.abs(estimator.coef_ - truth).max() / 8
     slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
-    assert -0.65 <= slope <= -0.35
+    assert -0.6 <= slope <= -0.4
 
 
 # --- uncertainty

@@ -7,10 +7,13 @@ import networkx
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from sklearn.base import BaseEstimator
 from sklearn.covariance import GraphicalLassoCV
 
 from sklearn_dsm.inspection import EdgeIntervalDisplay, GraphDisplay, OrderDisplay
+from sklearn_dsm.inspection._graph import FOUND_FALSE, FOUND_TRUE
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +65,31 @@ def test_edges_are_those_whose_p_values_are_small():
     assert display.edges.pairs() == [(0, 1), (1, 2)]
     assert GraphDisplay.from_estimator(pairwise(), level=1e-3).edges.pairs() == [(0, 1)]
     assert [text.get_text() for text in display.ax_.texts] == ["a", "b", "c"]
+
+
+def test_edges_are_wider_if_stronger_and_coloured_by_p_value():
+    display = GraphDisplay.from_estimator(pairwise())
+    (lines,) = [each for each in display.ax_.collections if isinstance(each, LineCollection)]
+    strong, weak = lines.get_linewidths()
+    assert strong > weak
+    first, second = lines.get_colors()
+    assert not np.allclose(first, second)
+    # Outlines below the edges tell those of the true graph from others.
+    truth = np.array([[0, 1, 1], [1, 0, 0], [1, 0, 0]])
+    display = GraphDisplay.from_estimator(pairwise(), true_graph=truth)
+    drawn = [each for each in display.ax_.collections if isinstance(each, LineCollection)]
+    missed, outline, lines = drawn
+    assert len(missed.get_segments()) == 1 and missed.get_linestyle() != lines.get_linestyle()
+    assert (outline.get_linewidths() > lines.get_linewidths()).all()
+    colours = outline.get_colors()
+    np.testing.assert_allclose(colours[0][:3], to_rgb(FOUND_TRUE))
+    np.testing.assert_allclose(colours[1][:3], to_rgb(FOUND_FALSE))
+
+
+def test_networkx_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    with pytest.raises(ImportError, match=r"sklearn_dsm\[graphs\]"):
+        GraphDisplay.from_estimator(pairwise())
 
 
 def test_a_graph_without_p_values_has_partial_correlations():

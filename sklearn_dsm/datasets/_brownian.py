@@ -27,9 +27,9 @@ class BrownianPosterior(Target):
         y_t \sim N(z_t, \beta^2) \text{ for } t \le 10 \text{ and } t > 20, \quad
         \log\alpha, \log\beta \sim N(0, 2^2),
 
-    with 30 positions. The features are the inverses of softplus of :math:`\alpha` and
-    :math:`\beta`, followed by :math:`z_1, \dots, z_{30}`; the density includes the Jacobian of
-    softplus. The observations are those of the Inference Gym's
+    with 30 positions. The first two features are the inverse of softplus at :math:`\alpha` and at
+    :math:`\beta`, and the others are :math:`z_1, \dots, z_{30}`. The density includes the Jacobian
+    of softplus. The observations are those of the Inference Gym's
     BrownianMotionUnknownScalesMissingMiddleObservations, rounded as they are published.
 
     Attributes
@@ -37,8 +37,9 @@ class BrownianPosterior(Target):
     n_features : int
         32.
     log_normalizer : float
-        Log-evidence, 1.1877491032, by quadrature over both scales: given these, all is normal.
-        Long runs of samplers in articles give about 1.03, which is too low.
+        Log-evidence, 1.1877491032, by quadrature over both scales. Given the scales, positions and
+        observations are jointly normal. Long runs of samplers in articles give about 1.03, which is
+        too low.
 
     References
     ----------

@@ -19,33 +19,33 @@ VARIANCE, MEAN, INVERSE_RANGE = 1.91, np.log(126) - 1.91 / 2, 33.0
 
 
 class LogGaussianCoxProcess(Target):
-    r"""Posterior of the log-intensity of points that are counted in the cells of a square.
+    r"""Posterior of the log-intensity of a point process, given counts in the cells of a square.
 
     .. math:: \gamma(x) = N(x; \mu 1, K) \prod_i \exp( x_i c_i - a e^{x_i} ), \qquad
         K_{ij} = 1.91 \exp\left( -\tfrac{33}{m} |i - j| \right),
 
     with the counts :math:`c` in the m times m cells of the unit square, the area
-    :math:`a = 1/m^2` of a cell, :math:`\mu = \log 126 - 1.91/2`, and the distance
-    :math:`|i - j|` of cells in numbers of cells. The factorials of the counts are left out, as is
-    usual. With the positions of 126 pine saplings and m = 40, it is the target of 1600 features of
-    articles on samplers; ``make_cox_counts`` simulates such counts.
+    :math:`a = 1/m^2` of a cell, and :math:`\mu = \log 126 - 1.91/2`. The distance
+    :math:`|i - j|` of two cells is in units of the side of a cell. The factorials of the counts are
+    left out, as is usual. Articles on samplers use this target with m = 40 and the positions of 126
+    pine saplings, which gives 1600 features. ``make_cox_counts`` simulates such counts.
 
     Parameters
     ----------
     counts : array-like of shape (n_cells, n_cells)
-        Number m of cells along each side.
+        Number of points in each cell, for m = n_cells cells along each side.
 
     Attributes
     ----------
     n_features : int
-        Number of cells, row by row.
+        ``n_cells ** 2``. The features are the log-intensities of the cells, row by row.
     log_normalizer : None
         It is not known.
 
     Raises
     ------
     ValueError
-        If counts are not square, or not whole numbers from zero on.
+        If ``counts`` is not square, or holds negative numbers or fractions.
 
     References
     ----------
@@ -92,7 +92,7 @@ def make_cox_counts(n_cells=40, *, random_state=None):
     Returns
     -------
     counts : ndarray of shape (n_cells, n_cells)
-        About 126 points on average.
+        Number of points in each cell. They sum to about 126 on average.
     log_intensity : ndarray of shape (n_cells ** 2,)
         The log-intensity that the counts were drawn from, row by row.
 

@@ -17,18 +17,18 @@ class BayesianLogisticRegression(Target):
     .. math:: \gamma(w) = N(w; 0, s^2 I) \prod_i \sigma\big( (2 y_i - 1)\, w^T z_i \big),
 
     where :math:`z_i` are the features of sample i, standardised to mean zero and variance one,
-    followed by a one for the intercept. The integral of :math:`\gamma` is the evidence of the
-    data. A constant feature is zero after standardisation.
+    followed by a one for the intercept. A constant feature is zero after standardisation. The
+    integral of :math:`\gamma` is the evidence.
 
-    With the data sets Ionosphere and Sonar, ``prior_scale=1.0`` gives targets of 35 and 61 features
-    that articles on samplers share. Long runs of sequential Monte Carlo give log-evidences of
-    -111.56 and -108.58.
+    Articles on samplers use the targets that ``prior_scale=1.0`` gives for the data sets Ionosphere
+    and Sonar, which have 35 and 61 features. Long runs of sequential Monte Carlo give log-evidences
+    of -111.56 and -108.58.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_inputs)
     y : array-like of shape (n_samples,)
-        Two classes; the greater one has probability :math:`\sigma(w^T z)`.
+        Labels of two classes. The greater label has probability :math:`\sigma(w^T z)`.
     prior_scale : float, default=1.0
         Standard deviation s of the prior.
 

@@ -19,24 +19,25 @@ WELL, MOST_MODES = 1.7, 2**12
 
 
 class ManyWell(Target):
-    r"""Product of pairs, each a double well with unequal depths times a normal density.
+    r"""Unnormalised density of pairs of features: a double well times a normal density.
 
     .. math:: \log\gamma(x) = \sum_{k=1}^{d/2} \left( -x_{2k-1}^4 + 6 x_{2k-1}^2
         + \tfrac12 x_{2k-1} - \tfrac12 x_{2k}^2 \right).
 
-    It has :math:`2^{d/2}` modes of unequal weight, and mass :math:`e^{10.29 d/2}`. The right well
-    of a pair, near 1.7, has probability 0.844.
+    All pairs are independent. The density has :math:`2^{d/2}` modes of unequal weight, and the
+    integral :math:`e^{10.29 d/2}`. In each pair, the right well is near 1.7 and has probability
+    0.844.
 
     Parameters
     ----------
     n_features : int, default=32
-        Even.
+        Number d of features, an even number.
 
     Attributes
     ----------
     n_features : int
     log_normalizer : float
-        By quadrature.
+        Logarithm of the integral, by quadrature.
     right_probability : float
         Probability that the first feature of a pair is positive.
 

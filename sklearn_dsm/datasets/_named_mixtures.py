@@ -18,13 +18,13 @@ def make_benchmark_mixture(name="grid25"):
           deviations 0.5, 0.6, 0.3 and 0.4.
         - "grid9": nine, with means in :math:`\{-5, 0, 5\}^2` and variance 0.3.
         - "grid25": 25, with means in :math:`\{-10, -5, 0, 5, 10\}^2` and variance 0.3.
-        - "random40": forty, with means uniform in :math:`(-40, 40)^2`, which are those of torch
-          with seed 0, and standard deviation :math:`\log(1 + e) = 1.3133`. Under the name MoG40 or
-          GMM40, articles have this mixture, or one with other means and standard deviation one:
-          for the latter, use ``make_gaussian_mixture(n_components=40, spread=40)``.
-        - "difficult2d": six in two dimensions, three with their mirror images across the diagonal.
-          Their covariances are diag(0.7, 0.05) at (3, 0) and at (-2.5, 0), and of variances 1 and
-          correlation 0.95 at (2, 3).
+        - "random40": forty, with standard deviation :math:`\log(1 + e) = 1.3133`. Their means are
+          drawn uniformly from :math:`(-40, 40)^2`, by torch with seed 0. Articles call this mixture
+          MoG40 or GMM40. Some articles give these names to a mixture with other means and standard
+          deviation one, like that of ``make_gaussian_mixture(n_components=40, spread=40)``.
+        - "difficult2d": six in two dimensions: three components, and their mirror images across
+          the diagonal. Those with means (3, 0) and (-2.5, 0) have covariance diag(0.7, 0.05). That
+          with mean (2, 3) has variances 1 and correlation 0.95.
 
     Returns
     -------

@@ -28,8 +28,8 @@ class SeedsPosterior(Target):
 
     with the priors :math:`a \sim N(0, 10^2)` and :math:`\tau \sim \mathrm{Gamma}(0.01, 0.01)`
     (shape and rate). The features are :math:`\log\tau`, :math:`a_0`, :math:`a_1`, :math:`a_2`,
-    :math:`a_{12}` and the 21 random effects. The density includes the binomial coefficients and the
-    Jacobian of the logarithm.
+    :math:`a_{12}` and the 21 random effects :math:`b_i`. The density includes the binomial
+    coefficients, and the Jacobian of :math:`\log\tau`.
 
     Attributes
     ----------

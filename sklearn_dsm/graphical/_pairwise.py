@@ -56,10 +56,10 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
     2. A second lasso selects the parameters that predict the derivative of the edge's statistic.
     3. The estimate minimises the loss over both selections and the edge itself. Its variance is
        :math:`\Gamma^{-1} \mathrm{Cov}(\Gamma_i \theta + g_i) \Gamma^{-1} / n`, with two
-       corrections for few samples: a factor :math:`2n / (2n - s)` for s parameters in 2n equations,
-       and the influence of each sample divided by one minus its leverage on the edge [HC3]_.
-       Intervals and p-values take Student's t distribution, whose degrees of freedom follow from
-       the kurtosis of the influences [Satterthwaite]_.
+       corrections for few samples. The first is a factor :math:`2n / (2n - s)` for s parameters in
+       2n equations. The second divides the influence of each sample by one minus its leverage on
+       the edge [HC3]_. Intervals and p-values use Student's t distribution, whose degrees of
+       freedom follow from the kurtosis of the influences [Satterthwaite]_.
 
     Parameters
     ----------
@@ -72,13 +72,14 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
     lam : "auto" or float, default="auto"
         Penalty of both lassos, in units of the standard deviation of the loss's derivative in each
         parameter. "auto" is :math:`\sqrt{\log p / n}` for p features and n samples. Smaller values
-        select more parameters. Intervals are too short unless these are few compared with n.
+        select more parameters. Intervals are too short unless the selected parameters are few
+        compared with n.
     support : {"auto", "double_selection", "full"}, default="auto"
         The parameters that are estimated together with an edge.
 
         - "double_selection": those that the two lassos select. For many features.
-        - "full": all. Needs more samples than parameters of one feature, its own terms and its
-          edges. ``lam`` has no effect and must be "auto".
+        - "full": all. A feature has as many parameters as it has own terms and edges together, and
+          n must be larger than this number. ``lam`` must be "auto".
         - "auto": "full" for at least :math:`4 p^2` samples, else "double_selection". With "auto",
           a number as ``lam`` selects "double_selection".
     centered : "auto" or bool, default="auto"
@@ -101,8 +102,9 @@ class PairwiseScoreMatching(EdgeInference, BaseEstimator):
         Standard errors of ``interaction_``; NaN on the diagonal.
     edge_pvalues_ : ndarray of shape (n_features, n_features)
         Two-sided p-values of :math:`\theta_{ab} = 0`; NaN on the diagonal. They are those of Rao's
-        score test, whose standard error assumes :math:`\theta_{ab} = 0`. For skewed features, small
-        p-values are more accurate than with ``edge_stderr_``, and may disagree with ``confint``.
+        score test, whose standard error assumes :math:`\theta_{ab} = 0`. For skewed features, this
+        makes small p-values more accurate than those from ``edge_stderr_``. They may disagree with
+        the intervals of ``confint``, which rest on ``edge_stderr_``.
     edge_dof_ : ndarray of shape (n_features, n_features)
         Degrees of freedom of Student's t distribution of each edge; NaN on the diagonal.
     edge_covariance_ : ndarray of shape (n_features, n_features, n_features)

@@ -21,7 +21,7 @@ STAGE_FACTOR, STAGE_ITERATIONS = 4.0, 20
 def sinkhorn_divergence(
     X, Y, *, regularization=1e-3, max_iter=300, tol=1e-4, X_weight=None, Y_weight=None
 ):
-    r"""Sinkhorn divergence between two samples X and Y, by entropic optimal transport.
+    r"""Compute the Sinkhorn divergence of two samples X and Y, by entropic optimal transport.
 
     .. math:: S(X, Y) = T(X, Y) - \tfrac12 T(X, X) - \tfrac12 T(Y, Y), \qquad
         T(X, Y) = \min_\pi \sum_{ij} \pi_{ij} |x_i - y_j|^2 + \varepsilon\,
@@ -29,7 +29,7 @@ def sinkhorn_divergence(
 
     over all couplings :math:`\pi` of the rows, whose weights are :math:`\pi^X` and :math:`\pi^Y`.
     The two subtracted terms remove the bias of the regularization: the divergence of a sample from
-    itself is zero. As :math:`\varepsilon` falls, it approaches the square of
+    itself is zero. For small :math:`\varepsilon`, the divergence approaches the square of
     :func:`wasserstein_distance`. The package POT must be installed. Matrices of all distances
     are held in memory, so a few thousand rows are feasible.
 
@@ -38,20 +38,20 @@ def sinkhorn_divergence(
     X : array-like of shape (n_samples_X, n_features)
     Y : array-like of shape (n_samples_Y, n_features)
     regularization : float, default=1e-3
-        Regularization :math:`\varepsilon`, in squared units of X. The number of iterations grows
-        as it falls relative to the squared distances.
+        Regularization :math:`\varepsilon`, in squared units of X. A smaller one, relative to the
+        squared distances, needs more iterations.
     max_iter : int, default=300
-        Most iterations for each of the three terms. Those of the first term start from the
-        solution for larger regularizations.
+        Largest number of iterations for each of the three terms. The first term has up to 20 more
+        for each of several larger regularizations, whose solutions it starts from.
     tol : float, default=1e-4
-        Iterations end where the marginals of the coupling err by less, as vectors.
+        Iterations end when the Euclidean norm of the error of the coupling's marginals is smaller.
     X_weight, Y_weight : array-like of shape (n_samples_X,) and (n_samples_Y,), or None
         Non-negative weights of the rows, of any positive sum. None gives equal weights.
 
     Returns
     -------
     float
-        In squared units of X. Where the iterations end early, it can be negative.
+        In squared units of X. It can be negative if ``max_iter`` iterations do not reach ``tol``.
 
     Raises
     ------

@@ -13,12 +13,12 @@ WEIGHT_TOLERANCE = 1e-8
 
 
 def effective_sample_size(log_weights):
-    r"""Share of effective samples among weighted ones.
+    r"""Compute the effective sample size of weighted samples, as a share of all samples.
 
     .. math:: \frac{\left( \sum_i w_i \right)^2}{n \sum_i w_i^2} \in \left[ \tfrac1n, 1 \right].
 
-    It is one if all weights are equal. A large share does not show that all of a distribution was
-    sampled: weights know nothing of modes that no sample has reached.
+    It is one if all weights are equal. A large share does not show that samples cover the whole
+    distribution, because a mode that no sample reaches has no effect on the weights.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def effective_sample_size(log_weights):
     Returns
     -------
     float
-        Multiplied by n_samples, it is a number of samples.
+        The share. Multiply it by n_samples for a number of samples.
 
     Raises
     ------
@@ -64,14 +64,15 @@ def mode_coverage(X, centers, weights=None, *, X_weight=None):
 
     .. math:: -\frac{1}{\log K} \sum_k \hat p_k \log \hat p_k.
 
-    It is one if all modes have equal shares, and zero if all samples are at one mode. With the
-    modes' ``weights`` p, it is one minus their Jensen-Shannon divergence from the shares,
+    It is one if all modes have equal shares, and zero if all samples are at one mode. With
+    ``weights`` p, the coverage is one minus the Jensen-Shannon divergence of p and the shares, in
+    bits,
 
     .. math:: 1 - \frac{1}{2 \log 2} \sum_k \left( \hat p_k \log\frac{\hat p_k}{m_k}
         + p_k \log\frac{p_k}{m_k} \right), \qquad m = \tfrac12 (\hat p + p).
 
-    This is one if the shares are the weights. A sample at one of two equal modes has a coverage of
-    0 by the entropy, and of 0.69 by the divergence: compare values of the same kind.
+    This is one if the shares equal the weights. The two kinds of coverage are not comparable. If
+    all samples are at one of two equal modes, the first is 0 and the second is 0.69.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def mode_coverage(X, centers, weights=None, *, X_weight=None):
     centers : array-like of shape (n_modes, n_features)
         At least two, all different.
     weights : array-like of shape (n_modes,) or None, default=None
-        True probabilities of the modes, with sum one. None asks for equal shares.
+        True probabilities of the modes, with sum one. None gives the entropy of the shares.
     X_weight : array-like of shape (n_samples,) or None, default=None
         Non-negative weights of the samples, of any positive sum. None gives equal weights.
 
@@ -91,8 +92,8 @@ def mode_coverage(X, centers, weights=None, *, X_weight=None):
     Raises
     ------
     ValueError
-        If X and the centres differ in their features, if there is one centre only, or if
-        ``weights`` are not probabilities of the centres.
+        If X and ``centers`` differ in the number of features, if there are fewer than two centres,
+        or if ``weights`` are not one probability for each centre.
 
     References
     ----------

@@ -48,64 +48,71 @@ class AnnealedSampler(BaseEstimator):
     .. math:: \pi_k \propto q^{1 - \beta_k} \gamma^{\beta_k}, \qquad
         0 < \beta_1 \le \dots \le \beta_K = 1,
 
-    to the target :math:`\gamma = e^{f}`. At each of them, Hamiltonian Monte Carlo moves the
-    particles. The weight of a particle is
+    to the target :math:`\gamma = e^{f}`, where f is ``log_density``. At each density, moves of
+    Hamiltonian Monte Carlo or Langevin dynamics take the particles from :math:`x_{k-1}` to
+    :math:`x_k`. The weight of a particle is
 
     .. math:: w = \prod_k \Big( \frac{\gamma(x_{k-1})}{q(x_{k-1})} \Big)^{\beta_k - \beta_{k-1}},
         \qquad E[w] = Z = \int \gamma(x)\, dx,
 
-    and the mean weight is unbiased for Z. A short pilot run with its own random numbers chooses
-    temperatures of equal difficulty, step sizes, and the scales of the features. The run that
-    estimates Z keeps them fixed, as unbiasedness needs.
+    with :math:`\beta_0 = 0`, and the mean weight is unbiased for Z. A short pilot run chooses the
+    exponents :math:`\beta_k`, called temperatures, the step sizes, and the scales of the features.
+    The run that estimates Z has other random numbers and leaves these choices as they are, so its
+    mean weight is unbiased.
 
-    Modes that the prior does not reach are not found, and no attribute tells of them: use a prior
-    that is wider than the target. Parts that are much narrower than the rest, as the neck of
-    :class:`~sklearn_dsm.datasets.Funnel`, are entered rarely. The estimate is then too low in most
-    runs, by more than its standard error. A smaller ``prior_scale`` and more ``n_kernel_steps``
-    help.
+    Modes that the prior does not reach are not found, and no attribute shows this: use a prior
+    that is wider than the target. Particles rarely enter parts that are much narrower than the
+    rest, such as the neck of :class:`~sklearn_dsm.datasets.Funnel`. The estimate is then too low
+    in most runs, by more than its standard error. For such targets, decrease ``prior_scale`` or
+    increase ``n_kernel_steps``.
 
     Parameters
     ----------
     log_density : callable
-        Log-density up to a constant. It takes an array of shape (n, n_features) and returns n
-        values; -inf where the density is zero. A function of torch tensors is differentiated. A
-        function of numpy arrays needs ``grad_log_density``.
+        Log-density up to a constant. It takes samples of shape (n_samples, n_features) and returns
+        n_samples values; -inf where the density is zero. A function of torch tensors is
+        differentiated. A function of numpy arrays needs ``grad_log_density``; without it, ``fit``
+        raises an error.
     grad_log_density : callable or None, default=None
-        Gradients of the log-density, of the shape of the argument.
+        Gradients of the log-density, as an array of the shape of the argument.
     n_features : int or None, default=None
         Number of features. None takes it from ``bounds`` or from the X of ``fit``.
     bounds : array-like of shape (n_features, 2) or None, default=None
-        Lower and upper ends of the features; None or infinity where there is none. Particles move
-        in unbounded coordinates: the logit between two ends, and the inverse of softplus above or
-        below one.
+        Lower and upper ends of the features; None or infinity where there is none. Z is then the
+        integral inside the bounds. Particles move in unbounded coordinates: the logit between two
+        ends, and the inverse of softplus above or below one.
     kind : {"smc", "ais"}, default="smc"
-        - "smc": sequential Monte Carlo, which resamples where few particles are effective.
-        - "ais": annealed importance sampling, whose particles are independent.
+        - "smc": sequential Monte Carlo, which resamples particles by their weights when few are
+          effective.
+        - "ais": annealed importance sampling, which never resamples. Particles are independent.
     kernel : {"hmc", "mala"}, default="hmc"
         - "hmc": Hamiltonian Monte Carlo with ``n_leapfrog`` steps.
-        - "mala": the Metropolis-adjusted Langevin algorithm, which has one step. Each move takes
-          a tenth of the time, and goes less far.
+        - "mala": the Metropolis-adjusted Langevin algorithm, which has one leapfrog step. A move
+          takes a tenth of the time of "hmc" with its default steps, and is shorter.
     n_temperatures : int, default=128
-        Number K of densities. The variance of the estimate falls with it, the time grows.
+        Number K of densities. More of them lower the variance of the estimate, and take longer.
     n_particles : int, default=2000
-        Number of particles; rounded up to a multiple of the number of groups.
+        Number of particles. ``fit`` divides them into up to 20 groups of equal size, and rounds
+        the number up for that.
     n_kernel_steps : int, default=1
-        Moves at each temperature.
+        Number of moves at each temperature.
     n_leapfrog : int or "auto", default="auto"
-        Leapfrog steps of a move: 10 for "hmc", 1 for "mala".
+        Leapfrog steps of a move. "auto" is 10 for "hmc" and 1 for "mala".
     prior_scale : "auto" or float, default="auto"
         Standard deviation of the prior, in the unbounded coordinates.
 
-        - "auto": from X, one and a half times its standard deviations, around its mean. Without X,
-          from pilot runs: the first starts from a standard deviation of 2, others from larger ones
-          as long as the particles end nearly as far out as they started. The prior is around the
-          centre of all their particles, and one and a half times as wide.
-        - A number, for all features, around the mean of X; around zero without X.
+        - "auto" with X: one and a half times the standard deviations of X. The prior has the mean
+          of X.
+        - "auto" without X: pilot runs find the prior. The first starts from a standard deviation
+          of 2 around zero. Up to five more start from larger ones, as long as the particles end
+          with a spread around zero of more than half that of the start. The prior is centred on the
+          particles of all these runs, and one and a half times as wide.
+        - A number, for all features. The prior has the mean of X, or zero without X.
     resample_below : float, default=0.3
-        Share of effective particles below which "smc" resamples a group.
+        Share of effective particles below which "smc" resamples a group. No effect with "ais".
     max_fit_time : float or None, default=None
-        Seconds that ``fit`` may take. Fewer temperatures are used where the time is short. The
-        result then depends on the speed of the machine.
+        Seconds that ``fit`` may take. If they are too few for ``n_temperatures``, ``fit`` uses
+        fewer, and warns. The result then depends on the speed of the machine.
     random_state : int, RandomState or None, default=None
         Seed of the pilots and of the run.
     verbose : int, default=0
@@ -116,22 +123,27 @@ class AnnealedSampler(BaseEstimator):
     log_normalizer_ : float
         Estimate of :math:`\log Z`.
     log_normalizer_stderr_ : float
-        Its standard error. For "smc", it comes from the estimates of up to 20 groups of particles
-        that are independent of each other; for "ais", from the weights of the particles.
+        Its standard error. "smc" computes it from the estimates of the groups, which are
+        independent of each other. "ais" computes it from the weights of the particles.
     elbo_ : float
-        Evidence lower bound: mean log-weight, for "smc" the mean of the groups' estimates of
-        :math:`\log Z`. Its expectation is at most :math:`\log Z`.
+        Evidence lower bound, whose expectation is at most :math:`\log Z`. For "ais", it is the
+        mean log-weight. For "smc", it is the mean of the groups' estimates of :math:`\log Z`.
     ess_ : float
-        Share of effective particles in the end, in (0, 1].
+        Share of effective particles at the end, in (0, 1]. For "smc", it does not show how few
+        were effective before a resampling; ``ess_by_step_`` does.
     ess_by_step_ : ndarray of shape (n_temperatures,)
         Share of effective particles at each temperature, before resampling; mean over the groups.
     acceptance_rate_ : float
-        Mean acceptance of the moves.
+        Mean probability that a move is accepted.
     acceptance_by_step_ : ndarray of shape (n_temperatures,)
+        The same at each temperature.
     particles_ : ndarray of shape (n_particles, n_features)
+        The particles at the end, within the bounds. They represent the target only together with
+        their weights.
     log_weights_ : ndarray of shape (n_particles,)
         Log-weights of the particles, whose mean weight estimates Z.
     betas_ : ndarray of shape (n_temperatures,)
+        The exponents :math:`\beta_k`.
     step_sizes_ : ndarray of shape (n_temperatures,)
         Largest step sizes, in units of ``feature_scales_``.
     feature_scales_ : ndarray of shape (n_temperatures, n_features)
@@ -139,7 +151,7 @@ class AnnealedSampler(BaseEstimator):
     prior_mean_, prior_scale_ : ndarray of shape (n_features,)
         Mean and standard deviations of the prior, in the unbounded coordinates.
     n_evaluations_ : int
-        Samples at which the log-density was evaluated, with those of the pilots.
+        Number of samples at which the log-density was evaluated, including the pilot runs.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -221,8 +233,8 @@ class AnnealedSampler(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or None, default=None
-            Reference points, near which the target has its mass. They set the mean and the scale
-            of the prior and are used for nothing else.
+            Points in the region where the target has its mass. They need not be samples of the
+            target. They set the mean of the prior, and its scale if ``prior_scale`` is "auto".
         y : Ignored
 
         Returns
@@ -245,8 +257,12 @@ class AnnealedSampler(BaseEstimator):
         Warns
         -----
         UserWarning
-            If the estimate of Z is not to be trusted, if ``max_fit_time`` is too short for all
-            temperatures, or if ``log_density`` is slow since it loops over samples.
+            In any of these cases:
+
+            - Fewer than five percent of the particles are effective at the end.
+            - ``log_normalizer_stderr_`` is above 0.5.
+            - ``max_fit_time`` is too short for all temperatures.
+            - ``log_density`` is slow because it loops over samples.
         """
         budget = Budget(self.max_fit_time)
         kernel = self._kernel()
@@ -274,9 +290,10 @@ class AnnealedSampler(BaseEstimator):
     def sample(self, n_samples=1, random_state=None):
         """Draw samples that approximate the target.
 
-        Particles are drawn according to their weights, with replacement, and moved three times at
-        the target's temperature. With many more samples than particles, samples are dependent;
-        ``sample_weighted`` gives independent ones.
+        ``particles_`` are drawn with replacement, with probabilities proportional to their weights.
+        Each drawn particle is then moved three times, by moves that leave the target unchanged.
+        Samples that start from the same particle are dependent, so many more samples than
+        particles add little. ``sample_weighted`` runs new particles.
 
         Parameters
         ----------
@@ -313,8 +330,8 @@ class AnnealedSampler(BaseEstimator):
     def sample_weighted(self, n_samples=1, random_state=None):
         """Run new particles with the settings of ``fit``, and return them with their weights.
 
-        The weights are independent of those of ``fit``, and their mean is unbiased for Z. Each call
-        takes the time of a fit with so many particles, without the pilot.
+        The weights are independent of those of ``fit``, and their mean is unbiased for Z. A call
+        takes as long as a fit with n_samples particles, without the pilot runs.
 
         Parameters
         ----------
@@ -324,7 +341,10 @@ class AnnealedSampler(BaseEstimator):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
+            Within the bounds.
         log_weights : ndarray of shape (n_samples,)
+            Not normalised. Means over the target are means with the weights
+            ``softmax(log_weights)``.
         """
         check_is_fitted(self)
         _check_number(n_samples)

@@ -64,37 +64,36 @@ METHODS = {
 class DiffusionSampler(BaseEstimator):
     r"""Sample from an unnormalised density by a learned diffusion, with its normalising constant.
 
-    A chain of K Gaussian steps leads from noise :math:`X_0` to a sample :math:`X_K`. A network
-    u adds to the means of the steps, and is trained so that :math:`X_K` has the density
-    :math:`\gamma / Z`, where :math:`\log \gamma` is ``log_density`` up to the unknown constant
-    :math:`\log Z`. Each path has a weight
+    A chain of K Gaussian steps leads from noise :math:`X_0`, the start, to a sample :math:`X_K`. A
+    network u shifts the means of the steps. It is trained so that :math:`X_K` has the density
+    :math:`\gamma / Z`, where :math:`\log \gamma` is ``log_density`` and Z is the unknown integral
+    of :math:`\gamma`. Each path has a weight w,
 
     .. math:: \log w = \log \gamma(X_K) - \log q_{ref}(X_K)
         + \sum_k \log \frac{P_{ref}(X_{k+1} | X_k)}{P_u(X_{k+1} | X_k)},
 
-    where :math:`P_{ref}` are steps without the network, whose last state has the known density
-    :math:`q_{ref}`. All densities are those of the discrete steps, and no noise is clipped. So
-    the mean of w is Z for any network and any number of steps, and weighted samples are samples
-    of the target. A better network and more steps make the weights more equal, and the standard
-    error smaller. Methods "cmcd" and "nets" replace the reference by a backward chain from
-    :math:`X_K`, and have the same property.
+    where :math:`P_u` are the steps with the network, and :math:`P_{ref}` those without. The last
+    state of the chain without the network has the known density :math:`q_{ref}`. All densities are
+    those of the discrete steps, and no noise is clipped. The expectation of w is therefore Z, for
+    any network and any number of steps, and weighted samples represent the target. A better network
+    and more steps make the weights more equal, and the standard error smaller. Methods "cmcd" and
+    "nets" have a backward chain from :math:`X_K` in place of the reference, and the same property.
 
     Parameters
     ----------
     log_density : callable
-        The log-density up to a constant, a function of samples (n, n_features) that returns n
-        values. If it takes torch tensors and returns one, gradients are automatic. If it is a
-        function of numpy arrays, give ``grad_log_density``; without gradients, only "dds" and
-        "pis" with the losses "lv" and "rkl_ld" are available, and they learn far more slowly.
-        Values of -inf are allowed where the density is zero.
+        The log-density up to a constant. It takes samples of shape (n_samples, n_features) and
+        returns n_samples values; -inf where the density is zero. A function of torch tensors is
+        differentiated. For a function of numpy arrays, give ``grad_log_density``. Without it, only
+        "dds" and "pis" with the losses "lv" and "rkl_ld" are available, and they learn far more
+        slowly.
     grad_log_density : callable or None, default=None
-        The gradient of ``log_density``, a function of samples (n, n_features) that returns an
-        array of this shape.
+        Gradients of the log-density, as an array of the shape of the argument.
     n_features : int or None, default=None
-        Number of features. May be left out if ``bounds`` or X tell it.
+        Number of features. None takes it from ``bounds`` or from the X of ``fit``.
     bounds : array-like of shape (n_features, 2) or None, default=None
-        Lower and upper ends of each feature, None or an infinity where there is none. The density
-        is that inside the box, and all samples are inside.
+        Lower and upper ends of each feature; None or infinity where there is none. All samples are
+        inside the bounds, and Z is the integral inside them.
     method : {"dds", "pis", "cmcd", "nets", "adjoint", "pdds"}, default="dds"
         The steps, and for some methods the way of learning.
 
@@ -124,39 +123,44 @@ class DiffusionSampler(BaseEstimator):
         ========  ===========================================  =====================================
         "rkl_ld"  :math:`-E \log w`, its gradient in the       The usual choice, and that of "auto".
                   log-derivative form
-        "lv"      the variance of :math:`\log w`               To keep ``prior_scale``.
+        "lv"      the variance of :math:`\log w`               To keep the start at
+                                                               ``prior_scale``.
         "kl"      :math:`-E \log w`, differentiated through    For comparison. Needs gradients, and
                   the paths                                    takes several times longer.
         ========  ===========================================  =====================================
 
         The gradient of "rkl_ld" is the mean of :math:`-(\log w - c) \nabla \log P_u - \nabla
-        \log (w P_u)`, where c is the mean log-weight. "rkl_ld" and "kl" learn the scale of the
-        start too, for each feature, and with "cmcd" the annealing and the length of the steps. For
-        a fixed scale, "lv" and "rkl_ld" have the same gradient with "dds" and "pis".
+        \log (w P_u)`, where c is the mean log-weight and :math:`P_u` the density of a whole path.
+        "rkl_ld" and "kl" also learn the scale of the start for each feature. With "cmcd", they
+        learn the annealing and the length of the steps as well. For a fixed scale, "lv" and
+        "rkl_ld" have the same gradient with "dds" and "pis".
     n_steps : int, default=32
         Number K of steps. More steps make the weights more equal.
     prior_scale : "auto", float or array-like of shape (n_features,), default="auto"
-        Standard deviation of the start, which should cover the target. With ``bounds``, it is
-        that of the unbounded parameters: logits of the position between two bounds, or inverse
-        softplus of the distance to a single one. "auto": from X if it is given, else from a short
-        run of Markov chains that needs no gradients. It is the standard deviation, or, for heavy
-        tails, the smaller one of a normal distribution with the same 5 % and 95 % quantiles. The
-        mean of the start is then that of X or of the chains.
+        Standard deviation of the start, which should cover the target. With ``bounds``, it is in
+        unbounded coordinates: the logit of the position between two ends, or the inverse of
+        softplus of the distance to a single one.
+
+        - "auto": the standard deviation of X. Without X, that of a short run of Markov chains,
+          which needs no gradients. For heavy tails, it is instead that of a normal distribution
+          with the same 5 % and 95 % quantiles, if this is smaller. The mean of the start is that of
+          X or of the chains.
+        - A number, or one for each feature. The mean of the start is that of X, or zero without X.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Width of each hidden layer of the network.
     max_iter : int or "auto", default="auto"
         Largest number of training steps. "auto": 1000 without ``max_fit_time``, and no limit with
         it.
     max_fit_time : float or None, default=None
-        Seconds after which ``fit`` ends. The learning rate falls to zero by then. The result
-        depends on the speed of the machine.
+        Seconds after which ``fit`` ends. The learning rate falls to zero by the end of training.
+        The result depends on the speed of the machine.
     batch_size : int, default=256
         Paths per training step.
     learning_rate : float, default=0.005
         Largest learning rate of the optimiser, Adam, which falls to zero along a half cosine.
     warm_start : bool, default=False
         Whether another call of ``fit`` continues from the weights of the network, with the same
-        start. ``loss_curve_``, ``n_iter_`` and ``n_evaluations_`` then go on as well.
+        start. ``loss_curve_``, ``n_iter_`` and ``n_evaluations_`` then include the earlier calls.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights of the network, and of all paths of the fit.
     verbose : int, default=0
@@ -169,14 +173,15 @@ class DiffusionSampler(BaseEstimator):
     log_normalizer_stderr_ : float
         Its standard error.
     elbo_ : float
-        Mean log-weight of these paths, a lower bound of :math:`\log Z`.
+        Evidence lower bound: the mean log-weight of these paths. Its expectation is at most
+        :math:`\log Z`.
     ess_ : float
-        Share of effective samples of these paths, in (0, 1].
+        Share of effective paths, in (0, 1].
     eubo_ : float
-        Mean log-weight of paths that lead back from X, an upper bound of :math:`\log Z` if X are
-        samples of the target. Only if X was given.
+        Evidence upper bound: the mean log-weight of paths that lead back from X to the start. Its
+        expectation is at least :math:`\log Z` if X are samples of the target. Only if X was given.
     n_evaluations_ : int
-        Number of samples at which ``log_density`` was called.
+        Number of samples at which ``fit`` evaluated ``log_density``.
     loss_curve_ : list of float
         The loss of each training step. That of "rkl_ld" and "kl" is minus the mean log-weight.
     n_iter_ : int
@@ -184,9 +189,10 @@ class DiffusionSampler(BaseEstimator):
     stop_reason_ : str
         Why training ended: "max_iter", "max_fit_time" or "interrupted".
     prior_mean_, prior_scale_ : ndarray of shape (n_features,)
-        Mean and standard deviation of the start, in unbounded parameters.
+        Mean and standard deviation of the start after training, in unbounded coordinates.
     network_weights_ : dict of str to ndarray
-        The network and what else was learned, as averages over the last training steps.
+        Weights of the network and the learned parameters of the steps, as averages over the last
+        training steps.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if X had names.
@@ -194,16 +200,16 @@ class DiffusionSampler(BaseEstimator):
     Warnings
     --------
     A sampler that is trained on its own paths can miss whole modes. ``elbo_``, ``ess_``,
-    ``log_normalizer_`` and its standard error do not show this: they can only tell of regions that
-    paths reach. Samples X of the target do: if modes are missing, then ``eubo_`` is far above
-    ``elbo_``. Otherwise compare several methods, seeds and prior scales.
+    ``log_normalizer_`` and its standard error do not show this, because they rest on regions that
+    paths reach. Samples X of the target do show it: if modes are missing, ``eubo_`` is far above
+    ``elbo_``. Without such samples, compare several methods, seeds and prior scales.
 
     Notes
     -----
-    All methods have the weights above, including "adjoint" and "pdds", which papers describe
-    without. "pdds" draws ends of paths anew by their weights during training only; its
-    samples are plain paths, not those of a particle filter. "nets" has the steps of "cmcd" with a
-    linear annealing, so that its weights have the mean Z for any number of steps.
+    All methods have the weights above. This includes "adjoint" and "pdds", whose papers describe
+    other estimates or none. "pdds" resamples the ends of paths by their weights during training
+    only. Its samples are ends of single paths, not particles of a filter. "nets" has the steps of
+    "cmcd" with a linear annealing, so the expectation of its weights is Z for any number of steps.
 
     References
     ----------
@@ -290,8 +296,8 @@ class DiffusionSampler(BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features) or None, default=None
             Samples of the target, for instance of a long Markov chain. They set the mean of the
-            start, and its scale if ``prior_scale`` is "auto", and give ``eubo_``. The bound holds
-            only if they are samples of the target.
+            start, and its scale if ``prior_scale`` is "auto". They also give ``eubo_``, which is an
+            upper bound only if they are samples of the target. The network is not trained on them.
         y : Ignored
 
         Returns
@@ -303,7 +309,8 @@ class DiffusionSampler(BaseEstimator):
         ValueError
             In any of these cases:
 
-            - The number of features is not known, or two arguments tell different ones.
+            - The number of features is given by none of X, ``bounds`` and ``n_features``, or they
+              disagree.
             - ``log_density`` or its gradient returns an array of the wrong shape, NaN or +inf.
             - The gradient disagrees with finite differences.
             - Gradients are needed, and there are none.
@@ -317,14 +324,14 @@ class DiffusionSampler(BaseEstimator):
             If the loss becomes NaN or infinite.
         KeyboardInterrupt
             If the fit is interrupted. After the first training step, the estimator keeps what it
-            has learned. A second interrupt ends the estimate of the normalising constant, and
-            there are no attributes that follow from it.
+            has learned, and the normalising constant is still estimated. A second interrupt ends
+            this estimate, and attributes that were not yet estimated are missing.
 
         Warns
         -----
         UserWarning
-            If less than 5 % of the samples are effective, or if ``log_density`` takes as long
-            for each of many samples as for one.
+            If fewer than five percent of the paths are effective, or if ``log_density`` is slow
+            because it loops over samples.
         """
         budget = Budget(self.max_fit_time)
         generator = torch_generator(seed_from(self.random_state))
@@ -365,15 +372,19 @@ class DiffusionSampler(BaseEstimator):
         return self
 
     def sample(self, n_samples=1, random_state=None, *, resample=False):
-        """Draw samples: last states of paths.
+        """Draw samples, which are the last states of paths.
+
+        Their distribution approximates the target. ``sample_weighted`` gives weights that correct
+        the difference.
 
         Parameters
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
         resample : bool, default=False
-            Whether samples are drawn anew by their weights from four times as many paths, and at
-            least 1000. Their distribution is then closer to the target, and some are equal.
+            Whether samples are drawn with replacement from the last states of four times as many
+            paths, with probabilities proportional to their weights. There are at least 1000 such
+            paths. The distribution is then closer to the target, and some samples are equal.
 
         Returns
         -------
@@ -392,7 +403,7 @@ class DiffusionSampler(BaseEstimator):
         return draws[picks.numpy()]
 
     def sample_weighted(self, n_samples=1, random_state=None):
-        """Draw samples with weights, whose mean is an unbiased estimate of Z.
+        """Draw samples with weights. The mean weight is an unbiased estimate of Z.
 
         Parameters
         ----------

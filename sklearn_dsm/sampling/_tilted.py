@@ -48,65 +48,73 @@ class TiltedSampler(BaseDensity):
     .. math:: p^*(x) = \frac{p(x)\, e^{r(x)}}{Z}, \qquad Z = E_p[e^{r(X)}],
 
     for the density p of ``base`` and the log-weight r: a reward, the log-likelihood of
-    observations, or the log-probability of a class. A network learns by how much the Stein score of
-    noised samples of :math:`p^*` differs from that of p. The reverse diffusion with this correction
-    draws the samples.
+    observations, or the log-probability of a class. A network learns the difference between the
+    Stein scores of noised samples of :math:`p^*` and of p. Samples are drawn by the reverse
+    diffusion of the base, with this difference added to its score.
 
     ============  ====================================================  ==========================
     ``method``    what the network learns from                          when to use it
     ============  ====================================================  ==========================
-    "csm"         samples of the base with weights :math:`e^r`, by      the default; needs no
-                  denoising                                             gradients
-    "nsm"         the same, by the mixture of score and denoising       smooth base and weight
-                  target whose variance is bounded at every noise
-                  level
-    "tsm"         the same, by the clean score                          low noise only
-    "adjoint"     paths of the present process, by lean adjoints        weights that the base's
-                  [AdjointMatching]_                                    samples hardly reach
+    "csm"         samples of the base with weights :math:`e^r`;         the default; needs no
+                  denoising score matching                              gradients
+    "nsm"         the same samples; a mixture of both other targets,    smooth base and weight
+                  whose variance is bounded at every noise level
+    "tsm"         the same samples; target score matching, by the       for comparison: accurate
+                  gradient of the log-density of :math:`p^*`            at low noise only
+    "adjoint"     paths of the network so far; lean adjoint matching    weights that are large
+                  [AdjointMatching]_                                    where p is small
     ============  ====================================================  ==========================
 
-    If too few of the samples carry the weights, the weight is raised in stages: :math:`r` is
-    multiplied by a number that grows to 1, and each stage draws from the process of the one before.
-    "adjoint" may miss modes of :math:`p^*`, which no estimate shows.
+    Methods other than "adjoint" train in stages, with the weight :math:`e^{t r}` for a number t
+    that rises to 1. If at least 30 percent of the weighted samples are effective, the first stage
+    has t = 1. Each later stage trains on samples that the network of the stage before draws, and
+    the last two stages have t = 1. Training ends earlier after ``max_fit_time``, or after 20
+    stages. "adjoint" may miss modes of :math:`p^*`, and no attribute shows this.
 
-    Estimates rest on ``n_paths`` paths. For a path with standard normal noise :math:`\xi_k` and
-    control :math:`u_k`, the difference of the two means in standard deviations,
+    Estimates rest on ``n_paths`` paths of K = ``n_steps`` steps. Step k adds standard normal noise
+    :math:`\xi_k`. The network shifts the mean of this step by :math:`u_k`, and both are in units of
+    the standard deviation of the step. The weight w of a path is
 
-    .. math:: \log w = r(X_K) - \sum_k \left( u_k \cdot \xi_k + \tfrac12 |u_k|^2 \right),
+    .. math:: \log w = r(X_K) - \sum_k \left( u_k \cdot \xi_k + \tfrac12 |u_k|^2 \right).
 
-    and the mean of w is the mean of :math:`e^r` over the base's own chain of ``n_steps`` steps, for
-    any network. It differs from Z by an error of order 1 / ``n_steps``.
+    For any network, the expectation of w is that of :math:`e^r` over paths without the network. It
+    differs from Z by an error of order 1 / ``n_steps``.
 
     Parameters
     ----------
     base : density estimator or GaussianMixture
         A fitted density estimator of this package, or a fitted
-        :class:`~sklearn.mixture.GaussianMixture`. Where searches and cross-validations clone this
-        estimator, a :class:`~sklearn.frozen.FrozenEstimator` around it.
+        :class:`~sklearn.mixture.GaussianMixture`. Searches and cross-validations clone the base,
+        and a clone is not fitted. For these, wrap the base in a
+        :class:`~sklearn.frozen.FrozenEstimator`.
     log_weight : callable
         The function r. It takes samples of shape (n_samples, n_features) and returns n_samples
-        numbers. It is called with a torch tensor, and if it fails on that or returns no tensor,
-        with a numpy array.
+        values; -inf where the weight is zero. A function of torch tensors is differentiated. If the
+        function raises an error on a tensor, or returns no tensor, it is called with numpy arrays.
     grad_log_weight : callable or None, default=None
-        The gradient of a numpy function r: it returns an array of the shape of its argument. torch
-        differentiates its own functions. Needed by ``stein_score`` at noise level 0, and by all
-        methods but "csm".
+        The gradient of r, for a numpy function: it returns an array of the shape of its argument.
+        A numpy function without it works with "csm" only, and then ``stein_score`` raises an error
+        at noise level 0.
     method : {"csm", "nsm", "tsm", "adjoint"}, default="csm"
         As in the table.
     n_train : int, default=20000
-        Number of samples to train on. No effect with "adjoint", or where ``fit`` is given samples.
+        Number of samples of the base that ``fit`` draws to train on. No effect if ``fit`` is given
+        samples. With "adjoint", the samples only set the standard deviations of the steps.
     n_paths : int, default=4000
-        Number of paths of the estimates.
+        Number of paths from which ``fit`` computes the estimates.
     n_steps : int, default=100
-        Steps of a path.
+        Number of steps of a path.
     hidden_layer_sizes : tuple of int, default=(64, 64)
-        Of the network.
+        Width of each hidden layer of the network.
     max_epochs : int, default=60
-        Passes over the samples in each stage. "adjoint": half the number of iterations.
+        Largest number of passes over the samples in each stage. "adjoint" has no stages, and takes
+        at most twice this number of iterations.
     max_fit_time : float or None, default=None
-        Seconds after which training ends.
+        Seconds after which training ends. The estimates are computed after that.
     learning_rate : float, default=1e-2
+        Largest learning rate of the optimiser.
     random_state : int, RandomState or None, default=None
+        Seed of the samples, the network and the paths of ``fit``.
     verbose : int, default=0
         1 prints a line for each stage.
 
@@ -115,23 +123,37 @@ class TiltedSampler(BaseDensity):
     log_normalizer_ : float
         Estimate of :math:`\log Z`.
     log_normalizer_stderr_ : float
-        Its standard error, without the error of the steps.
+        Its standard error, which does not include the error of order 1 / ``n_steps``.
     elbo_ : float
-        Mean of log w, at most :math:`\log Z` in expectation.
+        Evidence lower bound: the mean of log w. Its expectation is at most :math:`\log Z`, up to
+        the error of order 1 / ``n_steps``.
     ess_ : float
-        Share of effective paths: one over the mean of squares of w divided by its mean.
+        Share of effective paths, in (0, 1]: the square of the mean of w, divided by the mean of the
+        squares of w.
     stages_ : list of float
-        What r was multiplied by in each stage.
+        The number t by which r was multiplied in each stage.
     n_evaluations_ : int
-        Samples at which ``log_weight`` was evaluated by ``fit``.
-    network_weights_, kernels_ : dict of str to ndarray
+        Number of samples at which ``fit`` evaluated ``log_weight``.
+    network_weights_ : dict of str to ndarray
+        Weights of the network.
+    kernels_ : dict of str to ndarray
+        Noise levels, factors of the means and standard deviations of the steps.
     n_features_in_ : int
 
     Notes
     -----
-    Log-densities are exact up to those of the base and to ``log_normalizer_``. The result is itself
-    a density estimator, and can be the base of another. Whatever the noise process of the base,
-    paths begin where nothing is left of the data, so the start need not be tilted.
+    ``score_samples`` is the log-density of the base plus r minus ``log_normalizer_``, and does not
+    use the network. ``sample`` returns the ends of paths. Their distribution is close to
+    :math:`p^*` if the network is accurate and ``n_steps`` is large. ``sample_weighted`` corrects
+    the errors of the network, and not those of the steps.
+
+    Among the networks of the stages with t = 1, ``fit`` keeps the one with the largest ``ess_``. If
+    the base's own paths have a larger one, or if no stage has t = 1, the output of the network is
+    set to zero.
+
+    A fitted ``TiltedSampler`` is a density estimator, and can be the base of another. At the noise
+    level where paths start, nothing of the data is left, so the start is the same for p and
+    :math:`p^*`.
 
     References
     ----------
@@ -207,7 +229,8 @@ class TiltedSampler(BaseDensity):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or None, default=None
-            Samples of the base, such as those it was fitted to. None draws ``n_train`` of them.
+            Samples of the base, not of the tilted density: for instance those to which the base was
+            fitted. None draws ``n_train`` samples from the base.
         y : Ignored
 
         Returns
@@ -219,14 +242,22 @@ class TiltedSampler(BaseDensity):
         NotFittedError
             If the base is not fitted.
         ValueError
-            If ``log_weight`` returns NaN, inf or the wrong shape, or -inf at every sample, or if
-            its gradient is missing where it is needed or disagrees with finite differences.
+            In any of these cases:
+
+            - ``log_weight`` returns NaN, +inf or an array of the wrong shape.
+            - ``log_weight`` is -inf at all samples.
+            - ``method`` needs the gradient of ``log_weight``, and there is none.
+            - The gradient disagrees with finite differences.
+            - X and the base differ in the number of features.
+        KeyboardInterrupt
+            If the fit is interrupted. After an interrupt of the training, the estimator keeps what
+            it has learned, and the normalising constant is still estimated.
 
         Warns
         -----
         UserWarning
-            If fewer than five percent of the paths are effective, or if ``log_weight`` takes long
-            for each sample, as a loop over samples does.
+            If fewer than five percent of the paths are effective, or if ``log_weight`` is slow
+            because it loops over samples.
         """
         budget, random = Budget(self.max_fit_time), check_random_state(self.random_state)
         latent, base = self._latent_base()
@@ -269,14 +300,15 @@ class TiltedSampler(BaseDensity):
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
+            The same integer gives the same samples.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            The same samples as those of ``sample``.
+            The samples that ``sample`` returns for the same integer ``random_state``.
         log_weights : ndarray of shape (n_samples,)
-            The mean weight estimates the normalising constant. The mean of a function of X,
-            weighted, estimates its mean over the tilted density.
+            Logarithms of the weights w, not normalised: the mean of w estimates Z. Means over the
+            tilted density are means with the weights ``softmax(log_weights)``.
         """
         check_is_fitted(self)
         n = check_number_of_draws(n_samples, random_state)
