@@ -113,6 +113,8 @@ class TiltedFit:
                 f"{WeightSummary.of(log_weights).ess:.1%} of {len(Z)} samples effective"
             )
             over = self.budget.is_over or self.interrupted or len(stages) == MAX_STAGES
+            if over and not self.learned:
+                self._learned()
             # One stage more, on the process's own samples, once the whole weight was reached.
             if over or stages[-2:] == [1.0, 1.0]:
                 return stages
