@@ -122,6 +122,22 @@ def test_without_control_the_reference_has_equal_weights(method, n_steps):
     np.testing.assert_allclose(X.std(0), 2, rtol=0.03)
 
 
+@pytest.mark.parametrize("method", ["dds", "pis", "pdds"])
+@pytest.mark.parametrize("n_steps", [4, 16])
+def test_a_shift_is_steered_exactly_by_gradients_alone(method, n_steps):
+    """The gradient of the ratio to the reference is then a constant, and so is the control."""
+
+    def log_density(x):
+        return -0.5 * ((x - 0.5) ** 2).sum(1)
+
+    sampler = quick(log_density, method=method, n_steps=n_steps, prior_scale=1.0).fit()
+    sampler.network_weights_ = {k: 0 * v for k, v in sampler.network_weights_.items()}
+    X, log_weights = sampler.sample_weighted(5000, 0)
+    # What is left of the sample in the start is not in the start's density.
+    assert log_weights.std() < 0.02
+    np.testing.assert_allclose(X.mean(0), 0.5, atol=0.05)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_constant_shifts_the_normaliser_alone(method):
     def shifted(x):

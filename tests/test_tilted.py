@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -16,6 +17,7 @@ from sklearn_dsm._core.noise.level import NoiseLevel
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm._mixtures.parameters import mixture_from
 from sklearn_dsm.metrics import energy_distance, sliced_wasserstein_distance
+from sklearn_dsm.sampling._tilted_density import TiltedDensity
 from sklearn_dsm.sampling._tilted_fit import next_temperature
 from sklearn_dsm.utils import parametrize_with_density_checks
 
@@ -195,10 +197,47 @@ def test_bad_bases_and_samples():
         TiltedSampler(MIXTURE, log_weight, hidden_layer_sizes=(0,)).fit()
 
 
+def test_weights_of_most_samples_may_be_zero():
+    """A normal density cut off: log Z is the logarithm of the probability of what is left."""
+    normal = mixture_from(np.ones(1), np.zeros((1, 1)), np.eye(1)[None])
+    fit = TiltedSampler(normal, lambda x: torch.where(x[:, 0] > 1.5, 0.0, -torch.inf), **QUICK)
+    assert fit.fit().log_normalizer_ == pytest.approx(norm.logsf(1.5), abs=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:Only")
+def test_an_interrupt_between_stages_keeps_the_last(monkeypatch):
+    normal = mixture_from(np.ones(1), np.zeros((1, 1)), np.eye(1)[None])
+    sampler = TiltedSampler(normal, lambda x: 4 * x[:, 0], **QUICK)
+    draw, calls = TiltedDensity.weighted_sample, []
+
+    def interrupted(self, n, seed):
+        calls.append(n)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return draw(self, n, seed)
+
+    monkeypatch.setattr(TiltedDensity, "weighted_sample", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sampler.fit()
+    assert len(sampler.stages_) == 2 and sampler.stages_[-1] < 1
+    assert sampler.sample(50, random_state=0).mean() > 0.5
+
+
+def test_functions_may_work_in_place():
+    def in_place(x):
+        x -= 1.0
+        return x[:, 0]
+
+    fit = TiltedSampler(MIXTURE, in_place, **QUICK).fit()
+    plain = TiltedSampler(MIXTURE, lambda x: x[:, 0] - 1.0, **QUICK).fit()
+    assert fit.log_normalizer_ == pytest.approx(plain.log_normalizer_, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Only")
 def test_few_effective_paths_are_told():
     normal = mixture_from(np.ones(1), np.zeros((1, 1)), np.eye(1)[None])
     lazy = {"max_epochs": 1, "n_train": 300, "max_fit_time": 1e-6, "n_paths": 2000}
-    with pytest.warns(UserWarning, match="of the samples are effective"):
+    with pytest.warns(UserWarning, match="raised to the power"):
         TiltedSampler(normal, lambda x: 6 * x[:, 0], random_state=0, **lazy).fit()
 
 

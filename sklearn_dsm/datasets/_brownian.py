@@ -59,7 +59,8 @@ class BrownianPosterior(Target):
 
     def _log_density(self, x):
         raw, positions = x[:, :2], x[:, 2:]
-        log_scales = torch.log(softplus(raw))
+        # Far below zero, softplus is the exponential, which underflows.
+        log_scales = torch.where(raw < -30, raw, torch.log(softplus(raw.clamp(min=-30))))
         # The logarithm of the scale is normal, and the Jacobian is that of softplus.
         log_prior = _log_normal(log_scales, LOG_SCALE_DEVIATION) + logsigmoid(raw) - log_scales
         steps = torch.diff(positions, dim=1, prepend=torch.zeros_like(positions[:, :1]))

@@ -18,6 +18,7 @@ from .._compat import Interval, StrOptions
 from .._core.random import torch_generator
 from .._fit import whole_fit
 from .._random import seed_from
+from .._threads import take_one_thread_where_forked
 from .._warn import warn
 from ._annealing import Run, Schedule, anneal
 from ._bounds import Bounds
@@ -306,6 +307,7 @@ class AnnealedSampler(BaseEstimator):
             Within the bounds.
         """
         check_is_fitted(self)
+        take_one_thread_where_forked()
         _check_number(n_samples)
         seeds = np.random.SeedSequence(seed_from(random_state)).generate_state(2)
         random, moves = (np.random.RandomState(seed) for seed in seeds)
@@ -347,6 +349,7 @@ class AnnealedSampler(BaseEstimator):
             ``softmax(log_weights)``.
         """
         check_is_fitted(self)
+        take_one_thread_where_forked()
         _check_number(n_samples)
         generator = torch_generator(seed_from(random_state))
         path, threshold = self._path(), self._threshold()

@@ -102,12 +102,17 @@ def effective_shares(log_weights: Tensor) -> Tensor:
 
 
 def systematic_indices(log_weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Indices (groups, n) of systematic resampling within each row of log-weights (groups, n)."""
+    """Indices (groups, n) of systematic resampling within each row of log-weights (groups, n).
+
+    They are in random order, so that all places in a group are alike.
+    """
     groups, n = log_weights.shape
     levels = log_weights.softmax(1).cumsum(1)
     offsets = torch.rand(groups, 1, generator=generator, dtype=levels.dtype)
     positions = (offsets + torch.arange(n, dtype=levels.dtype)) / n * levels[:, -1:]
-    return torch.searchsorted(levels, positions, right=True).clamp(max=n - 1)
+    indices = torch.searchsorted(levels, positions, right=True).clamp(max=n - 1)
+    order = torch.rand(groups, n, generator=generator, dtype=levels.dtype).argsort(1)
+    return indices.gather(1, order)
 
 
 def _resampled(

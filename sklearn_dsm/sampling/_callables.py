@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .._warn import warn
 
+# Samples of one call, which bounds the memory that a function takes.
+CHUNK_ROWS = 2**14
 # The check of the gradient: samples, relative step, and relative error that is too large.
 N_CHECKED, STEP, TOLERANCE = 5, 1e-5, 1e-2
 # A call that takes so much longer for many samples than for one, and so long for each.
@@ -56,13 +58,19 @@ class RowFunction:
             If a value is NaN or +inf, or the shape is wrong.
         """
         with torch.no_grad():
-            return self._checked(self._call(x), x)
+            parts = x.split(CHUNK_ROWS) if len(x) else (x,)
+            return torch.cat([self._checked(self._call(part), part) for part in parts])
 
     def values_and_gradients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Values (n,) and gradients (n, d), without a graph of their own.
 
         Gradients are zero where the value is -inf.
         """
+        found = [self._values_and_gradients(part) for part in x.split(CHUNK_ROWS)]
+        values, gradients = zip(*found, strict=True)
+        return torch.cat(values), torch.cat(gradients)
+
+    def _values_and_gradients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self._in_torch is None:
             self._find_kind(x)
         if self.gradient is not None:
@@ -71,7 +79,7 @@ class RowFunction:
         elif self._in_torch:
             with torch.enable_grad():
                 leaf = x.detach().clone().requires_grad_()
-                values = self._call(leaf)
+                values = self._call(leaf * 1)
                 # A constant has no graph.
                 slope = values.requires_grad and torch.autograd.grad(values.sum(), leaf)[0]
                 gradients = slope if isinstance(slope, Tensor) else torch.zeros_like(x)
@@ -152,16 +160,18 @@ class RowFunction:
         if self._in_torch is None:
             self._in_torch = self._takes_tensors(x)
         if self._in_torch:
-            return torch.as_tensor(self.function(x))
-        found = self.function(x.detach().numpy())
+            # A copy, since functions may work in place; one with a graph is a copy already.
+            return torch.as_tensor(self.function(x if x.requires_grad else x.clone()))
+        found = self.function(x.detach().numpy().copy())
         return torch.from_numpy(np.array(found, dtype=np.float64))
 
     def _takes_tensors(self, x: Tensor) -> bool:
         """Whether the function is one of tensors, which torch differentiates."""
         with torch.enable_grad():
-            leaf = x[:1].detach().clone().requires_grad_()
+            # Not a leaf, so that functions that work in place can.
+            rows = x[:1].detach().clone().requires_grad_() * 1
             try:
-                found = self.function(leaf)
+                found = self.function(rows)
                 return isinstance(found, Tensor)
             except Exception:
                 return False
@@ -185,7 +195,8 @@ class RowFunction:
     def _given_gradients(self, x: Tensor) -> Tensor:
         if self.gradient is None:
             raise TypeError("no gradient was given")
-        found = self.gradient(x.detach() if self._in_torch else x.detach().numpy())
+        copy = x.detach().clone()
+        found = self.gradient(copy if self._in_torch else copy.numpy())
         gradients = torch.as_tensor(np.asarray(found, dtype=np.float64))
         if gradients.shape != x.shape:
             raise ValueError(

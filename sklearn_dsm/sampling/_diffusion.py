@@ -20,6 +20,7 @@ from .._core.arrays import arrays_of, state_of, tensor_of
 from .._core.random import torch_generator
 from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
+from .._threads import take_one_thread_where_forked
 from ._bounds import Bounds
 from ._callables import RowFunction
 from ._control import Control
@@ -422,6 +423,7 @@ class DiffusionSampler(BaseEstimator):
 
     def _draw(self, n: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
+        take_one_thread_where_forked()
         function = RowFunction(self.log_density, self.grad_log_density, "log_density")
         target = self._target(function)
         states, log_weights = self._weighted(self._fitted_sampler(), target, n, generator)

@@ -69,16 +69,16 @@ class EndRegression:
         path = process.simulate(control, target, n, generator)
         ends = path.states[-1]
         kept = torch.isfinite(path.log_density)
+        if not kept.any():
+            raise ValueError(
+                "All weights are zero: log_density is -inf at every sample. Give bounds, or a "
+                "prior_scale that reaches where it is finite."
+            )
         if self.weighted:
             log_weights, _ = process.log_weights(path)
             weights, _ = tempered(log_weights)
             kept = torch.multinomial(weights, n, replacement=True, generator=generator)
         ends = ends[kept]
-        if not len(ends):
-            raise ValueError(
-                "All weights are zero: log_density is -inf at every sample. Give bounds, or a "
-                "prior_scale that reaches where it is finite."
-            )
         slopes = process.clipped(target.gradients(ends) + ends / process.scale**2, -1)
         if len(self.ends):
             ends = torch.cat([self.ends, ends])[-BUFFER_SIZE:]

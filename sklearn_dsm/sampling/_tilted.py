@@ -26,9 +26,11 @@ from .._evaluation.references import latent_density_of
 from .._fit import InterruptedFit, whole_fit
 from .._mixtures.parameters import full_covariances, transformed
 from .._random import seed_from
+from .._threads import take_one_thread_where_forked
 from .._training import TrainingSettings
 from .._transforms.chain import Chain
 from .._transforms.whitening import Whitening
+from .._warn import warn
 from ._callables import RowFunction
 from ._tilted_density import LatentWeight, TiltedDensity
 from ._tilted_fit import TiltedFit
@@ -256,8 +258,8 @@ class TiltedSampler(BaseDensity):
         Warns
         -----
         UserWarning
-            If fewer than five percent of the paths are effective, or if ``log_weight`` is slow
-            because it loops over samples.
+            If training ended before the whole weight was reached, if fewer than five percent of
+            the paths are effective, or if ``log_weight`` is slow because it loops over samples.
         """
         budget, random = Budget(self.max_fit_time), check_random_state(self.random_state)
         latent, base = self._latent_base()
@@ -288,6 +290,13 @@ class TiltedSampler(BaseDensity):
         summary = fit.judged(self.n_paths)
         self.network_weights_: dict[str, np.ndarray] = arrays_of(fit.network.double())
         summary.store(self)
+        if self.stages_[-1] < 1 and not fit.interrupted:
+            warn(
+                f"Training ended with the weight raised to the power {self.stages_[-1]:.2g} only, "
+                "so samples are between the base and the tilted density. Raise max_fit_time or "
+                "n_train.",
+                UserWarning,
+            )
         self.n_evaluations_ = function.n_evaluations
         if fit.interrupted:
             raise InterruptedFit("The fit was interrupted. The estimator keeps what it learned.")
@@ -311,6 +320,7 @@ class TiltedSampler(BaseDensity):
             tilted density are means with the weights ``softmax(log_weights)``.
         """
         check_is_fitted(self)
+        take_one_thread_where_forked()
         n = check_number_of_draws(n_samples, random_state)
         rows, log_weights = self._latent_density().weighted_sample(n, seed_from(random_state))
         return Chain.from_arrays(self.latent_map_).inverse(rows), log_weights
@@ -335,7 +345,11 @@ class TiltedSampler(BaseDensity):
     def _training_rows(self, X, base, latent, random) -> np.ndarray:
         """Latent rows of the base."""
         if X is None:
-            return base.sample(self.n_train, "ode", random.randint(np.iinfo(np.int32).max))
+            # Names that an earlier fit was given.
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+            n = min(self.n_train, N_KERNEL_ROWS) if self.method == "adjoint" else self.n_train
+            return base.sample(n, "ode", random.randint(np.iinfo(np.int32).max))
         X = rows_to_fit(self, X, copy=True)
         if X.shape[1] != base.n_features:
             raise ValueError(

@@ -78,16 +78,18 @@ class TiltedFit:
 
     def judged(self, n_paths: int) -> WeightSummary:
         """Keep the network whose path weights are the most even, or none, and summarise them."""
-        seed, none = self.seed(), torch.zeros_like(self.network.output)
-        found = []
+        none = torch.zeros_like(self.network.output)
+        found, seed = [], self.seed()
         for state in [self.network.state_dict() | {"output": none}, *self.learned]:
             self.network.load_state_dict(state)
-            found.append(WeightSummary.of(self.density().weighted_sample(n_paths, seed)[1]))
-        summary, state = max(
-            zip(found, [{}, *self.learned], strict=True), key=lambda pair: pair[0].ess
-        )
+            found.append(self._summary(n_paths, seed).ess)
+        state = [{}, *self.learned][int(np.argmax(found))]
         self.network.load_state_dict(state or self.network.state_dict() | {"output": none})
-        return summary
+        # Other paths than those of the choice, which favours few large weights.
+        return self._summary(n_paths, self.seed())
+
+    def _summary(self, n_paths: int, seed: int) -> WeightSummary:
+        return WeightSummary.of(self.density().weighted_sample(n_paths, seed)[1])
 
     def _learned(self) -> None:
         """Remember the network, which was trained for the whole weight."""
@@ -99,25 +101,36 @@ class TiltedFit:
 
         Returns the temperatures of the stages.
         """
-        log_ratio, temperature, stages = np.zeros(len(Z)), 0.0, []
+        stages: list[float] = []
+        try:
+            self._raise_stages(method, Z, stages)
+        except KeyboardInterrupt:
+            if not stages:
+                raise
+            self.interrupted = True
+        if not self.learned:
+            self._learned()
+        return stages
+
+    def _raise_stages(self, method: str, Z: np.ndarray, stages: list[float]) -> None:
+        log_ratio, temperature = np.zeros(len(Z)), 0.0
         while True:
             log_weight = self.weight.values(Z)
             temperature = next_temperature(log_weight, log_ratio, temperature)
-            log_weights = temperature * log_weight + log_ratio
+            log_weights = powered(log_weight, temperature) + log_ratio
+            summary = WeightSummary.of(log_weights)
             self._train(method, Z, log_weights, temperature)
             stages.append(temperature)
             if temperature == 1:
                 self._learned()
             self.say(
                 f"stage {len(stages)}: exp({temperature:.3g} log_weight), "
-                f"{WeightSummary.of(log_weights).ess:.1%} of {len(Z)} samples effective"
+                f"{summary.ess:.1%} of {len(Z)} samples effective"
             )
             over = self.budget.is_over or self.interrupted or len(stages) == MAX_STAGES
-            if over and not self.learned:
-                self._learned()
             # One stage more, on the process's own samples, once the whole weight was reached.
             if over or stages[-2:] == [1.0, 1.0]:
-                return stages
+                return
             tempered = replace(self.density(), weight=_Tempered(self.weight, 0.0))
             Z, log_ratio = tempered.weighted_sample(len(Z), self.seed())
 
@@ -211,6 +224,12 @@ def _adjoint_loss(control, steps: list[Step], target: Tensor) -> Tensor:
     return (kernel.control(correction) - target).square().sum(-1).mean()
 
 
+def powered(log_weight: np.ndarray, power: float) -> np.ndarray:
+    """The logarithms of a power of weights; those of zero stay -inf at power 0 as well."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(log_weight), power * log_weight, log_weight)
+
+
 class _Tempered(LatentWeight):
     """A power of a log-weight."""
 
@@ -228,9 +247,13 @@ def next_temperature(log_weight: np.ndarray, log_ratio: np.ndarray, reached: flo
     Powers do not fall below the one that was reached.
     """
 
+    # Samples without weight are lost at every power.
+    enough = STAGE_ESS * np.isfinite(log_weight).mean()
+    if not enough:
+        return 1.0
+
     def is_enough(power: float) -> bool:
-        values = power * log_weight if power else np.zeros_like(log_weight)
-        return WeightSummary.of(values + log_ratio).ess >= STAGE_ESS
+        return WeightSummary.of(powered(log_weight, power) + log_ratio).ess >= enough
 
     if is_enough(1.0):
         return 1.0

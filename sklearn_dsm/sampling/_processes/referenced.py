@@ -70,9 +70,10 @@ class OrnsteinUhlenbeck(ReferencedProcess):
         factors = (-FORGOTTEN * step_shares(n_steps)).exp()
         self.register_buffer("factors", factors, persistent=False)
         self.register_buffer("stds", (1 - factors**2).sqrt(), persistent=False)
-        # How much of a sample is left in each state: the gradients there shrink with it.
+        # How much of a sample is left in each state. The gradients there shrink with it, and a step
+        # moves by what is left behind it.
         left = factors.flip(0).cumprod(0).flip(0)
-        self.register_buffer("guide_factors", left, persistent=False)
+        self.register_buffer("guide_factors", left / factors, persistent=False)
         self.register_buffer("lefts", left, persistent=False)
         self.register_buffer("noise_stds", (1 - left**2).sqrt(), persistent=False)
 
