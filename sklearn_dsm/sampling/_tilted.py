@@ -159,7 +159,7 @@ class TiltedSampler(BaseDensity):
 
     References
     ----------
-    [Unified]_, [TSM]_, [AdjointMatching]_
+    [Unified]_, [TSM]_, [AdjointMatching]_, [AnalyticDPM]_ (the variance of the steps)
 
     Examples
     --------
