@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from .._core.arrays import tensor_of
 from .._core.noise.level import NoiseLevel
 from .._core.scores.model import ExactScore
-from .._random import numpy_random
+from ._sampled import Sampled
 
 # Numbers held at once while rows are scored.
 CHUNK_NUMBERS = 2**21
@@ -39,7 +39,7 @@ class _LogDensity(torch.autograd.Function):
         return slope[:, None] * score, None
 
 
-class ExactLaw(ABC):
+class ExactLaw(Sampled, ABC):
     """Distribution with known log-density and Stein score, without and with added Gaussian noise.
 
     Attributes
@@ -55,27 +55,6 @@ class ExactLaw(ABC):
     _exact: ExactScore
     # How many numbers one row takes while it is scored.
     _numbers_per_row: int
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw independent samples.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState, Generator or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-
-        Raises
-        ------
-        ValueError
-            If ``n_samples`` is less than one.
-        """
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples!r} must be at least 1.")
-        return self._sample(n_samples, numpy_random(random_state))
 
     def log_density(self, X):
         """Compute the exact log-density, a natural logarithm.
@@ -172,10 +151,6 @@ class ExactLaw(ABC):
             )
         # Reversed rows or columns have no tensors that share their memory.
         return np.ascontiguousarray(X)
-
-    @abstractmethod
-    def _sample(self, n_samples: int, random) -> np.ndarray:
-        """Rows from a RandomState or a Generator."""
 
     def _evaluate(self, X: np.ndarray, a: float, v: float) -> tuple[np.ndarray, np.ndarray]:
         """Log-density (n,) and score (n, d) of the noised law; those of the exact score model."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from .._core.constants import LOG_2PI
-from .._random import numpy_random
+from ._sampled import Sampled
 from ._target import Target
 
 # The double well beyond this end is below e^-400, and the trapezoidal rule is exact to rounding.
@@ -18,7 +18,7 @@ END, N_NODES = 6.0, 2**16 + 1
 WELL, MOST_MODES = 1.7, 2**12
 
 
-class ManyWell(Target):
+class ManyWell(Sampled, Target):
     r"""Unnormalised density of pairs of features: a double well times a normal density.
 
     .. math:: \log\gamma(x) = \sum_{k=1}^{d/2} \left( -x_{2k-1}^4 + 6 x_{2k-1}^2
@@ -26,7 +26,7 @@ class ManyWell(Target):
 
     All pairs are independent. The density has :math:`2^{d/2}` modes of unequal weight, and the
     integral :math:`e^{10.29 d/2}`. In each pair, the right well is near 1.7 and has probability
-    0.844.
+    0.844. ``sample`` inverts the distribution function of the double well.
 
     Parameters
     ----------
@@ -75,26 +75,7 @@ class ManyWell(Target):
         # The distribution function at the nodes, by the trapezoidal rule.
         self._levels = np.cumsum(share) - 0.5 * share
 
-    def sample(self, n_samples=1, random_state=None):
-        """Draw independent samples, by the inverse of the distribution function.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState, Generator or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-
-        Raises
-        ------
-        ValueError
-            If ``n_samples`` is less than one.
-        """
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples!r} must be at least 1.")
-        random = numpy_random(random_state)
+    def _sample(self, n_samples, random):
         X = np.empty((n_samples, self.n_features))
         levels = random.uniform(size=(n_samples, self.n_features // 2))
         X[:, ::2] = np.interp(levels, self._levels, self._nodes)

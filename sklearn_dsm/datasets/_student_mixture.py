@@ -7,10 +7,11 @@ import math
 import torch
 
 from .._random import numpy_random
+from ._sampled import Sampled
 from ._target import Target
 
 
-class StudentMixture(Target):
+class StudentMixture(Sampled, Target):
     r"""Mixture of Student's t distributions with heavy tails and random means.
 
     .. math:: p(x) = \frac1K \sum_k \prod_j t_\nu(x_j - \mu_{kj}), \qquad
@@ -63,26 +64,7 @@ class StudentMixture(Target):
         shape = (n_components, n_features)
         self.means = numpy_random(random_state).uniform(-spread, spread, shape)
 
-    def sample(self, n_samples=1, random_state=None):
-        """Draw independent samples.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState, Generator or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-
-        Raises
-        ------
-        ValueError
-            If ``n_samples`` is less than one.
-        """
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples!r} must be at least 1.")
-        random = numpy_random(random_state)
+    def _sample(self, n_samples, random):
         component = random.choice(len(self.means), n_samples)
         return self.means[component] + random.standard_t(self.df, (n_samples, self.n_features))
 

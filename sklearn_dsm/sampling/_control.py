@@ -10,23 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .._core.scores.network import SeededLinear
+
 # Frequencies of the time's Fourier features, and units that turn them into gains.
 N_FREQUENCIES, TIME_UNITS = 16, 32
 # Initial weights of last layers, in units of the usual ones.
 SMALL = 1e-2
-
-
-class _Linear(nn.Module):
-    """A linear map whose weights come from a generator, never from the global seed."""
-
-    def __init__(self, n_in: int, n_out: int, generator: torch.Generator, gain: float = 1.0):
-        super().__init__()
-        std = gain / math.sqrt(n_in)
-        self.weight = nn.Parameter(std * torch.randn(n_out, n_in, generator=generator))
-        self.bias = nn.Parameter(torch.zeros(n_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.weight, self.bias)
 
 
 class Schedule(NamedTuple):
@@ -70,20 +59,20 @@ class Control(nn.Module):
         n_times = times.shape[1]
         widths = [n_features, *hidden_layer_sizes]
         self.layers = nn.ModuleList(
-            _Linear(n_in, n_out, generator) for n_in, n_out in pairwise(widths)
+            SeededLinear(n_in, n_out, generator) for n_in, n_out in pairwise(widths)
         )
         self.shifts = nn.ModuleList(
-            _Linear(n_times, n_out, generator, SMALL) for n_out in widths[1:]
+            SeededLinear(n_times, n_out, generator, SMALL) for n_out in widths[1:]
         )
         # With a guide, half of the outputs scale it state by state.
         n_outputs = (1 + guided) * n_features
-        self.last = _Linear(widths[-1], n_outputs, generator, SMALL)
+        self.last = SeededLinear(widths[-1], n_outputs, generator, SMALL)
         self.guided = guided
         if guided:
             self.gain = nn.Sequential(
-                _Linear(n_times, TIME_UNITS, generator),
+                SeededLinear(n_times, TIME_UNITS, generator),
                 nn.GELU(),
-                _Linear(TIME_UNITS, n_features, generator, SMALL),
+                SeededLinear(TIME_UNITS, n_features, generator, SMALL),
             )
 
     def schedule(self) -> Schedule:

@@ -11,6 +11,7 @@ from .._core.constants import LOG_2PI
 from .._core.random import standard_normal
 from ._bounds import Bounds
 from ._callables import RowFunction
+from ._target import unbounded_values_and_gradients
 
 # Numbers held at once while the target is evaluated.
 CHUNK_NUMBERS = 2**21
@@ -58,7 +59,10 @@ class GeometricPath:
     def cloud(self, z: Tensor) -> Cloud:
         """The particles z with what the target says of them."""
         size = max(1, CHUNK_NUMBERS // z.shape[1])
-        parts = [self._target(rows) for rows in z.split(size)]
+        parts = [
+            unbounded_values_and_gradients(self.function, self.bounds, rows)
+            for rows in z.split(size)
+        ]
         values, gradients = (torch.cat(part) for part in zip(*parts, strict=True))
         return Cloud(z, values, gradients)
 
@@ -81,14 +85,3 @@ class GeometricPath:
     def reaches(self, z: Tensor, most: float) -> Tensor:
         """Whether particles (n,) are within so many scales of the mean, feature by feature."""
         return (((z - self.mean) / self.scale).abs() < most).all(1)
-
-    def _target(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.bounds.any:
-            return self.function.values_and_gradients(z)
-        with torch.enable_grad():
-            leaf = z.detach().clone().requires_grad_()
-            x, log_jacobian = self.bounds.to_box(leaf)
-            values, gradients = self.function.values_and_gradients(x.detach())
-            pulled = (x * gradients).sum() + log_jacobian.sum()
-            (gradients,) = torch.autograd.grad(pulled, leaf)
-        return values + log_jacobian.detach(), gradients

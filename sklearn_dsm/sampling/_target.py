@@ -12,6 +12,21 @@ from ._callables import RowFunction
 STEP = 1e-4
 
 
+def unbounded_values_and_gradients(
+    function: RowFunction, bounds: Bounds, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-densities (n,) of unbounded parameters y, Jacobian included, and gradients (n, d)."""
+    if not bounds.any:
+        return function.values_and_gradients(y)
+    with torch.enable_grad():
+        leaf = y.detach().clone().requires_grad_()
+        x, log_jacobian = bounds.to_box(leaf)
+        values, slopes = function.values_and_gradients(x.detach())
+        total = (x * slopes).sum() + log_jacobian.sum()
+        (gradients,) = torch.autograd.grad(total, leaf)
+    return values + log_jacobian.detach(), gradients
+
+
 class Target:
     """The log-density of z, where ``location + scale * z`` are the unbounded parameters.
 
@@ -48,17 +63,9 @@ class Target:
 
     def values_and_gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Log-densities (n,) and their gradients (n, d); no graph."""
-        if not self.bounds.any:
-            x, log_determinant = self.to_input(z.detach())
-            values, slopes = self.function.values_and_gradients(x)
-            return values + log_determinant, slopes * self.scale
-        with torch.enable_grad():
-            leaf = z.detach().clone().requires_grad_()
-            x, log_determinant = self.to_input(leaf)
-            values, slopes = self.function.values_and_gradients(x.detach())
-            total = (x * slopes).sum() + log_determinant.sum()
-            (gradients,) = torch.autograd.grad(total, leaf)
-        return values + log_determinant.detach(), gradients
+        y = self.location + self.scale * z.detach()
+        values, slopes = unbounded_values_and_gradients(self.function, self.bounds, y)
+        return values + self.scale.log().sum(), slopes * self.scale
 
     def gradients(self, z: Tensor) -> Tensor:
         return self.values_and_gradients(z)[1]

@@ -30,7 +30,7 @@ def _parameter(*shape: int, std: float, generator: torch.Generator) -> nn.Parame
     return nn.Parameter(torch.randn(*shape, generator=generator) * std)
 
 
-class _Linear(nn.Module):
+class SeededLinear(nn.Module):
     """A linear map whose weights come from a generator, never from the global seed."""
 
     def __init__(self, n_in: int, n_out: int, generator: torch.Generator, gain: float = 1.0):
@@ -220,9 +220,9 @@ class ScoreNetwork(NoiseNetwork):
         self.half_precision = half_precision
         self.register_buffer("level_centers", torch.linspace(-10, 14, n_level_features))
         self.register_buffer("band_gains", torch.ones(N_BANDS))
-        self.level_hidden = _Linear(n_level_features, level_width, generator)
+        self.level_hidden = SeededLinear(n_level_features, level_width, generator)
         n_modulations = 2 * sum(hidden_layer_sizes) + 1 + whole
-        self.level_output = _Linear(level_width, n_modulations, generator, gain=0.5)
+        self.level_output = SeededLinear(level_width, n_modulations, generator, gain=0.5)
         self.level_output.weight.data[n_modulations - whole :] = 0
         phases = torch.rand(n_sine, generator=generator) * 2 * math.pi
         with torch.no_grad():
