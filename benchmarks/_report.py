@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +67,22 @@ class Report:
     def save(self) -> None:
         self.path.parent.mkdir(exist_ok=True)
         self.path.write_text("\n".join(self.lines) + "\n")
+
+
+def run_parts(
+    parts: Mapping[str, Callable[[Report, Namespace], None]],
+    options: Namespace,
+    name: str,
+    title: str,
+) -> None:
+    """Run ``options.parts``, each into a report of its own.
+
+    Reports go to ``options.results``; without it, those of a smoke run to a temporary folder.
+    """
+    folder = options.results or (
+        Path(tempfile.mkdtemp(prefix=f"{name}-")) if options.smoke else RESULTS
+    )
+    for part in options.parts:
+        report = Report(f"{name}_{part}", title, folder)
+        parts[part](report, options)
+        report.save()

@@ -9,11 +9,10 @@ variances of what they regress on).
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import _sampling_tilted as tilted
-from _report import RESULTS, Report
+from _report import Report, run_parts
 
 METHODS = ("csm", "nsm", "tsm", "adjoint")
 QUICK = {"n_train": 500, "max_epochs": 2, "n_paths": 200, "n_steps": 10}
@@ -47,13 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.smoke:
         options.seeds = 1
-    folder = options.results or (
-        Path(tempfile.mkdtemp(prefix="sampling-")) if options.smoke else RESULTS
-    )
-    for name in options.parts:
-        report = Report(f"sampling_{name}", "Samplers", folder)
-        PARTS[name](report, options)
-        report.save()
+    run_parts(PARTS, options, "sampling", "Samplers")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import argparse
 import csv
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import _structure_edges as edges
 import _structure_orders as orders
 import numpy as np
 from _budget import processor_timed
-from _report import RESULTS, Report
+from _report import Report, run_parts
 from _structure_rivals import RIVALS, installed, quietly
 
 from sklearn_dsm import ExponentialFamilyEstimator, PairwiseScoreMatching
@@ -228,13 +227,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.smoke:
         options.replicates = 3
-    folder = options.results or (
-        Path(tempfile.mkdtemp(prefix="structure-")) if options.smoke else RESULTS
-    )
-    for name in options.parts:
-        report = Report(f"structure_{name}", "Graphs and causal orders", folder)
-        PARTS[name](report, options)
-        report.save()
+    run_parts(PARTS, options, "structure", "Graphs and causal orders")
 
 
 if __name__ == "__main__":
