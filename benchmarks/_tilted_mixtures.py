@@ -9,6 +9,8 @@ import torch
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
+from sklearn_dsm._mixtures.parameters import mixture_from
+
 WEIGHTS = np.array([0.3, 0.4, 0.3])
 MEANS = np.array([[-2.0, 0.0], [2.0, 1.0], [0.0, -2.0]])
 COVARIANCES = np.array([[[0.3, 0.0], [0.0, 0.3]], [[0.4, 0.2], [0.2, 0.3]], [[0.25, 0], [0, 0.25]]])
@@ -28,16 +30,8 @@ def log_weight(x: torch.Tensor) -> torch.Tensor:
     return x @ b - 0.5 * ((x @ A) * x).sum(1)
 
 
-def mixture(weights, means, covariances) -> GaussianMixture:
-    """A mixture that counts as fitted."""
-    made = GaussianMixture(len(weights))
-    made.weights_, made.means_, made.covariances_ = weights, means, covariances
-    made.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(covariances))
-    return made
-
-
 def base() -> GaussianMixture:
-    return mixture(WEIGHTS, MEANS, COVARIANCES)
+    return mixture_from(WEIGHTS, MEANS, COVARIANCES)
 
 
 def tilted() -> TiltedMixture:
@@ -52,4 +46,4 @@ def tilted() -> TiltedMixture:
         + np.einsum("ki,kij,kj->k", means, np.linalg.inv(covariances), means)
     )
     total = float(logsumexp(logs))
-    return TiltedMixture(mixture(np.exp(logs - total), means, covariances), total)
+    return TiltedMixture(mixture_from(np.exp(logs - total), means, covariances), total)
