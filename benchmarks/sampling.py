@@ -14,7 +14,7 @@ from pathlib import Path
 import _sampling_tilted as tilted
 from _report import Report, run_parts
 
-METHODS = ("csm", "nsm", "tsm", "adjoint")
+METHODS = ("csm", "nsm", "tsm", "adjoint", "cmcd", "nets")
 QUICK = {"n_train": 500, "max_epochs": 2, "n_paths": 200, "n_steps": 10}
 
 

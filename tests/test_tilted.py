@@ -25,13 +25,14 @@ MIXTURE = mixture_from(WEIGHTS.numpy(), MEANS.numpy(), COVARIANCES.numpy())
 QUICK = {"n_train": 2000, "max_epochs": 8, "n_paths": 2000, "n_steps": 50, "random_state": 0}
 QUICK["hidden_layer_sizes"] = (32, 32)
 CLEAN = NoiseLevel.clean(MEANS)
+METHODS = ("csm", "nsm", "adjoint", "cmcd", "nets")
 
 
 @pytest.fixture(scope="module")
 def fits():
     return {
         method: TiltedSampler(MIXTURE, log_weight, method=method, **QUICK).fit()
-        for method in ("csm", "nsm", "adjoint")
+        for method in METHODS
     }
 
 
@@ -40,7 +41,7 @@ def truth():
     return TILTED.sample(2000, CLEAN, torch_generator(7)).numpy()
 
 
-@pytest.mark.parametrize("method", ["csm", "nsm", "adjoint"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_tilted_mixture_is_found(method, fits, truth):
     fit = fits[method]
     assert abs(fit.log_normalizer_ - LOG_Z) < 0.03
@@ -80,6 +81,19 @@ def test_scores_are_near_the_exact_ones_at_every_level(fits):
 
 TILTED_COVARIANCES = torch.einsum("kij,kj,klj->kil", TILTED.axes, TILTED.eigenvalues, TILTED.axes)
 TILTED_MEANS = torch.einsum("ke,kde->kd", TILTED.rotated_means, TILTED.axes)
+
+
+@pytest.mark.parametrize("method", ["cmcd", "nets"])
+def test_guided_paths_have_no_scores_of_noised_samples(method, fits, truth):
+    fit = fits[method]
+    np.testing.assert_allclose(
+        fit.stein_score(truth[:9]), fits["csm"].stein_score(truth[:9]), rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="do not pass noised samples"):
+        fit.stein_score(truth, noise_level=0.5)
+    with pytest.raises(ValueError, match="add its log_weight to this one"):
+        TiltedSampler(fit, log_weight).fit()
+    assert len(fit.loss_curve_) == 2 * QUICK["max_epochs"] and fit.guided_
 
 
 def test_weighted_samples_estimate_means(fits, truth):

@@ -33,12 +33,15 @@ from .._transforms.whitening import Whitening
 from .._warn import warn
 from ._callables import RowFunction
 from ._tilted_density import LatentWeight, TiltedDensity
-from ._tilted_fit import TiltedFit
+from ._tilted_fit import LOSSES, TiltedFit
+from ._tilted_lessons import PATH_METHODS
 
 CPU = torch.device("cpu")
 BATCH_SIZE, WEIGHT_DECAY = 512, 0.01
-# Iterations of adjoint matching for each epoch, and the steps of their paths.
-ADJOINT_ITERATIONS, ADJOINT_CHAIN = 2, 32
+# Of methods that train on paths: sets of paths for each epoch, and the steps of the paths.
+SETS_PER_EPOCH, TRAINED_STEPS = 2, 32
+# Methods whose paths follow the gradient of the weight.
+GUIDED = ("cmcd", "nets")
 N_CHECKED_WEIGHTS, N_KERNEL_ROWS = 512, 2048
 
 
@@ -65,13 +68,17 @@ class TiltedSampler(BaseDensity):
                   gradient of the log-density of :math:`p^*`            at low noise only
     "adjoint"     paths of the network so far; lean adjoint matching    weights that are large
                   [AdjointMatching]_                                    where p is small
+    "cmcd"        guided paths of the network so far; the variance of   for comparison
+                  log w [CMCD]_
+    "nets"        the same paths; the residual of the equation of       for comparison
+                  continuity [NETS]_
     ============  ====================================================  ==========================
 
-    Methods other than "adjoint" train in stages, with the weight :math:`e^{t r}` for a number t
+    The first three methods train in stages, with the weight :math:`e^{t r}` for a number t
     that rises to 1. If at least 30 percent of the weighted samples are effective, the first stage
     has t = 1. Each later stage trains on samples that the network of the stage before draws, and
     the last two stages have t = 1. Training ends earlier after ``max_fit_time``, or after 20
-    stages. "adjoint" may miss modes of :math:`p^*`, and no attribute shows this.
+    stages. The last three may miss modes of :math:`p^*`, and no attribute shows this.
 
     Estimates rest on ``n_paths`` paths of K = ``n_steps`` steps. Step k adds standard normal noise
     :math:`\xi_k`. The network shifts the mean of this step by :math:`u_k`, and both are in units of
@@ -81,6 +88,16 @@ class TiltedSampler(BaseDensity):
 
     For any network, the expectation of w is that of :math:`e^r` over paths without the network. It
     differs from Z by an error of order 1 / ``n_steps``.
+
+    The guided paths of "cmcd" and "nets" pass densities other than those of noised samples of
+    :math:`p^*`: the noised base times :math:`e^{r(a x)}` for the signal a. They follow half the
+    gradient of this weight, and the network learns the velocity that carries these densities along.
+    The weight of a guided path has factors for the steps back as well:
+
+    .. math:: \log w = r(X_K) + \sum_k \log \frac{B_k}{B^0_k} - \log \frac{F_k}{F^0_k}
+
+    with the densities :math:`F_k` of a step and :math:`B_k` of its reversal, and those of the base
+    with index 0.
 
     Parameters
     ----------
@@ -97,11 +114,12 @@ class TiltedSampler(BaseDensity):
         The gradient of r, for a numpy function: it returns an array of the shape of its argument.
         A numpy function without it works with "csm" only, and then ``stein_score`` raises an error
         at noise level 0.
-    method : {"csm", "nsm", "tsm", "adjoint"}, default="csm"
+    method : {"csm", "nsm", "tsm", "adjoint", "cmcd", "nets"}, default="csm"
         As in the table.
     n_train : int, default=20000
         Number of samples of the base that ``fit`` draws to train on. No effect if ``fit`` is given
-        samples. With "adjoint", the samples only set the standard deviations of the steps.
+        samples. For methods that learn from paths, the samples only set the standard deviations of
+        the steps.
     n_paths : int, default=4000
         Number of paths from which ``fit`` computes the estimates.
     n_steps : int, default=100
@@ -109,8 +127,9 @@ class TiltedSampler(BaseDensity):
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Width of each hidden layer of the network.
     max_epochs : int, default=60
-        Largest number of passes over the samples in each stage. "adjoint" has no stages, and takes
-        at most twice this number of iterations.
+        Largest number of passes over the samples in each stage. Methods that learn from paths have
+        no stages, and take eight gradient steps on each of at most twice this number of sets of
+        paths.
     max_fit_time : float or None, default=None
         Seconds after which training ends. The estimates are computed after that.
     learning_rate : float, default=1e-2
@@ -134,8 +153,13 @@ class TiltedSampler(BaseDensity):
         squares of w.
     stages_ : list of float
         The number t by which r was multiplied in each stage.
+    loss_curve_ : list of float
+        The loss on each set of paths; empty for methods that learn from samples.
     n_evaluations_ : int
         Number of samples at which ``fit`` evaluated ``log_weight``.
+    guided_ : bool
+        Whether paths are guided, as those of "cmcd" and "nets". Then ``stein_score`` is defined at
+        noise level 0 only, and the estimator cannot be the base of another.
     network_weights_ : dict of str to ndarray
         Weights of the network.
     kernels_ : dict of str to ndarray
@@ -153,13 +177,15 @@ class TiltedSampler(BaseDensity):
     the base's own paths have a larger one, or if no stage has t = 1, the output of the network is
     set to zero.
 
-    A fitted ``TiltedSampler`` is a density estimator, and can be the base of another. At the noise
+    A fitted ``TiltedSampler`` is a density estimator, and can be the base of another unless its
+    paths are guided. At the noise
     level where paths start, nothing of the data is left, so the start is the same for p and
     :math:`p^*`.
 
     References
     ----------
-    [Unified]_, [TSM]_, [AdjointMatching]_, [AnalyticDPM]_ (the variance of the steps)
+    [Unified]_, [TSM]_, [AdjointMatching]_, [CMCD]_, [NETS]_, [AnalyticDPM]_ (the variance of the
+    steps)
 
     Examples
     --------
@@ -181,7 +207,7 @@ class TiltedSampler(BaseDensity):
         "base": [BaseDensity, GaussianMixture, FrozenEstimator],
         "log_weight": [callable],
         "grad_log_weight": [callable, None],
-        "method": [StrOptions({"csm", "nsm", "tsm", "adjoint"})],
+        "method": [StrOptions({*LOSSES, *PATH_METHODS})],
         "n_train": [Interval(Integral, 10, None, closed="left")],
         "n_paths": [Interval(Integral, 2, None, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
@@ -269,21 +295,24 @@ class TiltedSampler(BaseDensity):
         self.latent_map_ = latent.to_arrays()
         function = RowFunction(self.log_weight, self.grad_log_weight, "log_weight")
         function.check(tensor_of(latent.inverse(rows[:N_CHECKED_WEIGHTS])))
-        adjoint = self.method == "adjoint"
+        on_paths = self.method in PATH_METHODS
         kernels = self._measured_kernels(base, rows, random)
         fit = TiltedFit(
             new_base=lambda: self._latent_base()[1],
             weight=LatentWeight(function, latent),
             network=self._network(random.randint(np.iinfo(np.int32).max)),
             settings=self._settings(),
-            kernels=self._kernels(base, rows, ADJOINT_CHAIN, random) if adjoint else kernels,
+            kernels=self._kernels(base, rows, TRAINED_STEPS, random) if on_paths else kernels,
             random=random,
             budget=budget,
             say=self._say,
+            guided=self.method in GUIDED,
         )
-        if adjoint:
-            self.stages_ = [1.0]
-            fit.match_adjoints(ADJOINT_ITERATIONS * self.max_epochs, self.learning_rate)
+        self.stages_, self.loss_curve_ = [1.0], []
+        self.guided_ = fit.guided
+        if on_paths:
+            n_sets = SETS_PER_EPOCH * self.max_epochs
+            self.loss_curve_ = fit.on_paths(self.method, n_sets, self.learning_rate)
             fit.kernels = kernels
         else:
             self.stages_ = fit.regress(self.method, rows)
@@ -325,6 +354,13 @@ class TiltedSampler(BaseDensity):
         rows, log_weights = self._latent_density().weighted_sample(n, seed_from(random_state))
         return Chain.from_arrays(self.latent_map_).inverse(rows), log_weights
 
+    def _require_level(self, what, noise_level=None):
+        if noise_level and self.guided_:
+            raise ValueError(
+                f"The paths of method={self.method!r} do not pass noised samples of the tilted "
+                f"density, so {what} was not learned. Use method='csm' or 'nsm'."
+            )
+
     def _say(self, line):
         if self.verbose:
             print(f"TiltedSampler: {line}", flush=True)
@@ -336,6 +372,12 @@ class TiltedSampler(BaseDensity):
         """The base's transform, and its density behind it; a mixture's own is a whitening."""
         base = self._base()
         check_is_fitted(base)
+        if isinstance(base, TiltedSampler) and base.guided_:
+            raise ValueError(
+                f"The base was fitted with method={base.method!r}, whose paths do not pass noised "
+                "samples of its density, so the base has no scores of these. Fit the base with "
+                "method='csm' or 'nsm', or add its log_weight to this one."
+            )
         if not isinstance(base, GaussianMixture):
             return Chain.from_arrays(base.latent_map_), latent_density_of(base, CPU)
         whitening = whitening_of(base)
@@ -348,7 +390,8 @@ class TiltedSampler(BaseDensity):
             # Names that an earlier fit was given.
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
-            n = min(self.n_train, N_KERNEL_ROWS) if self.method == "adjoint" else self.n_train
+            few = self.method in PATH_METHODS
+            n = min(self.n_train, N_KERNEL_ROWS) if few else self.n_train
             return base.sample(n, "ode", random.randint(np.iinfo(np.int32).max))
         X = rows_to_fit(self, X, copy=True)
         if X.shape[1] != base.n_features:
@@ -406,6 +449,7 @@ class TiltedSampler(BaseDensity):
             LatentWeight(function, latent),
             self.log_normalizer_,
             [StepKernel(*each) for each in self._kernel_tensors()],
+            self.guided_,
         )
 
 

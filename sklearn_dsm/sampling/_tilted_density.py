@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .._core.arrays import tensor_of
-from .._core.likelihood.controlled import (
-    Control,
-    Paths,
-    Step,
-    StepKernel,
-    control_of,
-    controlled_paths,
-)
+from .._core.likelihood.controlled import Paths, StepKernel, control_of, controlled_paths
+from .._core.likelihood.guided import guided_paths
 from .._core.noise.level import NoiseLevel
 from .._core.random import torch_generator
 from .._core.scores.corrected import CorrectedScore
@@ -65,12 +60,16 @@ class TiltedDensity(LatentDensity):
     log_normalizer : float
     kernels : sequence of StepKernel
         Of the paths from noise to data.
+    guided : bool
+        Whether paths follow the gradient of the weight, and the network gives the velocity along
+        them. Then the model is not the score of noised rows.
     """
 
     base: LatentDensity = field(kw_only=True)
     weight: LatentWeight = field(kw_only=True)
     log_normalizer: float = field(kw_only=True)
     kernels: Sequence[StepKernel] = field(kw_only=True)
+    guided: bool = field(kw_only=True, default=False)
 
     @classmethod
     def of(
@@ -80,6 +79,7 @@ class TiltedDensity(LatentDensity):
         weight: LatentWeight,
         log_normalizer: float,
         kernels: Sequence[StepKernel],
+        guided: bool = False,
     ) -> TiltedDensity:
         """The density of a base and what tilts it."""
         shared = {each.name: getattr(base, each.name) for each in fields(LatentDensity)}
@@ -89,6 +89,7 @@ class TiltedDensity(LatentDensity):
             weight=weight,
             log_normalizer=log_normalizer,
             kernels=kernels,
+            guided=guided,
         )
 
     def log_density(self, Z, context=None):
@@ -117,21 +118,22 @@ class TiltedDensity(LatentDensity):
 
     @torch.no_grad()
     def paths(self, n: int, seed: int) -> Iterator[Paths]:
-        """Chunks of n controlled paths."""
-        generator, control = torch_generator(seed), control_of(cast(CorrectedScore, self.model))
+        """Chunks of n paths."""
+        generator = torch_generator(seed)
         for part in chunks(n, CHUNK_PATHS):
-            yield follow(self, control, min(part.stop, n) - part.start, self.kernels, generator)
+            yield self.follow(min(part.stop, n) - part.start, generator)
 
+    def follow(
+        self, n: int, generator: torch.Generator, watch: Callable[[Any], None] = lambda step: None
+    ) -> Paths:
+        """n paths from the noise end, of which every Step or GuidedStep is watched."""
+        model = cast(CorrectedScore, self.model)
+        noisiest = NoiseLevel.from_log_snr(self.kernels[0].log_snr)
+        start = self.reference.sample(n, noisiest, generator)
+        if self.guided:
+            return guided_paths(model, self.slope, start, self.kernels, generator, watch)
+        return controlled_paths(control_of(model), start, self.kernels, generator, watch)
 
-def follow(
-    density: LatentDensity,
-    control: Control,
-    n: int,
-    kernels: Sequence[StepKernel],
-    generator: torch.Generator,
-    watch: Callable[[Step], None] = lambda step: None,
-) -> Paths:
-    """n controlled paths from the noise end of a density."""
-    noisiest = NoiseLevel.from_log_snr(kernels[0].log_snr)
-    start = density.reference.sample(n, noisiest, generator)
-    return controlled_paths(control, start, kernels, generator, watch)
+    def slope(self, z: Tensor) -> Tensor:
+        """Gradients of the weight at latent rows."""
+        return tensor_of(self.weight.gradients(z.numpy()))

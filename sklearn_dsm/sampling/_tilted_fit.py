@@ -1,4 +1,4 @@
-"""Learning the correction of a base's score: regressions on weighted samples, and adjoints."""
+"""Learning the correction of a base's score, on weighted samples or on paths."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .._budget import Budget
 from .._core.arrays import arrays_of, state_of, tensor_of
-from .._core.likelihood.controlled import Step, StepKernel, control_of, lean_adjoints
+from .._core.likelihood.controlled import StepKernel
 from .._core.losses.denoising import DSM
 from .._core.losses.loss import TrainingRows
 from .._core.losses.target_score import NSM, TSM
@@ -23,7 +22,8 @@ from .._core.scores.corrected import CorrectedScore
 from .._core.scores.network import ScoreNetwork
 from .._evaluation.latent_density import LatentDensity
 from .._training import State, TrainingSettings, train
-from ._tilted_density import LatentWeight, TiltedDensity, follow
+from ._tilted_density import LatentWeight, TiltedDensity
+from ._tilted_lessons import PATH_METHODS
 from ._weights import WeightSummary
 
 # The least share of effective samples of a stage of tempering, and the most stages.
@@ -31,9 +31,8 @@ STAGE_ESS, MAX_STAGES = 0.3, 20
 # Bisections of the next temperature.
 HALVINGS = 30
 HELD_OUT_SHARE = 0.2
-# Of adjoint matching: paths that are simulated together, the steps of theirs that a gradient takes,
-# and the gradients for each set of paths.
-ADJOINT_PATHS, ADJOINT_STEPS, ADJOINT_PASSES = 512, 8, 8
+# Gradients for each set of paths.
+PASSES = 8
 LOSSES = {"csm": DSM, "tsm": TSM, "nsm": NSM}
 
 
@@ -53,6 +52,8 @@ class TiltedFit:
     budget : Budget
     say : callable
         Prints a line of progress.
+    guided : bool
+        Whether paths follow the gradient of the weight.
     """
 
     new_base: Callable[[], LatentDensity]
@@ -63,6 +64,7 @@ class TiltedFit:
     random: np.random.RandomState
     budget: Budget
     say: Callable[[str], None]
+    guided: bool = False
     interrupted: bool = False
     learned: list[State] = field(default_factory=list)
 
@@ -71,7 +73,7 @@ class TiltedFit:
         base = self.new_base()
         network = _copied(self.network).double().eval().requires_grad_(False)
         model = CorrectedScore(base.model, network)
-        return TiltedDensity.of(base, model, self.weight, log_normalizer, self.kernels)
+        return TiltedDensity.of(base, model, self.weight, log_normalizer, self.kernels, self.guided)
 
     def seed(self) -> int:
         return int(self.random.randint(np.iinfo(np.int32).max))
@@ -170,58 +172,37 @@ class TiltedFit:
         left = self.budget.left()
         return None if math.isinf(left) else max(left, 1e-3)
 
-    def match_adjoints(self, n_iterations: int, learning_rate: float) -> list[float]:
-        r"""Adjoint matching: regress the control on lean adjoints of its own paths.
-
-        The mean of :math:`|u_k + \sigma_k a_{k+1}|^2` over some steps of every path is minimised;
-        the losses are returned. The best control is the conditional mean of
-        :math:`-\sigma_k a_{k+1}`.
-        """
-        base, generator = self.new_base(), torch_generator(self.seed())
-        self.network.double()
-        model = CorrectedScore(base.model, self.network)
-        control = control_of(model)
+    def on_paths(self, method: str, n_iterations: int, learning_rate: float) -> list[float]:
+        """Train on paths of the network so far, by a method of PATH_METHODS; returns the losses."""
+        lesson = PATH_METHODS[method](self.new_base(), self.network.double())
+        density, generator = self.density(), torch_generator(self.seed())
+        density = replace(density, model=lesson.model)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_iterations)
         losses: list[float] = []
         try:
-            while len(losses) < n_iterations and not self.budget.is_over:
-                steps, targets = self._adjoint_targets(base, control, generator)
-                for _ in range(ADJOINT_PASSES):
-                    chosen = torch.randperm(len(steps), generator=generator)[:ADJOINT_STEPS]
-                    loss = _adjoint_loss(control, [steps[i] for i in chosen], targets[chosen])
+            for i in range(n_iterations):
+                share = max(i / n_iterations, self.budget.share_taken)
+                if share >= 1:
+                    break
+                optimizer.param_groups[0]["lr"] = (
+                    learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+                )
+                lesson.prepare(density, generator)
+                for _ in range(PASSES):
+                    loss = lesson.loss(generator)
                     optimizer.zero_grad()
                     loss.backward()
                     torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
                     optimizer.step()
-                schedule.step()
                 losses.append(float(loss.detach()))
                 if len(losses) % 50 == 0:
-                    self.say(f"adjoint matching: iteration {len(losses)}, loss {losses[-1]:.4g}")
+                    self.say(f"{method}: iteration {len(losses)}, loss {losses[-1]:.4g}")
         except KeyboardInterrupt:
             self.interrupted = True
             if not losses:
                 raise
         self._learned()
         return losses
-
-    def _adjoint_targets(self, base, control, generator) -> tuple[list[Step], Tensor]:
-        """Steps of new paths, and what the control is regressed on, (n_steps, n, d)."""
-        steps: list[Step] = []
-        with torch.no_grad():
-            paths = follow(base, control, ADJOINT_PATHS, self.kernels, generator, steps.append)
-        end = -tensor_of(self.weight.gradients(paths.rows.numpy()))
-        adjoints = lean_adjoints(base.model, steps, end)[1:]
-        deviations = [step.kernel.deviation for step in steps]
-        return steps, -torch.stack([a * s for a, s in zip(adjoints, deviations, strict=True)])
-
-
-def _adjoint_loss(control, steps: list[Step], target: Tensor) -> Tensor:
-    """Of several steps together, in one call of the network."""
-    kernels = (torch.stack(part) for part in zip(*(step.kernel for step in steps), strict=True))
-    kernel = StepKernel(*(part.reshape(len(steps), 1, -1) for part in kernels))
-    _, correction = control(torch.stack([step.rows for step in steps]), kernel.log_snr)
-    return (kernel.control(correction) - target).square().sum(-1).mean()
 
 
 def powered(log_weight: np.ndarray, power: float) -> np.ndarray:

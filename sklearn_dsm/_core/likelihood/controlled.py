@@ -55,6 +55,16 @@ class StepKernel(NamedTuple):
         variance = added / s.v * (t.v + added / ratio**2 * share)
         return cls(noisier, ratio, added, variance.sqrt())
 
+    @classmethod
+    def stacked(cls, kernels: Sequence[StepKernel]) -> StepKernel:
+        """Several kernels as one, for rows (n_kernels, n, d)."""
+        parts = (torch.stack(part) for part in zip(*kernels, strict=True))
+        return cls(*(part.reshape(len(kernels), 1, -1) for part in parts))
+
+    def chosen(self, which) -> StepKernel:
+        """Some of several."""
+        return StepKernel(*(part[which] for part in self))
+
     def mean(self, y: Tensor, score: Tensor) -> Tensor:
         """The mean of the next rows."""
         return (y + self.added * score) / self.ratio
