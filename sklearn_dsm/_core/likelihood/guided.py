@@ -63,6 +63,11 @@ class GuidedStep(NamedTuple):
         rows, kernel, score, guide = self
         return GuidedStep(rows[which], kernel.chosen(which), score[which], guide[which])
 
+    def of_paths(self, which) -> GuidedStep:
+        """Some of the paths of several steps."""
+        rows, kernel, score, guide = self
+        return GuidedStep(rows[:, which], kernel, score[:, which], guide[:, which])
+
 
 class Drive(NamedTuple):
     """What is added to the score of a step forwards, and of the step backwards from its rows."""
