@@ -1,6 +1,8 @@
-"""Checks of user input that scikit-learn does not make: weights and devices."""
+"""Checks of user input that scikit-learn does not make: weights, devices and layers."""
 
 from __future__ import annotations
+
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -64,3 +66,13 @@ def distinct_rows(X: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
 def effective_number(weight: np.ndarray) -> float:
     """How many equally weighted rows have a mean as certain as that of rows so weighted."""
     return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+def checked_layer_sizes(sizes, also: str = "") -> list[int]:
+    """Widths of hidden layers, of which there is at least one; ``also`` names other values."""
+    valid = isinstance(sizes, (tuple, list)) and len(sizes)
+    if not valid or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+        raise ValueError(
+            f"hidden_layer_sizes={sizes!r} must be {also}a tuple of positive integers."
+        )
+    return [int(size) for size in sizes]

@@ -269,7 +269,7 @@ def test_sklearn_checks(estimator, check):
 
 def test_result_does_not_depend_on_chunks(monkeypatch):
     whole = quick(bimodal, n_features=1).fit()
-    monkeypatch.setattr("sklearn_dsm.sampling._paths.CHUNK_NUMBERS", 64)
+    monkeypatch.setattr("sklearn_dsm.sampling._geometric_path.CHUNK_NUMBERS", 64)
     parts = quick(bimodal, n_features=1).fit()
     np.testing.assert_allclose(parts.particles_, whole.particles_, atol=1e-8)
 
@@ -348,7 +348,7 @@ def test_errors(params, fit, message):
 
 def test_sample_needs_a_number():
     sampler = quick(bimodal, n_features=1).fit()
-    with pytest.raises(ValueError, match="n_samples=0 must be"):
+    with pytest.raises(ValueError, match="'n_samples' parameter"):
         sampler.sample(0)
-    with pytest.raises(ValueError, match=r"n_samples=1\.5 must be"):
+    with pytest.raises(ValueError, match="'n_samples' parameter"):
         sampler.sample_weighted(1.5)

@@ -9,6 +9,7 @@ import torch
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_dsm import DiffusionSampler
+from sklearn_dsm._budget import Budget
 from sklearn_dsm._core.random import torch_generator
 from sklearn_dsm.sampling import _diffusion
 from sklearn_dsm.sampling._bounds import Bounds
@@ -296,7 +297,7 @@ def test_the_start_is_found():
         plain = Target(
             RowFunction(log_density, None, "f"), Bounds(None, 2), torch.zeros(2), torch.ones(2)
         )
-        found = locate(plain, 2, torch_generator(0))
+        found = locate(plain, 2, torch_generator(0), Budget())
         np.testing.assert_allclose(found[0], mean, atol=0.2 * max(std))
         np.testing.assert_allclose(found[1], std, rtol=0.3)
 

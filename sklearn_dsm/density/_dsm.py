@@ -33,7 +33,7 @@ from .._search.tuning import TUNING
 from .._training import TrainingSettings
 from .._transforms.autoregressive import AutoregressiveTransform
 from .._transforms.chain import Chain
-from .._validation import evaluation_device, resolve_device
+from .._validation import checked_layer_sizes, evaluation_device, resolve_device
 from .._warn import warn
 from ._distillation import distil
 
@@ -564,11 +564,7 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         if sizes == "auto":
             options = SMALL_NETWORK if n < FEW_ROWS_PER_COLUMN * d else LARGE_NETWORK
             return whole | options | ({} if loss.dropout else {"dropout": 0.0})
-        if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
-            raise ValueError(
-                f"hidden_layer_sizes={sizes!r} must be 'auto' or a tuple of positive integers."
-            )
-        return whole | {"hidden_layer_sizes": tuple(int(size) for size in sizes)}
+        return whole | {"hidden_layer_sizes": tuple(checked_layer_sizes(sizes, "'auto' or "))}
 
     def _training_settings(self, n_train, device):
         """How networks are trained; the time and what it has to reach come with each."""

@@ -16,6 +16,7 @@ from .._budget import Budget
 from .._columns import rows_to_fit
 from .._compat import Interval, StrOptions
 from .._core.random import torch_generator
+from .._evaluation.base import check_number_of_draws
 from .._fit import whole_fit
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
@@ -23,8 +24,8 @@ from .._warn import warn
 from ._annealing import Run, Schedule, anneal
 from ._bounds import Bounds
 from ._callables import RowFunction
-from ._kernels import Kernel, move
-from ._paths import GeometricPath
+from ._geometric_path import GeometricPath
+from ._moves import Kernel, move
 from ._pilot import FIRST_SCALE, N_MOVES, N_WIDENINGS, PRIOR_WIDTH, central_range, run_pilot
 from ._weights import WeightSummary
 
@@ -308,7 +309,7 @@ class AnnealedSampler(BaseEstimator):
         """
         check_is_fitted(self)
         take_one_thread_where_forked()
-        _check_number(n_samples)
+        n_samples = check_number_of_draws(n_samples, random_state)
         seeds = np.random.SeedSequence(seed_from(random_state)).generate_state(2)
         random, moves = (np.random.RandomState(seed) for seed in seeds)
         share = np.exp(self.log_weights_ - logsumexp(self.log_weights_))
@@ -350,7 +351,7 @@ class AnnealedSampler(BaseEstimator):
         """
         check_is_fitted(self)
         take_one_thread_where_forked()
-        _check_number(n_samples)
+        n_samples = check_number_of_draws(n_samples, random_state)
         generator = torch_generator(seed_from(random_state))
         path, threshold = self._path(), self._threshold()
         shape = self._shape(n_samples)
@@ -510,8 +511,3 @@ def _unbounded(points: torch.Tensor, bounds: Bounds) -> torch.Tensor:
             "Leave out such points, or widen the bounds."
         )
     return bounds.from_box(points)
-
-
-def _check_number(n_samples) -> None:
-    if not isinstance(n_samples, Integral) or n_samples < 1:
-        raise ValueError(f"n_samples={n_samples!r} must be an integer of at least 1.")

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._kernels import Kernel, move
-from ._paths import Cloud, GeometricPath
+from ._geometric_path import Cloud, GeometricPath
+from ._moves import Kernel, move
+from ._weights import effective_shares, systematic_indices
 
 
 class Schedule(NamedTuple):
@@ -92,27 +93,6 @@ def anneal(
                 f"{ess[-1]:.2f}, acceptance {acceptance[-1]:.2f}"
             )
     return Run(cloud, log_weights, torch.tensor(ess), torch.tensor(acceptance))
-
-
-def effective_shares(log_weights: Tensor) -> Tensor:
-    """Shares of effective particles along the last dimension; 0 where all weights are zero."""
-    n = log_weights.shape[-1]
-    squared = 2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)
-    return squared.nan_to_num(-math.inf).exp() / n
-
-
-def systematic_indices(log_weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Indices (groups, n) of systematic resampling within each row of log-weights (groups, n).
-
-    They are in random order, so that all places in a group are alike.
-    """
-    groups, n = log_weights.shape
-    levels = log_weights.softmax(1).cumsum(1)
-    offsets = torch.rand(groups, 1, generator=generator, dtype=levels.dtype)
-    positions = (offsets + torch.arange(n, dtype=levels.dtype)) / n * levels[:, -1:]
-    indices = torch.searchsorted(levels, positions, right=True).clamp(max=n - 1)
-    order = torch.rand(groups, n, generator=generator, dtype=levels.dtype).argsort(1)
-    return indices.gather(1, order)
 
 
 def _resampled(

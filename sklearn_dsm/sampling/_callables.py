@@ -43,6 +43,7 @@ class RowFunction:
         self.function, self.gradient, self.name = function, gradient, name
         self.n_evaluations = 0
         self._in_torch: bool | None = None
+        self._torch_error: Exception | None = None
 
     @property
     def has_gradient(self) -> bool:
@@ -162,7 +163,11 @@ class RowFunction:
         if self._in_torch:
             # A copy, since functions may work in place; one with a graph is a copy already.
             return torch.as_tensor(self.function(x if x.requires_grad else x.clone()))
-        found = self.function(x.detach().numpy().copy())
+        try:
+            found = self.function(x.detach().numpy().copy())
+        except Exception as error:
+            # A function that was meant for tensors failed there first.
+            raise error from self._torch_error
         return torch.from_numpy(np.array(found, dtype=np.float64))
 
     def _takes_tensors(self, x: Tensor) -> bool:
@@ -173,7 +178,8 @@ class RowFunction:
             try:
                 found = self.function(rows)
                 return isinstance(found, Tensor)
-            except Exception:
+            except Exception as error:
+                self._torch_error = error
                 return False
 
     def _checked(self, values: Tensor, x: Tensor) -> Tensor:

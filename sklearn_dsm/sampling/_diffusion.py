@@ -18,25 +18,31 @@ from .._columns import as_numbers
 from .._compat import Interval, StrOptions
 from .._core.arrays import arrays_of, state_of, tensor_of
 from .._core.random import torch_generator
+from .._evaluation.base import check_number_of_draws
 from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
+from .._validation import checked_layer_sizes
 from ._bounds import Bounds
 from ._callables import RowFunction
 from ._control import Control
 from ._path_losses import LOSSES, PathLoss
 from ._path_training import Sampler, train
 from ._prior_scale import locate, widths
-from ._processes.annealed import AnnealedProcess
+from ._processes.langevin import LangevinProcess
 from ._processes.process import Process
 from ._processes.referenced import Brownian, OrnsteinUhlenbeck
 from ._regression_losses import EndRegression, transport_residual
 from ._target import Target
-from ._weights import WeightSummary
+from ._weights import WeightSummary, systematic_indices
 
 # Paths that measure the weights after training, and numbers held in the paths of one chunk.
 N_EVALUATED, NUMBERS_PER_CHUNK = 4096, 2**23
-MAX_ITER, ENDLESS = 1000, 10**9
+# Paths of the first chunk.
+FIRST_CHUNK = 64
+MAX_ITER, ENDLESS, ENDLESS_BUDGET = 1000, 10**9, Budget()
+# Share of the time that may be spent on finding the scale of the start.
+LOCATING_SHARE = 0.15
 # Draws from which samples are drawn anew by their weights, for each sample, and at least.
 DRAWS_PER_SAMPLE, MIN_DRAWS = 4, 1000
 # What is measured after training.
@@ -55,8 +61,8 @@ class _Method(NamedTuple):
 METHODS = {
     "dds": _Method(OrnsteinUhlenbeck),
     "pis": _Method(Brownian),
-    "cmcd": _Method(AnnealedProcess, needs_gradient=True),
-    "nets": _Method(AnnealedProcess, lambda: transport_residual, True),
+    "cmcd": _Method(LangevinProcess, needs_gradient=True),
+    "nets": _Method(LangevinProcess, lambda: transport_residual, True),
     "adjoint": _Method(Brownian, partial(EndRegression, weighted=False), True),
     "pdds": _Method(OrnsteinUhlenbeck, partial(EndRegression, weighted=True), True),
 }
@@ -242,7 +248,7 @@ class DiffusionSampler(BaseEstimator):
             Interval(Real, 0, None, closed="neither"),
             "array-like",
         ],
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": [tuple, list],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
@@ -340,7 +346,7 @@ class DiffusionSampler(BaseEstimator):
         earlier = dict(vars(self)) if continued else {}
         X = self._checked(X)
         function = RowFunction(self.log_density, self.grad_log_density, "log_density")
-        target = self._first_target(function, X, generator, earlier)
+        target = self._first_target(function, X, generator, earlier, budget.first(LOCATING_SHARE))
         sampler = self._new_sampler(function, generator)
         if continued:
             self._take_earlier(sampler, earlier)
@@ -361,9 +367,13 @@ class DiffusionSampler(BaseEstimator):
         scale = average.process.scale.detach().numpy()
         self.prior_mean_, self.prior_scale_ = self._location, self._scale * scale
         try:
-            self._measure(average, target, X, generator)
+            self._measure(average, target, X, generator, budget)
         except KeyboardInterrupt:
             self.stop_reason_ = "interrupted"
+        except ValueError:
+            # An interrupt is what the caller has to hear of.
+            if self.stop_reason_ != "interrupted":
+                raise
         self.n_evaluations_ = earlier.get("n_evaluations_", 0) + function.n_evaluations
         if self.stop_reason_ == "interrupted":
             raise InterruptedFit(
@@ -391,17 +401,16 @@ class DiffusionSampler(BaseEstimator):
         -------
         X : ndarray of shape (n_samples, n_features)
         """
-        n_samples = _checked_number(n_samples)
+        n_samples = check_number_of_draws(n_samples, random_state)
         if not resample:
             return self.sample_weighted(n_samples, random_state)[0]
         generator = torch_generator(seed_from(random_state))
         n_draws = max(MIN_DRAWS, DRAWS_PER_SAMPLE * n_samples)
         draws, log_weights = self._draw(n_draws, generator)
-        if not np.isfinite(log_weights).any():
-            WeightSummary.of(log_weights)
-        weights = torch.from_numpy(log_weights).softmax(0)
-        picks = torch.multinomial(weights, n_samples, replacement=True, generator=generator)
-        return draws[picks.numpy()]
+        # For its error where all weights are zero.
+        WeightSummary.of(log_weights)
+        picks = systematic_indices(torch.from_numpy(log_weights)[None], generator, n_samples)
+        return draws[picks[0].numpy()]
 
     def sample_weighted(self, n_samples=1, random_state=None):
         """Draw samples with weights. The mean weight is an unbiased estimate of Z.
@@ -418,8 +427,8 @@ class DiffusionSampler(BaseEstimator):
             Not normalised. Means over the target are means with the weights
             ``softmax(log_weights)``.
         """
-        generator = torch_generator(seed_from(random_state))
-        return self._draw(_checked_number(n_samples), generator)
+        n = check_number_of_draws(n_samples, random_state)
+        return self._draw(n, torch_generator(seed_from(random_state)))
 
     def _draw(self, n: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
@@ -431,34 +440,49 @@ class DiffusionSampler(BaseEstimator):
 
     @torch.no_grad()
     def _weighted(
-        self, sampler: Sampler, target: Target, n: int, generator: torch.Generator
+        self,
+        sampler: Sampler,
+        target: Target,
+        n: int,
+        generator: torch.Generator,
+        budget: Budget = ENDLESS_BUDGET,
     ) -> tuple[Tensor, Tensor]:
-        """Last states (n, d) of paths and their log-weights (n,)."""
+        """Last states (n, d) of paths and their log-weights (n,); fewer where time is over."""
         process, control = sampler.process, sampler.control
         ends, log_weights = [], []
         for size in self._chunks(n):
             path = process.simulate(control, target, size, generator)
             ends.append(path.states[-1])
             log_weights.append(process.log_weights(path)[0])
+            if budget.is_over:
+                break
         return torch.cat(ends), torch.cat(log_weights)
 
     def _chunks(self, n: int) -> list[int]:
-        size = max(NUMBERS_PER_CHUNK // ((self._options["n_steps"] + 1) * self.n_features_in_), 64)
-        return [min(size, n - begun) for begun in range(0, n, size)]
+        """Sizes of chunks of n paths: small ones first, after which time may be over."""
+        numbers = (self._options["n_steps"] + 1) * self.n_features_in_
+        size, largest = FIRST_CHUNK, max(NUMBERS_PER_CHUNK // numbers, FIRST_CHUNK)
+        sizes: list[int] = []
+        while n > 0:
+            sizes.append(min(size, n))
+            n, size = n - size, min(2 * size, largest)
+        return sizes
 
-    def _measure(self, sampler: Sampler, target: Target, X, generator) -> None:
+    def _measure(self, sampler: Sampler, target: Target, X, generator, budget: Budget) -> None:
         for name in MEASURES:
             self.__dict__.pop(name, None)
-        _, log_weights = self._weighted(sampler, target, N_EVALUATED, generator)
+        _, log_weights = self._weighted(sampler, target, N_EVALUATED, generator, budget)
         WeightSummary.of(log_weights.numpy()).store(self)
         if X is None:
             return
         found = []
         with torch.no_grad():
-            ends = target.from_input(tensor_of(X)).split(self._chunks(len(X))[0])
+            ends = target.from_input(tensor_of(X)).split(self._chunks(len(X)))
             for end in ends:
                 path = sampler.process.reverse(sampler.control, target, end, generator)
                 found.append(sampler.process.log_weights(path)[0])
+                if budget.is_over:
+                    break
         self.eubo_ = float(torch.cat(found).mean())
 
     def _checked(self, X) -> np.ndarray | None:
@@ -488,13 +512,18 @@ class DiffusionSampler(BaseEstimator):
         return X
 
     def _first_target(
-        self, function: RowFunction, X, generator: torch.Generator, earlier: dict
+        self,
+        function: RowFunction,
+        X,
+        generator: torch.Generator,
+        earlier: dict,
+        budget: Budget,
     ) -> Target:
         """The target in coordinates where the start is standard normal."""
         d = self.n_features_in_
         if not earlier:
             plain = Target(function, Bounds(self.bounds, d), torch.zeros(d), torch.ones(d))
-            location, scale = self._start(plain, X, generator)
+            location, scale = self._start(plain, X, generator, budget)
             self._location, self._scale = location.numpy(), scale.numpy()
         elif len(self._location) != d:
             raise ValueError(
@@ -512,7 +541,7 @@ class DiffusionSampler(BaseEstimator):
         self._check_gradients(function)
         return target
 
-    def _start(self, plain: Target, X, generator) -> tuple[Tensor, Tensor]:
+    def _start(self, plain: Target, X, generator, budget) -> tuple[Tensor, Tensor]:
         """Means and standard deviations of the start, in unbounded parameters."""
         d = self.n_features_in_
         location, scale = torch.zeros(d, dtype=torch.float64), None
@@ -533,7 +562,7 @@ class DiffusionSampler(BaseEstimator):
                 )
             scale = torch.from_numpy(np.broadcast_to(given, (d,)).copy())
         if scale is None:
-            location, scale = locate(plain, d, generator)
+            location, scale = locate(plain, d, generator, budget)
         return location, scale
 
     def _check_gradients(self, function: RowFunction) -> None:
@@ -571,12 +600,7 @@ class DiffusionSampler(BaseEstimator):
         return MAX_ITER if self.max_fit_time is None else ENDLESS
 
     def _new_sampler(self, function: RowFunction, generator: torch.Generator) -> Sampler:
-        widths = [int(width) for width in self.hidden_layer_sizes]
-        if not widths or min(widths) < 1:
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold one positive number or "
-                "more."
-            )
+        widths = checked_layer_sizes(self.hidden_layer_sizes)
         self._options = {
             "method": self.method,
             "n_steps": int(self.n_steps),
@@ -607,9 +631,3 @@ class DiffusionSampler(BaseEstimator):
                 "warm_start=False to begin anew."
             )
         sampler.load_state_dict(state_of(earlier["network_weights_"]))
-
-
-def _checked_number(n_samples) -> int:
-    if not isinstance(n_samples, Integral) or n_samples < 1:
-        raise ValueError(f"n_samples={n_samples!r} must be a positive integer.")
-    return int(n_samples)

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from .._budget import Budget
-from ._annealing import Schedule, effective_shares, systematic_indices
-from ._kernels import Kernel, move
-from ._paths import Cloud, GeometricPath
+from ._annealing import Schedule
+from ._geometric_path import Cloud, GeometricPath
+from ._moves import Kernel, move
+from ._weights import effective_shares, farthest_power, systematic_indices
 
 # Each reweighting of a pilot leaves this share of effective particles.
 KEPT = 0.8
 # From so many levels on, and out of time, beta doubles at least.
-MANY_LEVELS, N_BISECTIONS = 400, 50
+MANY_LEVELS = 400
 # Moves at each level, which tune the step size, and how fast.
 N_MOVES, RATE = 3, 1.0
 FIRST_STEP, LEAST_STEP, LARGEST_STEP = 0.3, 1e-6, 1.5
@@ -124,18 +125,8 @@ def _next_beta(log_ratio: Tensor, beta: float) -> float:
     def keeps(following: float) -> bool:
         return float(effective_shares((following - beta) * log_ratio)) >= KEPT * possible
 
-    if keeps(1.0):
-        return 1.0
-    # Steps are found on the scale of their own logarithm.
-    low, high = -60.0, math.log(1 - beta)
-    for _ in range(N_BISECTIONS):
-        middle = 0.5 * (low + high)
-        if keeps(beta + math.exp(middle)):
-            low = middle
-        else:
-            high = middle
     # By enough for rounding to leave a difference.
-    return min(1.0, max(beta + math.exp(low), beta * (1 + 2.0 ** (2 - SETTING_BITS))))
+    return min(1.0, max(farthest_power(keeps, beta), beta * (1 + 2.0 ** (2 - SETTING_BITS))))
 
 
 def _rounded(values: Tensor) -> Tensor:

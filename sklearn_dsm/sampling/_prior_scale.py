@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from .._budget import Budget
 from ._target import Target
+from ._weights import tempered
 
 # Standard deviations of the first draws, in the units of the unbounded parameters.
 FIRST_SCALES = 2.0 ** torch.arange(-3, 6, dtype=torch.float64)
@@ -23,11 +25,13 @@ MIN_EFFECTIVE = 0.1
 JUMP_EVERY, JITTER = 5, 1e-4
 
 
-def locate(target: Target, n_features: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def locate(
+    target: Target, n_features: int, generator: torch.Generator, budget: Budget
+) -> tuple[Tensor, Tensor]:
     """Means and standard deviations (d,) of the features, from a short run of many chains.
 
     A chain moves along the difference of two others, so that moves have the scale of the target in
-    every direction (differential evolution Markov chains).
+    every direction (differential evolution Markov chains). Out of time, it stops moving.
 
     Raises
     ------
@@ -39,6 +43,8 @@ def locate(target: Target, n_features: int, generator: torch.Generator) -> tuple
     halves = (slice(half), slice(half, None))
     kept = []
     for sweep in range(N_SWEEPS):
+        if budget.is_over:
+            break
         length = 1.0 if sweep % JUMP_EVERY == 0 else 2.38 / math.sqrt(2 * n_features)
         for moved, others in (halves, halves[::-1]):
             pool = chains[others]
@@ -54,7 +60,7 @@ def locate(target: Target, n_features: int, generator: torch.Generator) -> tuple
             values[moved] = torch.where(accepted, found, values[moved])
         if 2 * sweep >= N_SWEEPS and sweep % KEPT_EVERY == 0:
             kept.append(chains.clone())
-    draws = torch.cat(kept)
+    draws = torch.cat(kept or [chains])
     return draws.mean(0), widths(draws).clamp_min(1e-6)
 
 
@@ -82,15 +88,5 @@ def _first_chains(target: Target, n_features: int, generator: torch.Generator) -
             f"standard deviations {FIRST_SCALES[0]:g} to {FIRST_SCALES[-1]:g}. Give bounds, "
             "samples X, or a prior_scale."
         )
-    weights, _ = tempered(log_weights)
+    weights = tempered(log_weights, MIN_EFFECTIVE)
     return draws[torch.multinomial(weights, N_CHAINS, replacement=True, generator=generator)]
-
-
-def tempered(log_weights: Tensor) -> tuple[Tensor, float]:
-    """Normalised weights of the largest power in (0, 1] with enough effective draws."""
-    power = 1.0
-    while True:
-        weights = (power * log_weights).softmax(0)
-        if 1 / float((weights**2).sum()) >= MIN_EFFECTIVE * len(weights) or power < 1e-8:
-            return weights, power
-        power /= 1.3

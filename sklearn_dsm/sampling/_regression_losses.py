@@ -7,14 +7,16 @@ from torch import Tensor
 
 from ._control import Control
 from ._path_losses import Loss
-from ._prior_scale import tempered
-from ._processes.annealed import AnnealedProcess
+from ._processes.langevin import LangevinProcess
 from ._processes.process import log_normal
 from ._processes.referenced import ReferencedProcess
 from ._target import Target
+from ._weights import tempered
 
 # Ends that are kept, and training steps from one set of new paths to the next.
 BUFFER_SIZE, STEPS_PER_SET = 4096, 10
+# The share of effective ends that their weights are tempered to.
+MIN_EFFECTIVE = 0.1
 # Up to so many features the divergence is exact; else it is along one random direction.
 EXACT_FEATURES = 10
 # States of each path that a step takes.
@@ -76,7 +78,7 @@ class EndRegression:
             )
         if self.weighted:
             log_weights, _ = process.log_weights(path)
-            weights, _ = tempered(log_weights)
+            weights = tempered(log_weights, MIN_EFFECTIVE)
             kept = torch.multinomial(weights, n, replacement=True, generator=generator)
         ends = ends[kept]
         slopes = process.clipped(target.gradients(ends) + ends / process.scale**2, -1)
@@ -87,7 +89,7 @@ class EndRegression:
 
 
 def transport_residual(
-    process: AnnealedProcess, control: Control, target: Target, n: int, generator: torch.Generator
+    process: LangevinProcess, control: Control, target: Target, n: int, generator: torch.Generator
 ) -> Loss:
     r"""Variance, at each time, of what the velocity b leaves over of the continuity equation.
 

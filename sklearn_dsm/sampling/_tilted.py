@@ -30,6 +30,7 @@ from .._threads import take_one_thread_where_forked
 from .._training import TrainingSettings
 from .._transforms.chain import Chain
 from .._transforms.whitening import Whitening
+from .._validation import checked_layer_sizes
 from .._warn import warn
 from ._callables import RowFunction
 from ._tilted_density import LatentWeight, TiltedDensity
@@ -421,12 +422,8 @@ class TiltedSampler(BaseDensity):
         return zip(*parts, strict=True)
 
     def _network(self, seed: int) -> ScoreNetwork:
-        sizes = self.hidden_layer_sizes
-        if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
-            raise ValueError(f"hidden_layer_sizes={sizes!r} must be a tuple of positive integers.")
-        return ScoreNetwork(
-            self.n_features_in_, [int(size) for size in sizes], torch_generator(seed)
-        )
+        sizes = checked_layer_sizes(self.hidden_layer_sizes)
+        return ScoreNetwork(self.n_features_in_, sizes, torch_generator(seed))
 
     def _settings(self) -> TrainingSettings:
         return TrainingSettings(

@@ -24,12 +24,10 @@ from .._evaluation.latent_density import LatentDensity
 from .._training import State, TrainingSettings, train
 from ._tilted_density import LatentWeight, TiltedDensity
 from ._tilted_lessons import PATH_METHODS
-from ._weights import WeightSummary
+from ._weights import WeightSummary, effective_shares, farthest_power
 
 # The least share of effective samples of a stage of tempering, and the most stages.
 STAGE_ESS, MAX_STAGES = 0.3, 20
-# Bisections of the next temperature.
-HALVINGS = 30
 HELD_OUT_SHARE = 0.2
 # Gradients for each set of paths.
 PASSES = 8
@@ -234,15 +232,10 @@ def next_temperature(log_weight: np.ndarray, log_ratio: np.ndarray, reached: flo
         return 1.0
 
     def is_enough(power: float) -> bool:
-        return WeightSummary.of(powered(log_weight, power) + log_ratio).ess >= enough
+        weights = torch.from_numpy(powered(log_weight, power) + log_ratio)
+        return float(effective_shares(weights)) >= enough
 
-    if is_enough(1.0):
-        return 1.0
-    low, high = reached, 1.0
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if is_enough(middle) else (low, middle)
-    return max(low, reached)
+    return farthest_power(is_enough, reached)
 
 
 def _copied(network: ScoreNetwork) -> ScoreNetwork:

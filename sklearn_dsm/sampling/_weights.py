@@ -1,17 +1,21 @@
-"""What log-weights tell: the normalising constant, its error, and how far to trust both."""
+"""Log-weights: what they tell of the normalising constant, how even they are, and resampling."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+import torch
+from torch import Tensor
 
 from .._warn import warn
 
 # Below this share of effective samples, estimates rest on a few of them.
 FEW_EFFECTIVE = 0.05
+# Bisections of a power, on the scale of the logarithm of its difference from the last.
+N_BISECTIONS, LEAST_LOG_STEP = 50, -60.0
 
 
 class WeightSummary(NamedTuple):
@@ -43,17 +47,17 @@ class WeightSummary(NamedTuple):
         ValueError
             If no weight is positive.
         """
-        n = len(log_weights)
-        total = logsumexp(log_weights)
-        if not np.isfinite(total):
+        n, weights = len(log_weights), torch.as_tensor(log_weights, dtype=torch.float64)
+        total = float(weights.logsumexp(0))
+        if not math.isfinite(total):
             raise ValueError(
                 "All weights are zero: the log-density or log-weight is -inf at every sample. "
                 "Check its domain, or give bounds or a prior scale that reach where it is finite."
             )
-        effective = math.exp(2 * total - logsumexp(2 * log_weights))
-        # The relative variance of one weight is n / effective - 1.
-        stderr = math.sqrt(max(1 / effective - 1 / n, 0.0))
-        return cls(float(total - math.log(n)), stderr, float(np.mean(log_weights)), effective / n)
+        share = float(effective_shares(weights))
+        # The relative variance of one weight is 1 / share - 1.
+        stderr = math.sqrt(max(1 / share - 1, 0.0) / n)
+        return cls(total - math.log(n), stderr, float(weights.mean()), share)
 
     def store(
         self,
@@ -70,3 +74,47 @@ class WeightSummary(NamedTuple):
                 f"standard error are not to be trusted. {advice}",
                 UserWarning,
             )
+
+
+def effective_shares(log_weights: Tensor) -> Tensor:
+    """Shares of effective particles along the last dimension; 0 where all weights are zero."""
+    n = log_weights.shape[-1]
+    squared = 2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)
+    return squared.nan_to_num(-math.inf).exp() / n
+
+
+def systematic_indices(
+    log_weights: Tensor, generator: torch.Generator, n: int | None = None
+) -> Tensor:
+    """n indices of systematic resampling within each row of log-weights (groups, n_each).
+
+    They are in random order, so that all places in a group are alike. None is as many as there are.
+    """
+    groups, n_each = log_weights.shape
+    n = n or n_each
+    levels = log_weights.softmax(1).cumsum(1)
+    offsets = torch.rand(groups, 1, generator=generator, dtype=levels.dtype)
+    positions = (offsets + torch.arange(n, dtype=levels.dtype)) / n * levels[:, -1:]
+    indices = torch.searchsorted(levels, positions, right=True).clamp(max=n_each - 1)
+    order = torch.rand(groups, n, generator=generator, dtype=levels.dtype).argsort(1)
+    return indices.gather(1, order)
+
+
+def farthest_power(is_enough: Callable[[float], bool], reached: float = 0.0) -> float:
+    """The largest power in [reached, 1] of weights that leaves enough effective samples."""
+    if reached == 1 or is_enough(1.0):
+        return 1.0
+    low, high = LEAST_LOG_STEP, math.log(1 - reached)
+    for _ in range(N_BISECTIONS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if is_enough(reached + math.exp(middle)) else (low, middle)
+    return reached + math.exp(low)
+
+
+def tempered(log_weights: Tensor, share: float) -> Tensor:
+    """Normalised weights, raised to the largest power that leaves this share of effective ones."""
+
+    def is_enough(power: float) -> bool:
+        return float(effective_shares(power * log_weights)) >= share
+
+    return (farthest_power(is_enough) * log_weights).softmax(0)

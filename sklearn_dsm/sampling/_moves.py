@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._core.random import standard_normal
-from ._paths import Cloud, GeometricPath
+from ._geometric_path import Cloud, GeometricPath
 
 # Particles move with random shares of the step size, most of them small: orbits do not close, and
 # parts of the density that are narrower than the rest are entered.

@@ -11,7 +11,7 @@ from .process import Path, Process, Steps, log_normal
 TOTAL_TIME = 0.3
 
 
-class AnnealedProcess(Process):
+class LangevinProcess(Process):
     r"""Langevin steps towards :math:`\pi_k = \gamma^{b_k} q_0^{1 - b_k}`, forwards and backwards.
 
     .. math:: F_k = N(x + h S^2 (\nabla \log \pi_k + u_k)(x), 2 h S^2), \quad
