@@ -319,8 +319,8 @@ def test_large_error_warns():
     "params, fit, message",
     [
         ({}, (), "number of features is not known"),
-        ({"n_features": 3, "bounds": [(0, 1)]}, (), "bounds has 1, n_features has 3"),
-        ({"n_features": 3}, (np.eye(2),), "X has 2, n_features has 3"),
+        ({"n_features": 3, "bounds": [(0, 1)]}, (), "3 by n_features, 1 by bounds"),
+        ({"n_features": 3}, (np.eye(2),), "3 by n_features, 2 by X"),
         ({"n_features": 0}, (), "'n_features' parameter"),
         ({"bounds": [(1, 1)]}, (), "exclude everything"),
         ({"bounds": [(0, 1), (0, 1)]}, (np.eye(2),), "not within the bounds"),

@@ -22,7 +22,7 @@ from .._random import seed_from
 from .._threads import take_one_thread_where_forked
 from .._warn import warn
 from ._annealing import Run, Schedule, anneal
-from ._bounds import Bounds
+from ._bounds import Bounds, number_of_features
 from ._callables import RowFunction
 from ._geometric_path import GeometricPath
 from ._moves import Kernel, move
@@ -269,7 +269,7 @@ class AnnealedSampler(BaseEstimator):
         budget = Budget(self.max_fit_time)
         kernel = self._kernel()
         points = None if X is None else torch.from_numpy(rows_to_fit(self, X, copy=True))
-        d = self._number_of_features(points)
+        d = number_of_features(self.n_features, self.bounds, points)
         bounds = Bounds(self.bounds, d)
         if points is not None:
             points = _unbounded(points, bounds)
@@ -381,23 +381,6 @@ class AnnealedSampler(BaseEstimator):
     def _report(self, message: str) -> None:
         if self.verbose:
             print(f"[AnnealedSampler] {message}")
-
-    def _number_of_features(self, points) -> int:
-        found = {
-            "X": None if points is None else points.shape[1],
-            "bounds": None if self.bounds is None else len(self.bounds),
-            "n_features": self.n_features,
-        }
-        given = {name: number for name, number in found.items() if number is not None}
-        if not given:
-            raise ValueError(
-                "The number of features is not known. Give n_features, bounds, or reference points "
-                "by fit(X)."
-            )
-        if len(set(given.values())) > 1:
-            told = ", ".join(f"{name} has {number}" for name, number in given.items())
-            raise ValueError(f"The numbers of features disagree: {told}. Correct one of them.")
-        return next(iter(given.values()))
 
     def _settings(
         self, points, d, bounds, kernel, generator, budget

@@ -86,3 +86,22 @@ class Bounds:
         z = torch.where(self.both, torch.logit(((x - low) / width).clamp(0, 1)), x)
         z = torch.where(self.below, inverse_softplus(torch.where(self.below, x - low, 1.0)), z)
         return torch.where(self.above, -inverse_softplus(torch.where(self.above, high - x, 1.0)), z)
+
+
+def number_of_features(n_features: int | None, bounds, points) -> int:
+    """What the number of features, the bounds or the points (n, d) say; they must agree."""
+    found = {
+        "n_features": n_features,
+        "bounds": None if bounds is None else len(bounds),
+        "X": None if points is None else points.shape[1],
+    }
+    numbers = {name: int(number) for name, number in found.items() if number is not None}
+    if not numbers:
+        raise ValueError(
+            "The number of features is not known. Give n_features, or bounds with a pair for each "
+            "feature, or X to fit."
+        )
+    if len(set(numbers.values())) > 1:
+        given = ", ".join(f"{number} by {name}" for name, number in numbers.items())
+        raise ValueError(f"The numbers of features disagree: {given}. Make them equal.")
+    return next(iter(numbers.values()))

@@ -23,7 +23,7 @@ from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
 from .._validation import checked_layer_sizes
-from ._bounds import Bounds
+from ._bounds import Bounds, number_of_features
 from ._callables import RowFunction
 from ._control import Control
 from ._path_losses import LOSSES, PathLoss
@@ -492,23 +492,11 @@ class DiffusionSampler(BaseEstimator):
                 f"loss={self.loss!r} has no effect with method={self.method!r}, which has a loss "
                 "of its own. Leave it at 'auto'."
             )
-        known = {"n_features": self.n_features}
-        known["bounds"] = None if self.bounds is None else len(self.bounds)
         if X is not None:
             X = as_numbers(self, X, ensure_min_samples=2)
-            known["X"] = X.shape[1]
-        numbers = {name: n for name, n in known.items() if n is not None}
-        if not numbers:
-            raise ValueError(
-                "The number of features is not known. Give n_features, or bounds with a pair for "
-                "each feature, or samples X to fit."
-            )
-        if len(set(numbers.values())) > 1:
-            given = ", ".join(f"{n} by {name}" for name, n in numbers.items())
-            raise ValueError(f"The numbers of features disagree: {given}. Make them equal.")
         if X is None:
             self.__dict__.pop("feature_names_in_", None)
-        self.n_features_in_ = int(next(iter(numbers.values())))
+        self.n_features_in_ = number_of_features(self.n_features, self.bounds, X)
         return X
 
     def _first_target(

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._core.constants import LOG_2PI
 from .._core.random import standard_normal
 from ._bounds import Bounds
 from ._callables import RowFunction
+from ._normal import log_normal
 from ._target import unbounded_values_and_gradients
 
 # Numbers held at once while the target is evaluated.
@@ -68,15 +68,11 @@ class GeometricPath:
 
     def log_ratio(self, cloud: Cloud) -> Tensor:
         """Log of gamma / q, the derivative of the log-density along beta."""
-        return cloud.value - self.log_prior(cloud.z)
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        standard = (z - self.mean) / self.scale
-        return -0.5 * (standard**2 + LOG_2PI).sum(1) - self.scale.log().sum()
+        return cloud.value - log_normal(cloud.z, self.mean, self.scale)
 
     def log_density(self, cloud: Cloud, beta: float) -> Tensor:
         """Unnormalised log-density (n,) at a positive beta."""
-        return (1 - beta) * self.log_prior(cloud.z) + beta * cloud.value
+        return (1 - beta) * log_normal(cloud.z, self.mean, self.scale) + beta * cloud.value
 
     def slope(self, cloud: Cloud, beta: float) -> Tensor:
         """Gradient (n, d) of the log-density at beta."""

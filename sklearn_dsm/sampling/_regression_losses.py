@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ._control import Control
+from ._normal import log_normal
 from ._path_losses import Loss
 from ._processes.langevin import LangevinProcess
-from ._processes.process import log_normal
 from ._processes.referenced import ReferencedProcess
 from ._target import Target
 from ._weights import tempered

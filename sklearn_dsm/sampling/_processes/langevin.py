@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .process import Path, Process, Steps, log_normal
+from .._normal import log_normal
+from .process import Path, Process, Steps
 
 # Sum of the lengths of all steps, in units of the start's variance.
 TOTAL_TIME = 0.3

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ..._core.constants import LOG_2PI
 from .._control import Control, Schedule
 from .._target import Target
 
@@ -39,11 +38,6 @@ class Path:
     gradients: Tensor | None
     controls: Tensor
     log_density: Tensor
-
-
-def log_normal(x: Tensor, mean: Tensor | float, std: Tensor) -> Tensor:
-    """Log-densities (..., n) of a normal distribution with independent features."""
-    return (-0.5 * (((x - mean) / std) ** 2 + LOG_2PI) - std.log()).sum(-1)
 
 
 def step_shares(n_steps: int) -> Tensor:

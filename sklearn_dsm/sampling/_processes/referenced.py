@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .process import Path, Process, log_normal, step_shares
+from .._normal import log_normal
+from .process import Path, Process, step_shares
 
 # Logarithm of how much an Ornstein-Uhlenbeck process forgets from the samples to the start.
 FORGOTTEN = 4.0
