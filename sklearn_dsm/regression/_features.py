@@ -58,6 +58,11 @@ class Features:
         found = np.empty(X.shape, dtype=np.float64)
         for j in self._numeric:
             found[:, j] = _column(X, j)
+            if np.isinf(found[:, j]).any():
+                raise ValueError(
+                    f"Column {j} holds infinite values. Replace them by the largest value that "
+                    "can be, or by NaN for missing ones."
+                )
         if self.categorical:
             found[:, self.categorical] = self._codes.transform(_objects(X, self.categorical))
         return found

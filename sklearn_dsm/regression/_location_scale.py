@@ -24,6 +24,8 @@ LEAST_WEIGHT = 0.02
 # Scales below this share of the residuals' standard deviation are raised to it.
 LEAST_SCALE = 1e-3
 N_ALPHAS = 13
+# Fewer samples do not stop a perceptron in time.
+PERCEPTRON_ROWS = 100
 PERCEPTRON = {"hidden_layer_sizes": (64, 64), "early_stopping": True, "max_iter": 300}
 
 
@@ -57,6 +59,13 @@ class LocationScale(NamedTuple):
 
     members: Sequence[Member]
     least: float
+
+    @property
+    def n_iter(self) -> int:
+        """Largest number of boosting iterations of a mean or scale."""
+        means = [each for member in self.members for _, each, _ in member.regressors]
+        boosters = [*means, *(member.scale for member in self.members)]
+        return max(each.n_iter for each in boosters if isinstance(each, Booster))
 
     def predict(self, numbers: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (n,) and logarithms (n,) of scales."""
@@ -105,7 +114,8 @@ def cross_fitted(
             _boosted_means(folds, numbers, categorical, y, weight, max_iter, shape, seed)
             for shape in MEAN_BOOSTERS
         ]
-    candidates += [_other(folds, context, y, weight, make, seed) for make in (_ridge, _perceptron)]
+    others = [_ridge, _perceptron] if len(y) >= PERCEPTRON_ROWS else [_ridge]
+    candidates += [_other(folds, context, y, weight, make, seed) for make in others]
     predictions = np.stack([found.predictions for found in candidates], axis=1)
     offset, shares = _stacked(predictions, y, weight)
     mean = offset + predictions @ shares

@@ -7,7 +7,12 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from .._budget import Budget
 from .._compat import Interval, StrOptions
@@ -31,6 +36,7 @@ from ._residuals import (
 )
 from ._target_space import TargetSpace
 
+MIN_SAMPLES = 4
 BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, PATIENCE = 256, 3e-3, 0.01, 20
 # Of the probabilities whose quantiles make a mean of bounded targets.
 N_QUANTILES = 64
@@ -86,6 +92,8 @@ class DSMRegressor(RegressorMixin, BaseEstimator):
         them.
     uses_network_ : bool
         Whether the network was kept.
+    n_iter_ : int
+        Largest number of boosting iterations.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only if X had names.
@@ -340,25 +348,29 @@ class DSMRegressor(RegressorMixin, BaseEstimator):
 
     def _checked(self, X, y) -> tuple:
         """The table as it is and targets (n, n_targets), with what is known of both stored."""
-        frame = X if hasattr(X, "iloc") else None
         categorical = categorical_columns(X)
-        checked, y = validate_data(
-            self,
-            X,
-            y,
-            dtype=None if categorical else np.float64,
-            ensure_all_finite="allow-nan" if not categorical else False,
-            multi_output=True,
-            y_numeric=True,
-            ensure_min_samples=4,
-        )
+        if categorical:
+            # Categories are encoded later; scikit-learn would make numbers of them.
+            validate_data(self, X, skip_check_array=True)
+            y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_min_samples=MIN_SAMPLES)
+            check_consistent_length(X, y)
+        else:
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                dtype=np.float64,
+                ensure_all_finite="allow-nan",
+                multi_output=True,
+                y_numeric=True,
+                ensure_min_samples=MIN_SAMPLES,
+            )
         self._one_dimensional = y.ndim == 1
         y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         self.n_targets_ = y.shape[1]
         self._space = TargetSpace(self.y_bounds, self.n_targets_)
-        table = checked if frame is None else frame
-        self._features = Features(table, categorical)
-        return table, y
+        self._features = Features(X, categorical)
+        return X, y
 
     def _check_targets(self, y, u) -> None:
         constant = np.ptp(y, axis=0) == 0
@@ -390,6 +402,7 @@ class DSMRegressor(RegressorMixin, BaseEstimator):
             for target in u.T
         ]
         self._locations = [each.fitted for each in found]
+        self.n_iter_ = max(each.n_iter for each in self._locations)
         self._say(f"means and scales cross-fitted over {n_folds} folds")
         return np.stack([f.mean for f in found], 1), np.stack([f.log_scale for f in found], 1)
 
@@ -434,17 +447,13 @@ class DSMRegressor(RegressorMixin, BaseEstimator):
         """Contexts (n, n_context) of the network, means and log-scales (n, n_targets)."""
         check_is_fitted(self)
         take_one_thread_where_forked()
-        categorical = bool(self._features.categorical)
-        checked = validate_data(
-            self,
-            X,
-            dtype=None if categorical else np.float64,
-            ensure_all_finite=False if categorical else "allow-nan",
-            reset=False,
-        )
-        table = X if hasattr(X, "iloc") else checked
-        numbers = self._features.numbers(table)
-        context = self._features.context(table, numbers)
+        if self._features.categorical:
+            validate_data(self, X, skip_check_array=True, reset=False)
+        else:
+            options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+            X = validate_data(self, X, reset=False, **options)
+        numbers = self._features.numbers(X)
+        context = self._features.context(X, numbers)
         found = [each.predict(numbers, context) for each in self._locations]
         mean, log_scale = (np.stack(part, 1) for part in zip(*found, strict=True))
         return self._context(context, mean, log_scale), mean, log_scale
