@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -43,7 +43,7 @@ class Member(NamedTuple):
     """What was learned without one fold: regressors of the mean with weights, and the scale."""
 
     offset: float
-    regressors: Sequence[tuple[float, object, bool]]
+    regressors: Sequence[tuple[float, Any, bool]]
     scale: Booster
     factor: float
 
@@ -219,7 +219,7 @@ def _other(folds, context, y, weight, make, seed) -> _Candidate:
 
 
 class _Rescaled(NamedTuple):
-    regressor: object
+    regressor: Any
     centre: float
     scale: float
 

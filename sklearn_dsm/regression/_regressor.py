@@ -263,9 +263,10 @@ class DSMRegressor(RegressorMixin, BaseEstimator):
         ndarray of shape (n_samples, 2)
             Lower and upper ends.
         """
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+        if not isinstance(coverage, Real) or not 0 < float(coverage) < 1:
             raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1.")
-        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
+        tail = (1 - float(coverage)) / 2
+        return self.predict_quantiles(X, [tail, 1 - tail])
 
     def score_samples(self, X, y):
         """Conditional log-densities of targets.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
@@ -152,14 +150,13 @@ class ResidualCurves:
         weights, means, deviations = self._parts(a, v)
         return ndtr((z[:, None] - means) / deviations) @ weights
 
-    def _mixture_quantiles(self, probabilities: Sequence[float], a: float, v: float) -> np.ndarray:
+    def _mixture_quantiles(self, probabilities: np.ndarray, a: float, v: float) -> np.ndarray:
         """By bisection between the quantiles of the components."""
         _, means, deviations = self._parts(a, v)
-        wanted = np.asarray(probabilities, dtype=float)
-        each = means + deviations * ndtri(wanted)[:, None]
+        each = means + deviations * ndtri(probabilities)[:, None]
         low, high = each.min(1), each.max(1)
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
-            below = self._mixture_cdf(middle, a, v) < wanted
+            below = self._mixture_cdf(middle, a, v) < probabilities
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return 0.5 * (low + high)
