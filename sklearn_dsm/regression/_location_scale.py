@@ -26,7 +26,14 @@ LEAST_SCALE = 1e-3
 N_ALPHAS = 13
 # Fewer samples do not stop a perceptron in time.
 PERCEPTRON_ROWS = 100
-PERCEPTRON = {"hidden_layer_sizes": (64, 64), "early_stopping": True, "max_iter": 300}
+PERCEPTRON = {
+    "hidden_layer_sizes": (64, 64),
+    "activation": "tanh",
+    "learning_rate_init": 3e-3,
+    "early_stopping": True,
+    "n_iter_no_change": 20,
+    "max_iter": 300,
+}
 
 
 class Booster(NamedTuple):
