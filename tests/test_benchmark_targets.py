@@ -15,9 +15,11 @@ from sklearn_dsm.datasets import (
     Funnel,
     GaussianMixtureLaw,
     GaussianPancakes,
+    IonospherePosterior,
     LogGaussianCoxProcess,
     ManyWell,
     SeedsPosterior,
+    SonarPosterior,
     StudentMixture,
     make_benchmark_mixture,
     make_cox_counts,
@@ -35,6 +37,8 @@ TARGETS = {
     "many_well": lambda: ManyWell(6),
     "student": lambda: StudentMixture(3),
     "logistic": regression,
+    "ionosphere": IonospherePosterior,
+    "sonar": SonarPosterior,
     "seeds": SeedsPosterior,
     "brownian": BrownianPosterior,
     "cox": lambda: LogGaussianCoxProcess(make_cox_counts(4, random_state=0)[0]),
@@ -214,6 +218,46 @@ def test_logistic_regression_by_hand():
     expected = stats.norm.logpdf(w, 0, 2).sum() + np.log(expit(z * [-1, 1, -1, 1])).sum()
     assert target.log_density(w[None])[0] == pytest.approx(expected)
     assert target.log_normalizer is None
+
+
+def weights_from_t(target, center, covariance, n, df=12):
+    """Points of a t distribution with these moments, and their log-weights."""
+    proposal = stats.multivariate_t(center, (df - 2) / df * covariance, df=df)
+    x = proposal.rvs(n, random_state=np.random.RandomState(0))
+    return x, target.log_density(x) - proposal.logpdf(x)
+
+
+@pytest.mark.parametrize("target", [IonospherePosterior(), SonarPosterior()], ids=["ion", "sonar"])
+def test_evidence_of_tables(target):
+    """Importance sampling around the mode, then twice around the moments that it finds."""
+    x = torch.zeros(1, target.n_features, dtype=torch.float64)
+    for _ in range(20):
+        hessian = torch.autograd.functional.hessian(lambda w: target.log_density(w[None])[0], x[0])
+        x = x - torch.linalg.solve(hessian, torch.from_numpy(target.score(x)[0]))
+    center, covariance = x[0].numpy(), 1.1 * np.linalg.inv(-hessian.numpy())
+    for n in (30000, 30000, 60000):
+        x, log_weights = weights_from_t(target, center, covariance, n)
+        weights = np.exp(log_weights - log_weights.max())
+        # The largest weights would make the moments those of a few points.
+        kept = np.minimum(weights, np.sort(weights)[-n // 300])
+        center = np.average(x, axis=0, weights=kept)
+        covariance = np.cov(x.T, aweights=kept)
+    error = weights.std() / weights.mean() / np.sqrt(n)
+    assert error < 0.02
+    evidence = logsumexp(log_weights) - np.log(n)
+    assert abs(target.log_normalizer - evidence) < 3 * (error + 0.001)
+
+
+def test_tables_are_the_published_ones():
+    """Numbers of samples of each label, and coefficients that the data do not concern."""
+    for target, n, positive in ((IonospherePosterior(), 351, 225), (SonarPosterior(), 208, 111)):
+        signed = target._signed.numpy()
+        assert signed.shape == (n, target.n_features) and (signed[:, -1] > 0).sum() == positive
+        standard = signed * signed[:, -1:]
+        np.testing.assert_allclose(standard[:, :-1].mean(0), 0, atol=1e-12)
+        constant = (standard == 0).all(0)
+        np.testing.assert_allclose(standard.std(0)[~constant][:-1], 1)
+        assert list(np.flatnonzero(constant)) == ([1] if n == 351 else [])
 
 
 def test_cox_process_by_hand():

@@ -422,7 +422,7 @@ def test_a_smoke_run_of_the_kernel_estimates_reports_every_part(room, tmp_path):
     ("name", "parts"),
     [
         ("structure", ["edges", "recovery", "orders", "sachs", "rates", "cost"]),
-        ("sampling", ["tilted"]),
+        ("sampling", ["tilted", "constants", "rivals"]),
     ],
 )
 def test_smoke_runs_of_parts_report_each(room, name, parts, tmp_path):

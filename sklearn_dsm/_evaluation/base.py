@@ -135,6 +135,18 @@ class BaseDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             rows[part] = latent.inverse(rows[part])
         return self._in_support(rows)
 
+    def _trajectories(self, n_samples, random_state) -> np.ndarray:
+        """The paths (n_states, n_samples, n_features) of :meth:`sample`, in input units."""
+        check_is_fitted(self)
+        take_one_thread_where_forked()
+        n = check_number_of_draws(n_samples, random_state)
+        self._require_level("samples")
+        density, latent = self._latent_density(), Chain.from_arrays(self.latent_map_)
+        states = density.trajectories(n, self._sampler(), seed_from(random_state))
+        states = np.stack([latent.inverse(state) for state in states])
+        states[-1] = self._in_support(states[-1])
+        return states
+
     def stein_score(self, X, noise_level=0.0):
         r"""Stein score: the gradient of the log-density, of the data or of noised data.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -207,25 +207,53 @@ class LatentDensity:
         """n rows (n, d), the same for a seed on one kind of device; a context has n rows."""
         generator = torch_generator(seed, self.device)
         rows = np.empty((n, self.n_features))
-        low = torch.tensor(self.levels.low, dtype=torch.float64, device=self.device)
         for part in chunks(n, self._chunk_size(CHUNK_NUMBERS)):
             size, given = min(part.stop, n) - part.start, self._given(context, part)
             if self.model is self.reference:
                 draws = self.reference.sample(size, self._clean_level(), generator, given)
             else:
-                noisiest = NoiseLevel.from_log_snr(low)
-                start = self.reference.sample(size, noisiest, generator, given)
-                draws = sample(
-                    self.model,
-                    start,
-                    self.levels,
-                    SAMPLE_STEPS[method],
-                    method=method,
-                    generator=generator,
-                    context=given,
-                )
+                draws = self._carried(size, method, generator, given)
             rows[part] = draws.cpu().numpy()
         return rows
+
+    @torch.no_grad()
+    def trajectories(self, n: int, method: str, seed: int) -> np.ndarray:
+        """Paths (n_states, n, d) from noise to the rows of :meth:`sample`.
+
+        A closed form has the paths of its ODE.
+        """
+        generator = torch_generator(seed, self.device)
+        found = []
+        for part in chunks(n, self._chunk_size(CHUNK_NUMBERS)):
+            states: list[Tensor] = []
+            size = min(part.stop, n) - part.start
+            end = self._carried(size, method, generator, None, states.append)
+            found.append(torch.stack([*states, end]))
+        return torch.cat(found, 1).cpu().numpy()
+
+    def _carried(
+        self,
+        n: int,
+        method: str,
+        generator: torch.Generator,
+        context: Tensor | None,
+        watch: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """Draws of the noise end, carried to the data."""
+        low = torch.tensor(self.levels.low, dtype=torch.float64, device=self.device)
+        start = self.reference.sample(n, NoiseLevel.from_log_snr(low), generator, context)
+        if watch is not None:
+            watch(start)
+        return sample(
+            self.model,
+            start,
+            self.levels,
+            SAMPLE_STEPS[method],
+            method=method,
+            generator=generator,
+            context=context,
+            watch=watch,
+        )
 
     def _log_density(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, int]:
         if self.model is self.reference:

@@ -16,6 +16,7 @@ from ._sachs import load_sachs
 from ._seeds import SeedsPosterior
 from ._student_mixture import StudentMixture
 from ._syntren import load_syntren
+from ._table_posteriors import IonospherePosterior, SonarPosterior
 
 __all__ = [
     "BayesianLogisticRegression",
@@ -24,10 +25,12 @@ __all__ = [
     "Funnel",
     "GaussianMixtureLaw",
     "GaussianPancakes",
+    "IonospherePosterior",
     "LogGaussianCoxProcess",
     "ManyWell",
     "PolynomialFamily",
     "SeedsPosterior",
+    "SonarPosterior",
     "StudentMixture",
     "TwoMoons",
     "load_sachs",

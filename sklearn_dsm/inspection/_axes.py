@@ -22,3 +22,26 @@ def axes_of(ax, figsize):
 
         _, ax = plt.subplots(figsize=figsize, layout="constrained")
     return ax, ax.figure
+
+
+def panels_of(ax, shape, figsize, **options):
+    """A grid of axes in the place of those that were given, or in a new figure; and their figure.
+
+    Options are those of :func:`matplotlib.pyplot.subplots`.
+    """
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        figure, panels = plt.subplots(
+            *shape, figsize=figsize, layout="constrained", squeeze=False, **options
+        )
+        return panels, figure
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ValueError(
+            "ax has no place in a grid, and this picture has several panels. Give axes that "
+            "matplotlib.pyplot.subplots made, or leave ax out."
+        )
+    ax.set_axis_off()
+    panels = place.subgridspec(*shape).subplots(squeeze=False, **options)
+    return panels, ax.figure

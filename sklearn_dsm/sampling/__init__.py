@@ -2,6 +2,7 @@
 
 from ._annealed import AnnealedSampler
 from ._diffusion import DiffusionSampler
+from ._predicted import PredictedLogWeight
 from ._tilted import TiltedSampler
 
-__all__ = ["AnnealedSampler", "DiffusionSampler", "TiltedSampler"]
+__all__ = ["AnnealedSampler", "DiffusionSampler", "PredictedLogWeight", "TiltedSampler"]

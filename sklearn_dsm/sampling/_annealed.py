@@ -349,15 +349,26 @@ class AnnealedSampler(BaseEstimator):
             Not normalised. Means over the target are means with the weights
             ``softmax(log_weights)``.
         """
+        path, run = self._run(n_samples, random_state)
+        X = path.bounds.to_box(run.cloud.z)[0].numpy()
+        return X[:n_samples], run.log_weights.flatten().numpy()[:n_samples]
+
+    def _trajectories(self, n_samples, random_state) -> np.ndarray:
+        """The particles of :meth:`sample_weighted` with their ancestors, from the prior on."""
+        history: list[torch.Tensor] = []
+        path, _ = self._run(n_samples, random_state, history)
+        return np.stack([path.bounds.to_box(z[:n_samples])[0].numpy() for z in history])
+
+    def _run(self, n_samples, random_state, history=None) -> tuple[GeometricPath, Run]:
+        """New particles with the settings of ``fit``."""
         check_is_fitted(self)
         take_one_thread_where_forked()
         n_samples = check_number_of_draws(n_samples, random_state)
         generator = torch_generator(seed_from(random_state))
-        path, threshold = self._path(), self._threshold()
-        shape = self._shape(n_samples)
-        run = anneal(path, self._schedule(), shape, threshold, self._kernel(), generator)
-        X = path.bounds.to_box(run.cloud.z)[0].numpy()
-        return X[:n_samples], run.log_weights.flatten().numpy()[:n_samples]
+        path, shape = self._path(), self._shape(n_samples)
+        schedule, threshold, kernel = self._schedule(), self._threshold(), self._kernel()
+        run = anneal(path, schedule, shape, threshold, kernel, generator, history=history)
+        return path, run
 
     def _kernel(self) -> Kernel:
         n_leapfrog, acceptance = KERNELS[self.kernel]

@@ -57,6 +57,7 @@ def anneal(
     kernel: Kernel,
     generator: torch.Generator,
     report: Callable[[str], None] | None = None,
+    history: list[Tensor] | None = None,
 ) -> Run:
     """Move particles from the prior to the target, in groups that never meet.
 
@@ -67,9 +68,13 @@ def anneal(
     resample_below : float
         A group whose share of effective particles is smaller is resampled; 0 for importance
         sampling without.
+    history : list, optional
+        Takes the ancestors (n, d) of the particles: at the start, and after each density.
     """
     n = shape[0] * shape[1]
     cloud = path.draw(n, generator)
+    if history is not None:
+        history.append(cloud.z)
     log_weights = torch.zeros(shape, dtype=torch.float64)
     beta, ess, acceptance = 0.0, [], []
     for k, (following, step) in enumerate(
@@ -80,13 +85,18 @@ def anneal(
         ess.append(float(shares.mean()))
         poor = (shares < resample_below) & (shares > 0)
         if poor.any():
-            cloud, log_weights = _resampled(cloud, log_weights, poor, generator)
+            parents, log_weights = _resampled(log_weights, poor, generator)
+            cloud = cloud.take(parents)
+            if history is not None:
+                history[:] = [ancestors[parents] for ancestors in history]
         beta, rates = following, []
         for _ in range(kernel.n_steps):
             scale = schedule.scales[k]
             cloud, rate = move(path, cloud, beta, step, scale, kernel.n_leapfrog, generator)
             rates.append(rate)
         acceptance.append(sum(rates) / len(rates))
+        if history is not None:
+            history.append(cloud.z)
         if report and (k + 1) % max(1, len(schedule.betas) // 10) == 0:
             report(
                 f"temperature {k + 1} of {len(schedule.betas)}, beta {beta:.3g}, effective share "
@@ -96,12 +106,15 @@ def anneal(
 
 
 def _resampled(
-    cloud: Cloud, log_weights: Tensor, poor: Tensor, generator: torch.Generator
-) -> tuple[Cloud, Tensor]:
-    """Poor groups resampled, each of their particles with the group's mean weight."""
+    log_weights: Tensor, poor: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Parents (groups * n,) of particles, drawn anew in poor groups, and their log-weights.
+
+    Each particle of a poor group then has the group's mean weight.
+    """
     groups, n = log_weights.shape
     index = torch.arange(n).expand(groups, n).clone()
     index[poor] = systematic_indices(log_weights[poor], generator)
     own = torch.arange(groups)[:, None] * n
     mean = log_weights.logsumexp(1, keepdim=True) - math.log(n)
-    return cloud.take((own + index).flatten()), torch.where(poor[:, None], mean, log_weights)
+    return (own + index).flatten(), torch.where(poor[:, None], mean, log_weights)

@@ -30,11 +30,11 @@ from ._path_losses import LOSSES, PathLoss
 from ._path_training import Sampler, train
 from ._prior_scale import locate, widths
 from ._processes.langevin import LangevinProcess
-from ._processes.process import Process
+from ._processes.process import Path, Process
 from ._processes.referenced import Brownian, OrnsteinUhlenbeck
 from ._regression_losses import EndRegression, transport_residual
 from ._target import Target
-from ._weights import WeightSummary, systematic_indices
+from ._weights import WeightSummary, branch_generator, branch_steps, systematic_indices
 
 # Paths that measure the weights after training, and numbers held in the paths of one chunk.
 N_EVALUATED, NUMBERS_PER_CHUNK = 4096, 2**23
@@ -431,12 +431,49 @@ class DiffusionSampler(BaseEstimator):
         return self._draw(n, torch_generator(seed_from(random_state)))
 
     def _draw(self, n: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
-        check_is_fitted(self)
-        take_one_thread_where_forked()
-        function = RowFunction(self.log_density, self.grad_log_density, "log_density")
-        target = self._target(function)
+        target = self._fitted_target()
         states, log_weights = self._weighted(self._fitted_sampler(), target, n, generator)
         return target.to_input(states)[0].numpy(), log_weights.numpy()
+
+    @torch.no_grad()
+    def _trajectories(self, n_samples, random_state) -> np.ndarray:
+        """The paths (n_states, n_samples, n_features) of :meth:`sample`, in input units."""
+        n = check_number_of_draws(n_samples, random_state)
+        target, paths = self._new_paths(n, seed_from(random_state))
+        states = torch.cat([path.states for path in paths], 1)
+        return torch.stack([target.to_input(state)[0] for state in states]).numpy()
+
+    @torch.no_grad()
+    def _branched_weights(self, n_samples, random_state, n_moments):
+        """Log-weights of ``sample_weighted``, steps, and those of paths that branch off there."""
+        n = check_number_of_draws(n_samples, random_state)
+        seed, sampler = seed_from(random_state), self._fitted_sampler()
+        target, paths = self._new_paths(n, seed)
+        process, generator = sampler.process, branch_generator(seed)
+        steps = branch_steps(process.n_steps, n_moments)
+        log_weights, others = [], []
+        for path in paths:
+            size = len(path.log_density)
+            log_weights.append(process.log_weights(path)[0])
+            branches = [
+                process.simulate(sampler.control, target, size, generator, path, step)
+                for step in steps[:-1]
+            ]
+            others.append(torch.stack([process.log_weights(each)[0] for each in branches]))
+        return torch.cat(log_weights).numpy(), steps, torch.cat(others, 1).numpy()
+
+    def _new_paths(self, n: int, seed: int) -> tuple[Target, list[Path]]:
+        """The paths of :meth:`sample_weighted`."""
+        target, sampler = self._fitted_target(), self._fitted_sampler()
+        process, generator = sampler.process, torch_generator(seed)
+        return target, [
+            process.simulate(sampler.control, target, size, generator) for size in self._chunks(n)
+        ]
+
+    def _fitted_target(self) -> Target:
+        check_is_fitted(self)
+        take_one_thread_where_forked()
+        return self._target(RowFunction(self.log_density, self.grad_log_density, "log_density"))
 
     @torch.no_grad()
     def _weighted(

@@ -355,6 +355,13 @@ class TiltedSampler(BaseDensity):
         rows, log_weights = self._latent_density().weighted_sample(n, seed_from(random_state))
         return Chain.from_arrays(self.latent_map_).inverse(rows), log_weights
 
+    def _branched_weights(self, n_samples, random_state, n_moments):
+        """Log-weights of ``sample_weighted``, steps, and those of paths that branch off there."""
+        check_is_fitted(self)
+        take_one_thread_where_forked()
+        n = check_number_of_draws(n_samples, random_state)
+        return self._latent_density().branched_weights(n, seed_from(random_state), n_moments)
+
     def _require_level(self, what, noise_level=None):
         if noise_level and self.guided_:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import count
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from .._core.scores.corrected import CorrectedScore
 from .._evaluation.latent_density import LatentDensity, chunks
 from .._transforms.chain import Chain
 from ._callables import RowFunction
+from ._weights import branch_generator, branch_steps
 
 # Paths that are followed together; draws depend on it only through the generator's stream.
 CHUNK_PATHS = 2**12
@@ -113,8 +115,7 @@ class TiltedDensity(LatentDensity):
         """Rows (n, d), and log-weights (n,) whose mean weight is the normaliser."""
         found = list(self.paths(n, seed))
         rows = np.concatenate([path.rows.numpy() for path in found])
-        ratios = np.concatenate([path.log_ratio.numpy() for path in found])
-        return rows, ratios + self.weight.values(rows)
+        return rows, np.concatenate([self._log_weights(path) for path in found])
 
     @torch.no_grad()
     def paths(self, n: int, seed: int) -> Iterator[Paths]:
@@ -122,6 +123,54 @@ class TiltedDensity(LatentDensity):
         generator = torch_generator(seed)
         for part in chunks(n, CHUNK_PATHS):
             yield self.follow(min(part.stop, n) - part.start, generator)
+
+    @torch.no_grad()
+    def trajectories(self, n, method, seed):
+        generator, found = torch_generator(seed), []
+        for part in chunks(n, CHUNK_PATHS):
+            steps: list[Any] = []
+            end = self.follow(min(part.stop, n) - part.start, generator, steps.append)
+            found.append(torch.stack([*(step.rows for step in steps), end.rows]))
+        return torch.cat(found, 1).numpy()
+
+    @torch.no_grad()
+    def branched_weights(
+        self, n: int, seed: int, n_moments: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log-weights of the paths of :meth:`weighted_sample`, and of others that branch off.
+
+        Returns
+        -------
+        log_weights : ndarray of shape (n,)
+        steps : ndarray of shape (n_branches + 1,)
+            From 0 to the last one, after which nothing branches off.
+        others : ndarray of shape (n_branches, n)
+            Of paths that are the same up to a step, and have other noise after it.
+        """
+        generator, seeds = torch_generator(seed), branch_generator(seed)
+        steps = branch_steps(len(self.kernels), n_moments)
+        log_weights, others = [], []
+        for part in chunks(n, CHUNK_PATHS):
+            size, begun = min(part.stop, n) - part.start, generator.get_state()
+            log_weights.append(self._log_weights(self.follow(size, generator)))
+            ends = [self._branched(size, begun, step, seeds) for step in steps[:-1]]
+            others.append(np.stack([self._log_weights(end) for end in ends]))
+        return np.concatenate(log_weights), steps, np.concatenate(others, 1)
+
+    def _branched(self, n: int, begun: Tensor, step: int, seeds: torch.Generator) -> Paths:
+        """Paths from a generator's state, whose noise is that of another seed after a step."""
+        generator, numbers = torch.Generator(), count()
+        generator.set_state(begun)
+        seed = int(torch.randint(2**31 - 1, (), generator=seeds))
+
+        def watch(_: Any) -> None:
+            if next(numbers) == step:
+                generator.manual_seed(seed)
+
+        return self.follow(n, generator, watch)
+
+    def _log_weights(self, end: Paths) -> np.ndarray:
+        return end.log_ratio.numpy() + self.weight.values(end.rows.numpy())
 
     def follow(
         self, n: int, generator: torch.Generator, watch: Callable[[Any], None] = lambda step: None

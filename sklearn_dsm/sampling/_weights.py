@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._core.random import torch_generator
 from .._warn import warn
 
 # Below this share of effective samples, estimates rest on a few of them.
@@ -118,3 +119,13 @@ def tempered(log_weights: Tensor, share: float) -> Tensor:
         return float(effective_shares(power * log_weights)) >= share
 
     return (farthest_power(is_enough) * log_weights).softmax(0)
+
+
+def branch_generator(seed: int) -> torch.Generator:
+    """The noise of paths that branch off those of a seed."""
+    return torch_generator(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+
+def branch_steps(n_steps: int, n_moments: int) -> np.ndarray:
+    """Steps, at most so many, from 0 to the last one; other paths branch off after all but it."""
+    return np.unique(np.linspace(0, n_steps, n_moments).round().astype(int))

@@ -201,6 +201,7 @@ def sample(
     method: str = "ode",
     generator: torch.Generator | None = None,
     context: Tensor | None = None,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     r"""Carry draws of the noise end of a process to the data.
 
@@ -217,6 +218,8 @@ def sample(
     generator : torch.Generator, needed by "sde"
     context : Tensor of shape (n, m), optional
         What the density is conditional on.
+    watch : callable (Tensor) -> None, optional
+        Sees the state after every step, but for the last one, which is returned.
 
     Returns
     -------
@@ -235,14 +238,19 @@ def sample(
         noise = standard_normal(x.shape, x, generator)
         return torch.exp(-time) * x + (-torch.expm1(-2 * time)).sqrt() * noise
 
-    x = integrate(
-        flow,
-        start,
-        SolverLevels(levels.low, levels.high).grid(n_steps, start),
-        EULER if stochastic else DORMAND_PRINCE,
-        after_step=refresh if stochastic else None,
-        generator=generator,
-    )
+    grid = SolverLevels(levels.low, levels.high).grid(n_steps, start)
+    x = start
+    for part in [grid] if watch is None else grid.unfold(0, 2, 1):
+        x = integrate(
+            flow,
+            x,
+            part,
+            EULER if stochastic else DORMAND_PRINCE,
+            after_step=refresh if stochastic else None,
+            generator=generator,
+        )
+        if watch is not None:
+            watch(x)
     return CleanLeg.to(levels.high).cross(excess, x, 1)[0]
 
 

@@ -110,18 +110,28 @@ class Process(nn.Module, metaclass=ABCMeta):
         return torch.minimum(torch.maximum(gradients, -limit), limit)
 
     def simulate(
-        self, control: Control, target: Target, n: int, generator: torch.Generator | None
+        self,
+        control: Control,
+        target: Target,
+        n: int,
+        generator: torch.Generator | None,
+        begun: Path | None = None,
+        first: int = 0,
     ) -> Path:
-        """Paths from the start to samples."""
+        """Paths from the start to samples, or those that were begun, from their first new step."""
 
         def normal() -> Tensor:
             return torch.randn(n, self.n_features, generator=generator, dtype=torch.float64)
 
         with_gradients = control.guided or self.needs_gradient
         schedule = control.schedule()
-        x = self.start(normal())
-        states, gradients, controls = [x], [], []
-        for step in range(self.n_steps):
+        if begun is None:
+            states, gradients, controls = [self.start(normal())], [], []
+        else:
+            states, controls = list(begun.states[: first + 1]), list(begun.controls[:first])
+            gradients = [] if begun.gradients is None else list(begun.gradients[:first])
+        x = states[-1]
+        for step in range(first, self.n_steps):
             gradient = target.gradients(x) if with_gradients else None
             u = self.steer(control, schedule, x, gradient, step)
             std = self.step_std(step) * self.scale
