@@ -112,9 +112,9 @@ def lines(n_seeds: int, smoke: bool = False) -> Iterator[str]:
     names = ["many-well, d=2"] if smoke else list(TARGETS)
     quick, seconds = (QUICK, 0.5) if smoke else ({}, DIFFUSION_SECONDS)
     yield (
-        "Errors of log Z. s.e.: mean of the standard errors that the samplers give. modes: least "
+        "Errors of log Z. s.e.: mean of the standard errors that the samplers give.\nmodes: least "
         "coverage (1 is all), in the worst pair of features of many wells. seconds: of the "
-        "processor. All but the seeds, the spread and the largest are means over the seeds."
+        "processor.\nAll but the seeds, the spread and the largest are means over the seeds."
     )
     yield HEADING
     yield "AnnealedSampler, defaults"

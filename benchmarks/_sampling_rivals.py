@@ -235,12 +235,12 @@ def lines(n_seeds: int, smoke: bool = False, seconds: float = 60.0) -> Iterator[
     every = tasks()
     names = ["many-well, d=2"] if smoke else list(every)
     yield (
-        f"Means over {n_seeds} seeds; fewer where one takes half a minute of the processor. calls: "
-        "log-densities; those of AnnealedSampler and NUTS have gradients. seconds: of the "
-        f"processor, at most {seconds:g}. error, largest, s.e.: of log Z, which NUTS does not "
-        "give. SW2: sliced 2-Wasserstein distance from exact draws, of the first feature of the "
-        "funnel. modes: least coverage. Priors of dynesty, nautilus and pocoMC: a uniform box; for "
-        "Ionosphere, the prior of the model. dynesty has 400 live points in two dimensions, else "
+        f"Means over {n_seeds} seeds; fewer where one takes half a minute of the processor.\n"
+        "calls: log-densities; those of AnnealedSampler and NUTS have gradients. seconds: of the "
+        f"processor, at most {seconds:g}.\nerror, largest, s.e.: of log Z, which NUTS does not "
+        "give.\nSW2: sliced 2-Wasserstein distance from exact draws, of the first feature of the "
+        "funnel. modes: least coverage.\nPriors of dynesty, nautilus and pocoMC: a uniform box; "
+        "for Ionosphere, the prior of the model.\ndynesty has 400 live points in two dimensions, else "
         "100."
     )
     found = [name for name, module in DISTRIBUTIONS.items() if find_spec(module)]
