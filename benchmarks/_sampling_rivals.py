@@ -237,11 +237,13 @@ def lines(n_seeds: int, smoke: bool = False, seconds: float = 60.0) -> Iterator[
     yield (
         f"Means over {n_seeds} seeds; fewer where one takes half a minute of the processor.\n"
         "calls: log-densities; those of AnnealedSampler and NUTS have gradients. seconds: of the "
-        f"processor, at most {seconds:g}.\nerror, largest, s.e.: of log Z, which NUTS does not "
-        "give.\nSW2: sliced 2-Wasserstein distance from exact draws, of the first feature of the "
-        "funnel. modes: least coverage.\nPriors of dynesty, nautilus and pocoMC: a uniform box; "
-        "for Ionosphere, the prior of the model.\ndynesty has 400 live points in two dimensions, else "
-        "100."
+        f"processor, at most {seconds:g}.\n"
+        "error, largest, s.e.: of log Z, which NUTS does not give.\n"
+        "SW2: sliced 2-Wasserstein distance from exact draws, of the first feature of the funnel. "
+        "modes: least coverage.\n"
+        "Priors of dynesty, nautilus and pocoMC: a uniform box; for Ionosphere, the prior of the "
+        "model.\n"
+        "dynesty has 400 live points in two dimensions, else 100."
     )
     found = [name for name, module in DISTRIBUTIONS.items() if find_spec(module)]
     yield ", ".join(f"{name} {version(name)}" for name in found) or "no other package"
