@@ -22,6 +22,7 @@ from .graphical import (
     RegularizedScoreMatchingCV,
 )
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
+from .regression import DSMRegressor
 from .sampling import AnnealedSampler, DiffusionSampler, TiltedSampler
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "VP",
     "AnnealedSampler",
     "DSMDensityEstimator",
+    "DSMRegressor",
     "DensityScoreEstimator",
     "DiffusionSampler",
     "ExponentialFamilyEstimator",

@@ -1,5 +1,6 @@
-"""Distances between samples, errors of scores, weights, and differences between graphs."""
+"""Distances between samples, scorers, errors of scores, weights, and differences of graphs."""
 
+from ._conditional import coverage, crps, neg_log_density
 from ._floor import DistanceFloor, distance_floor
 from ._graphs import edge_auc, edge_f1, order_divergence, structural_hamming_distance
 from ._interventions import structural_intervention_distance
@@ -11,6 +12,8 @@ from ._weighted import effective_sample_size, mode_coverage
 
 __all__ = [
     "DistanceFloor",
+    "coverage",
+    "crps",
     "distance_floor",
     "edge_auc",
     "edge_f1",
@@ -18,6 +21,7 @@ __all__ = [
     "energy_distance",
     "maximum_mean_discrepancy",
     "mode_coverage",
+    "neg_log_density",
     "order_divergence",
     "score_error",
     "sinkhorn_divergence",

@@ -227,8 +227,7 @@ def sample(
     """
     stochastic = method == "sde"
 
-    def excess(x: Tensor, log_snr: Tensor) -> Tensor:
-        return x + model.score(x, NoiseLevel.from_log_snr(log_snr), context)
+    excess = _excess(model, context)
 
     def flow(x: Tensor, log_snr: Tensor) -> Tensor:
         return (2 if stochastic else 1) * noise_rate(log_snr) * excess(x, log_snr)
@@ -253,3 +252,29 @@ def sample(
         if watch is not None:
             watch(x)
     return CleanLeg.to(levels.high).cross(excess, x, 1)[0]
+
+
+def to_noise(
+    model: ScoreModel,
+    x: Tensor,
+    levels: LogisticLevels,
+    n_steps: int,
+    context: Tensor | None = None,
+) -> Tensor:
+    """Carry data to the noise end by the probability flow, the way back of :func:`sample`."""
+    excess = _excess(model, context)
+
+    def flow(x: Tensor, log_snr: Tensor) -> Tensor:
+        return noise_rate(log_snr) * excess(x, log_snr)
+
+    x = CleanLeg.to(levels.high).cross(excess, x, -1)[0]
+    return integrate(flow, x, SolverLevels(levels.low, levels.high).grid(n_steps, x).flip(0))
+
+
+def _excess(model: ScoreModel, context: Tensor | None) -> Field:
+    """Minus the rate of change of the flow's state in Ornstein-Uhlenbeck time."""
+
+    def excess(x: Tensor, log_snr: Tensor) -> Tensor:
+        return x + model.score(x, NoiseLevel.from_log_snr(log_snr), context)
+
+    return excess
