@@ -78,7 +78,7 @@ class WeightsDisplay:
             :class:`~sklearn_dsm.AnnealedSampler`. The weights of the last one are those of its
             particles.
         n_paths : int, default=1000
-            Number of new paths. At up to 16 steps, another path branches off each of them. No
+            Number of new paths. Another path branches off each path at up to 15 steps. No
             effect for :class:`~sklearn_dsm.AnnealedSampler`.
         random_state : int, RandomState or None, default=None
             The same integer gives the weights that ``sample_weighted`` returns for it.
@@ -138,6 +138,8 @@ def _effective_shares(log_weights: np.ndarray, others: np.ndarray) -> np.ndarray
     pairs = np.vstack([others, log_weights])
     n = len(log_weights)
     product = logsumexp(log_weights + pairs, axis=1) - np.log(n)
+    # No pair of paths has weights: nothing is known.
+    product = np.where(np.isfinite(product), product, np.nan)
     means = logsumexp(log_weights) + logsumexp(pairs, axis=1) - 2 * np.log(n)
     # Estimates of a share near 1 may exceed it.
     return np.minimum(np.exp(means - product), 1.0)

@@ -67,8 +67,8 @@ class PredictedLogWeight:
     Notes
     -----
     Where a classifier gives the probability 0, r is -inf, and no samples are drawn there. Forests
-    and nearest neighbours do so in large regions. Their calibrated probabilities are positive, for
-    instance those of :class:`~sklearn.calibration.CalibratedClassifierCV`.
+    and nearest neighbours do so in large regions. The probabilities of
+    :class:`~sklearn.calibration.CalibratedClassifierCV`, with its default method, are positive.
 
     The following estimators are differentiated by torch, so that all methods of
     :class:`~sklearn_dsm.TiltedSampler` are available: logistic regression, linear discriminant

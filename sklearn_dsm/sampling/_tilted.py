@@ -79,7 +79,7 @@ class TiltedSampler(BaseDensity):
     that rises to 1. If at least 30 percent of the weighted samples are effective, the first stage
     has t = 1. Each later stage trains on samples that the network of the stage before draws, and
     the last two stages have t = 1. Training ends earlier after ``max_fit_time``, or after 20
-    stages. The last three may miss modes of :math:`p^*`, and no attribute shows this.
+    stages. The methods "adjoint", "cmcd" and "nets" may miss modes of :math:`p^*`, and no attribute shows this.
 
     Estimates rest on ``n_paths`` paths of K = ``n_steps`` steps. Step k adds standard normal noise
     :math:`\xi_k`. The network shifts the mean of this step by :math:`u_k`, and both are in units of
@@ -91,14 +91,16 @@ class TiltedSampler(BaseDensity):
     differs from Z by an error of order 1 / ``n_steps``.
 
     The guided paths of "cmcd" and "nets" pass densities other than those of noised samples of
-    :math:`p^*`: the noised base times :math:`e^{r(a x)}` for the signal a. They follow half the
-    gradient of this weight, and the network learns the velocity that carries these densities along.
+    :math:`p^*`: where noised samples are :math:`a X + \sqrt v \epsilon`, the noised base times
+    :math:`e^{r(a x)}`. Each step adds half of the gradient of :math:`r(a x)` to the score, damped
+    where it is very large, and the network learns the velocity that carries these densities along.
     The weight of a guided path has factors for the steps back as well:
 
-    .. math:: \log w = r(X_K) + \sum_k \log \frac{B_k}{B^0_k} - \log \frac{F_k}{F^0_k}
+    .. math:: \log w = r(X_K)
+        + \sum_k \left( \log \frac{B_k}{B^0_k} - \log \frac{F_k}{F^0_k} \right)
 
     with the densities :math:`F_k` of a step and :math:`B_k` of its reversal, and those of the base
-    with index 0.
+    with the superscript 0. The reversal of the last step is that of the base.
 
     Parameters
     ----------
@@ -124,13 +126,13 @@ class TiltedSampler(BaseDensity):
     n_paths : int, default=4000
         Number of paths from which ``fit`` computes the estimates.
     n_steps : int, default=100
-        Number of steps of a path.
+        Number of steps of a path. Paths for training have 32 steps.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Width of each hidden layer of the network.
     max_epochs : int, default=60
         Largest number of passes over the samples in each stage. Methods that learn from paths have
-        no stages, and take eight gradient steps on each of at most twice this number of sets of
-        paths.
+        no stages: they draw at most twice this number of sets of paths, and take eight gradient
+        steps on each.
     max_fit_time : float or None, default=None
         Seconds after which training ends. The estimates are computed after that.
     learning_rate : float, default=1e-2
@@ -138,7 +140,7 @@ class TiltedSampler(BaseDensity):
     random_state : int, RandomState or None, default=None
         Seed of the samples, the network and the paths of ``fit``.
     verbose : int, default=0
-        1 prints a line for each stage.
+        1 prints a line for each stage, or for 50 sets of paths.
 
     Attributes
     ----------
@@ -155,7 +157,7 @@ class TiltedSampler(BaseDensity):
     stages_ : list of float
         The number t by which r was multiplied in each stage.
     loss_curve_ : list of float
-        The loss on each set of paths; empty for methods that learn from samples.
+        The loss at the end of each set of paths; empty for methods that learn from samples.
     n_evaluations_ : int
         Number of samples at which ``fit`` evaluated ``log_weight``.
     guided_ : bool
@@ -169,14 +171,14 @@ class TiltedSampler(BaseDensity):
 
     Notes
     -----
-    ``score_samples`` is the log-density of the base plus r minus ``log_normalizer_``, and does not
-    use the network. ``sample`` returns the ends of paths. Their distribution is close to
+    ``score_samples`` is the log-density of the base plus r minus ``log_normalizer_``, which alone
+    depends on the network. ``sample`` returns the ends of paths. Their distribution is close to
     :math:`p^*` if the network is accurate and ``n_steps`` is large. ``sample_weighted`` corrects
     the errors of the network, and not those of the steps.
 
     Among the networks of the stages with t = 1, ``fit`` keeps the one with the largest ``ess_``. If
-    the base's own paths have a larger one, or if no stage has t = 1, the output of the network is
-    set to zero.
+    no stage has t = 1, the network of the last stage is the only one. If the base's own paths have
+    a larger ``ess_``, the output of the network is set to zero.
 
     A fitted ``TiltedSampler`` is a density estimator, and can be the base of another unless its
     paths are guided. At the noise
@@ -320,10 +322,16 @@ class TiltedSampler(BaseDensity):
         summary = fit.judged(self.n_paths)
         self.network_weights_: dict[str, np.ndarray] = arrays_of(fit.network.double())
         summary.store(self)
+        if on_paths and not self.loss_curve_:
+            warn(
+                "max_fit_time was over before training began, so samples are those of the base. "
+                "Raise max_fit_time.",
+                UserWarning,
+            )
         if self.stages_[-1] < 1 and not fit.interrupted:
             warn(
                 f"Training ended with the weight raised to the power {self.stages_[-1]:.2g} only, "
-                "so samples are between the base and the tilted density. Raise max_fit_time or "
+                "so samples are not yet those of the tilted density. Raise max_fit_time or "
                 "n_train.",
                 UserWarning,
             )

@@ -82,7 +82,9 @@ class TiltedFit:
         found, seed = [], self.seed()
         for state in [self.network.state_dict() | {"output": none}, *self.learned]:
             self.network.load_state_dict(state)
-            found.append(self._summary(n_paths, seed).ess)
+            log_weights = torch.from_numpy(self.density().weighted_sample(n_paths, seed)[1])
+            # Zero where no path has a weight.
+            found.append(float(effective_shares(log_weights)))
         state = [{}, *self.learned][int(np.argmax(found))]
         self.network.load_state_dict(state or self.network.state_dict() | {"output": none})
         # Other paths than those of the choice, which favours few large weights.
@@ -92,7 +94,7 @@ class TiltedFit:
         return WeightSummary.of(self.density().weighted_sample(n_paths, seed)[1])
 
     def _learned(self) -> None:
-        """Remember the network, which was trained for the whole weight."""
+        """Remember the network as a candidate."""
         state = self.network.state_dict()
         self.learned.append({name: value.clone() for name, value in state.items()})
 
@@ -188,6 +190,9 @@ class TiltedFit:
                 lesson.prepare(density, generator)
                 for _ in range(PASSES):
                     loss = lesson.loss(generator)
+                    # As where fewer than two paths have a weight.
+                    if not torch.isfinite(loss):
+                        continue
                     optimizer.zero_grad()
                     loss.backward()
                     torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -79,11 +79,14 @@ class _Guided(Lesson):
         steps: list[GuidedStep] = []
         paths = density.follow(N_PATHS, generator, steps.append)
         self.steps, self.ends = GuidedStep.stacked(steps), paths.rows
-        self.log_weight = tensor_of(density.weight.values(paths.rows.numpy()))
 
 
 class LogVariance(_Guided):
     r"""The variance of :math:`\log w` over guided paths, which are not differentiated [CMCD]_."""
+
+    def prepare(self, density, generator):
+        super().prepare(density, generator)
+        self.log_weight = tensor_of(density.weight.values(self.ends.numpy()))
 
     def loss(self, generator):
         possible = torch.isfinite(self.log_weight).nonzero()[:, 0]

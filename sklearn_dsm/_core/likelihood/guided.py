@@ -14,7 +14,8 @@ backwards moves the mean of the noising kernel of added variance w,
 
 The weight of a path is
 
-.. math:: \log w = r(X_K) + \sum_k \log \frac{B_k}{B^0_k} - \log \frac{F_k}{F^0_k}
+.. math::
+    \log w = r(X_K) + \sum_k \left( \log \frac{B_k}{B^0_k} - \log \frac{F_k}{F^0_k} \right)
 
 with the kernels :math:`F^0, B^0` of the base, which cancel each other in the limit of small steps:
 Crooks' relation. Its mean is then the normalising constant, for any n [CMCD]_, [Unified]_.
@@ -35,7 +36,8 @@ from .controlled import Paths, StepKernel
 
 # Gradients (n, d) of a log-weight at rows (n, d).
 Slope = Callable[[Tensor], Tensor]
-# A guide moves the mean of a step by no more than so many standard deviations of its noise.
+# Half of a guide moves each feature's mean by no more than half of so many standard deviations of
+# the step's noise.
 LARGEST_MOVE = 5.0
 
 
