@@ -79,7 +79,8 @@ class TiltedSampler(BaseDensity):
     that rises to 1. If at least 30 percent of the weighted samples are effective, the first stage
     has t = 1. Each later stage trains on samples that the network of the stage before draws, and
     the last two stages have t = 1. Training ends earlier after ``max_fit_time``, or after 20
-    stages. The methods "adjoint", "cmcd" and "nets" may miss modes of :math:`p^*`, and no attribute shows this.
+    stages. The methods "adjoint", "cmcd" and "nets" may miss modes of :math:`p^*`, and no attribute
+    shows this.
 
     Estimates rest on ``n_paths`` paths of K = ``n_steps`` steps. Step k adds standard normal noise
     :math:`\xi_k`. The network shifts the mean of this step by :math:`u_k`, and both are in units of
