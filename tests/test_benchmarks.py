@@ -317,6 +317,19 @@ def test_smoothing_against_pinning_runs_from_end_to_end(room, tmp_path, monkeypa
     assert (tmp_path / "vp_versus_pbm.png").stat().st_size > 10_000
 
 
+def test_samplers_smoothing_against_pinning_run_from_end_to_end(room, tmp_path, monkeypatch):
+    benchmark = room("dds_versus_pis")
+    monkeypatch.setattr(benchmark, "N_DRAWS", 50)
+    law = GaussianMixtureLaw([[-2.0, 0.0], [2.0, 0.0]])
+    case = benchmark.Case("two modes", law, lambda seed: law.sample(50, seed), 2.0)
+    options = ["--seeds", "2", "--steps", "2", "--widths", "4", "8", "--results", str(tmp_path)]
+    benchmark.main(options, only=[case])
+    text = (tmp_path / "dds_versus_pis.txt").read_text()
+    assert len(re.findall(r"^(dds|pis) ", text, re.MULTILINE)) == 2 * 2 * 2
+    assert "nan" not in text
+    assert (tmp_path / "dds_versus_pis.png").stat().st_size > 10_000
+
+
 def bootstrapping_ratios(room, ladder, ridge, n_replicates):
     """Mean error of the bootstrapped score over that of the denoised one, at each time."""
     ladders, benchmark = room("_ladders"), room("bootstrapping")
