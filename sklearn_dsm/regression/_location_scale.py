@@ -116,19 +116,17 @@ def cross_fitted(
     """
     random = np.random.RandomState(seed)
     folds = list(KFold(n_folds, shuffle=True, random_state=random).split(numbers))
-    with threadpool_limits(1 if len(y) < THREADED_ROWS else None, user_api="openmp"):
-        candidates = [
-            _boosted_means(folds, numbers, categorical, y, weight, max_iter, shape, seed)
-            for shape in MEAN_BOOSTERS
-        ]
+    candidates = [
+        _boosted_means(folds, numbers, categorical, y, weight, max_iter, shape, seed)
+        for shape in MEAN_BOOSTERS
+    ]
     others = [_ridge, _perceptron] if len(y) >= PERCEPTRON_ROWS else [_ridge]
     candidates += [_other(folds, context, y, weight, make, seed) for make in others]
     predictions = np.stack([found.predictions for found in candidates], axis=1)
     offset, shares = _stacked(predictions, y, weight)
     mean = offset + predictions @ shares
     kept = [k for k in range(len(shares)) if shares[k] > 0]
-    with threadpool_limits(1 if len(y) < THREADED_ROWS else None, user_api="openmp"):
-        scales = _boosted_scales(folds, numbers, categorical, mean, y, weight, seed)
+    scales = _boosted_scales(folds, numbers, categorical, mean, y, weight, seed)
     residual = np.abs(y - mean)
     least = LEAST_SCALE * float(np.sqrt(np.average(residual**2, weights=weight))) or 1e-300
     factor = float(
@@ -161,20 +159,21 @@ def _boosted(
     """Boosters of all folds with the number of iterations that costs least over all of them."""
     rate, leaves, least = shape
     fitted, staged = [], np.empty((max_iter, len(target)))
-    for train, test in folds:
-        trees = HistGradientBoostingRegressor(
-            loss=loss,
-            learning_rate=rate,
-            max_leaf_nodes=leaves,
-            min_samples_leaf=min(least, max(1, len(train) // 5)),
-            max_iter=max_iter,
-            early_stopping=False,
-            categorical_features=categorical or None,
-            random_state=seed,
-        ).fit(features[train], target[train], sample_weight=weight[train])
-        for k, values in enumerate(trees.staged_predict(features[test])):
-            staged[k, test] = values
-        fitted.append(trees)
+    with threadpool_limits(1 if len(target) < THREADED_ROWS else None, user_api="openmp"):
+        for train, test in folds:
+            trees = HistGradientBoostingRegressor(
+                loss=loss,
+                learning_rate=rate,
+                max_leaf_nodes=leaves,
+                min_samples_leaf=min(least, max(1, len(train) // 5)),
+                max_iter=max_iter,
+                early_stopping=False,
+                categorical_features=categorical or None,
+                random_state=seed,
+            ).fit(features[train], target[train], sample_weight=weight[train])
+            for k, values in enumerate(trees.staged_predict(features[test])):
+                staged[k, test] = values
+            fitted.append(trees)
     costs = [np.average(cost(values), weights=weight) for values in staged]
     best = int(np.argmin(costs))
     return _Candidate([Booster(trees, best + 1) for trees in fitted], staged[best], False)

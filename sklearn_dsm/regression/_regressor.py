@@ -38,11 +38,10 @@ from ._target_space import TargetSpace
 
 MIN_SAMPLES = 4
 BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, PATIENCE = 256, 3e-3, 0.01, 20
-# Of the probabilities whose quantiles make a mean of bounded targets.
-N_QUANTILES = 64
-# Contexts that are repeated together, and draws for the quantiles of several targets.
+# A mean of bounded targets is over so many quantiles of one, or draws of several.
+N_QUANTILES, N_DRAWS = 64, 1000
+# Of the intervals whose calibration is told.
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
-N_DRAWS = 1000
 
 
 class DSMRegressor(RegressorMixin, BaseEstimator):
@@ -508,11 +507,11 @@ class DSMRegressor(RegressorMixin, BaseEstimator):
             z = self._curves().quantiles(probabilities, given)
             u = mean + np.exp(log_scale) * self._factor[0, 0] * z
             return self._space.inverse(u).mean(1, keepdims=True)
-        found = np.empty_like(mean)
+        found, density = np.empty_like(mean), self._density()
         random = np.random.RandomState(0)
         for i in range(len(given)):
             every = np.repeat(given[i : i + 1], N_DRAWS, axis=0)
-            z = self._density().sample(N_DRAWS, "ode", random.randint(2**31 - 1), every)
+            z = density.sample(N_DRAWS, "ode", random.randint(2**31 - 1), every)
             u = mean[i] + np.exp(log_scale[i]) * (z @ self._factor.T)
             found[i] = [self._space.inverse(u[:, j], j).mean() for j in range(self.n_targets_)]
         return found

@@ -27,7 +27,7 @@ MAX_COMPONENTS, N_FOLDS, REG_COVAR = 5, 5, 2e-3
 # Samples from which a network is tried, and the share of them that judges it.
 NETWORK_ROWS, HELD_OUT_SHARE = 400, 0.15
 LEVELS = LogisticLevels(-12.0, 12.0)
-BISECTIONS, FARTHEST = 60, 60.0
+BISECTIONS = 60
 
 
 def chosen_mixture(z: np.ndarray, weight: np.ndarray, seed: int) -> GaussianMixture:
