@@ -14,7 +14,7 @@ from .causal import (
     ScoreCausalDiscovery,
     SteinScoreEstimator,
 )
-from .density import DSMDensityEstimator, KernelScoreEstimator
+from .density import DSMDensityEstimator, KernelScoreEstimator, TableDensityEstimator
 from .graphical import (
     ExponentialFamilyEstimator,
     PairwiseScoreMatching,
@@ -54,5 +54,6 @@ __all__ = [
     "ScoreCausalDiscovery",
     "SteinScoreEstimator",
     "SubVP",
+    "TableDensityEstimator",
     "TiltedSampler",
 ]

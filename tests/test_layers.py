@@ -14,7 +14,7 @@ LAYERS = (
     ("causal", "density", "graphical", "inspection", "mixture", "regression", "sampling"),
     ("utils", "metrics", "datasets"),
     ("_search",),
-    ("_evaluation",),
+    ("_evaluation", "_tabular"),
     ("_mixtures", "_polynomials"),
     ("_transforms",),
     ("_training",),

@@ -1,0 +1,281 @@
+"""Training of the networks of all fields, each of which keeps its own best weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._budget import Budget
+from .._core.random import torch_generator
+from .heads import normals
+from .layout import Layout, Samples
+from .nets import FieldNetworks
+
+# Rows up to which a fit has so many members, each judged by the rows that it has not seen.
+MEMBERS = ((2000, 5), (8000, 2))
+HELD_OUT_SHARE = 0.1
+BATCH_SIZES = ((2000, 128), (20000, 256), (np.inf, 512))
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.02
+MAX_STEPS, N_EVALUATIONS, PATIENCE = 4000, 40, 5
+# Nats by which validation samples must become more likely within so many evaluations.
+LEAST_GAIN = 0.003
+MAX_JUDGES = 5000
+CHAIN_SHARE = 0.5
+MAX_GRADIENT = 5.0
+WARM_UP_STEPS, LEAST_RATE = 20, 0.01
+# Weights are averaged over about so many steps, and the averages are judged.
+AVERAGED_STEPS = 50
+
+
+class FitPlan(NamedTuple):
+    """How networks are trained.
+
+    Attributes
+    ----------
+    max_epochs : int
+    seed : int
+    budget : Budget
+    device : torch.device
+    say : callable
+        Takes lines of progress.
+    """
+
+    max_epochs: int
+    seed: int
+    budget: Budget
+    device: torch.device
+    say: Callable[[str], None]
+
+
+class FitRecord(NamedTuple):
+    """What a training gave.
+
+    Attributes
+    ----------
+    networks : FieldNetworks
+        With the best weights of each network, on the CPU.
+    held_out : float
+        Mean log-probability of validation samples under members that did not see them.
+    n_steps : int
+    stop_reason : str
+    """
+
+    networks: FieldNetworks
+    held_out: float
+    n_steps: int
+    stop_reason: str
+
+
+class Batch(NamedTuple):
+    """Samples as tensors on the device of the networks."""
+
+    inputs: Tensor
+    have: Tensor
+    state: Tensor
+    score: Tensor
+    low: Tensor
+    high: Tensor
+
+    def take(self, rows: Tensor) -> Batch:
+        return Batch(*(part[rows] for part in self))
+
+
+def tensors(layout: Layout, samples: Samples, dtype=torch.float32) -> Batch:
+    """Samples for networks."""
+    parts = (samples.score, samples.low, samples.high)
+    scores = (torch.from_numpy(part).to(dtype) for part in parts)
+    inputs = torch.from_numpy(layout.inputs(samples)).to(dtype)
+    return Batch(inputs, torch.from_numpy(samples.have), torch.from_numpy(samples.state), *scores)
+
+
+class Losses:
+    """Negative log-probabilities of fields under their networks."""
+
+    def __init__(self, layout: Layout):
+        self.layout = layout
+        fields = layout.fields
+        self.numbers = [f for f, field in enumerate(fields) if not field.n_states]
+        self.states = [f for f, field in enumerate(fields) if field.n_states]
+        steps = [layout.codes[fields[f].column].type.step for f in self.numbers]
+        self.cells = [k for k, step in enumerate(steps) if step]
+        self.smooth = [k for k, step in enumerate(steps) if not step]
+
+    def __call__(self, outputs, batch: Batch) -> Tensor:
+        """Of shape (n_members, n, n_fields), 0 where a field has no value."""
+        numbers, states = outputs
+        shape = (len(numbers), *batch.have.shape)
+        found = torch.zeros(shape, dtype=numbers.dtype, device=numbers.device)
+        law = normals(numbers.transpose(1, 2))
+        if self.smooth:
+            fields = [self.numbers[k] for k in self.smooth]
+            part = type(law)(*(each[:, :, self.smooth] for each in law))
+            found[..., fields] = -part.log_density(batch.score[:, fields])
+        if self.cells:
+            fields = [self.numbers[k] for k in self.cells]
+            part = type(law)(*(each[:, :, self.cells] for each in law))
+            found[..., fields] = -part.log_mass(batch.low[:, fields], batch.high[:, fields])
+        for k, f in zip(self.states, states, strict=True):
+            known = batch.state[:, k].clamp(max=f.shape[-1] - 1)
+            chosen = known.expand(len(f), -1)[..., None]
+            found[..., k] = -torch.log_softmax(f, -1).gather(-1, chosen)[..., 0]
+        return torch.where(batch.have, found, 0.0)
+
+
+def fit_networks(layout: Layout, samples: Samples, weight: np.ndarray, plan: FitPlan) -> FitRecord:
+    """Train networks by maximum likelihood.
+
+    Parameters
+    ----------
+    layout : Layout
+    samples : Samples
+    weight : ndarray of shape (n,), of mean one
+    plan : FitPlan
+
+    Notes
+    -----
+    An interrupt ends the training, and nothing but ``stop_reason`` tells of it.
+    """
+    n, budget = len(samples), plan.budget
+    training = _Training(layout, samples, weight, plan)
+    n_steps = int(min(MAX_STEPS, plan.max_epochs * -(-n // training.batch_size)))
+    every = max(1, n_steps // N_EVALUATIONS)
+    reason, last_better, lead, step = "all steps taken", 0, training.best.value, 0
+    try:
+        for step in range(1, n_steps + 1):
+            training.step(step, max(step / n_steps, budget.share_taken))
+            if step % every and step < n_steps and not budget.is_over:
+                continue
+            value = training.judge()
+            plan.say(f"step {step}: log-probability of validation samples {value:.3f}")
+            if value > lead + LEAST_GAIN:
+                lead, last_better = value, step
+            if budget.is_over:
+                reason = "max_fit_time is over"
+                break
+            if step - last_better > PATIENCE * every:
+                reason = "validation samples have not become more likely"
+                break
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    return FitRecord(training.best.networks(), training.best.value, step, reason)
+
+
+class _Training:
+    """Networks, the averages of their weights, and the best of these."""
+
+    def __init__(self, layout: Layout, samples: Samples, weight: np.ndarray, plan: FitPlan):
+        n, device = len(samples), plan.device
+        random = np.random.RandomState(plan.seed)
+        self.generator = torch_generator(plan.seed)
+        n_members = next((members for rows, members in MEMBERS if n <= rows), 1)
+        n_folds = n_members if n_members > 1 else round(1 / HELD_OUT_SHARE)
+        folds = random.permutation(n) % min(n, n_folds)
+        self.seen = torch.from_numpy(np.stack([folds != m for m in range(n_members)])).to(device)
+        self.judges = [
+            torch.from_numpy(random.permutation(np.flatnonzero(folds == m))[:MAX_JUDGES])
+            for m in range(min(n, n_members))
+        ]
+        networks = FieldNetworks(layout, len(self.judges), *_sizes(n), self.generator)
+        self.networks = networks.to(device)
+        self.losses = Losses(layout)
+        self.data = Batch(*(part.to(device) for part in tensors(layout, samples)))
+        self.weights = torch.from_numpy(weight).float().to(device)
+        self.batch_size = min(n, next(size for rows, size in BATCH_SIZES if n <= rows))
+        self.n_columns = len(layout.codes)
+        self.columns = torch.tensor([layout.fields[f].column for f in layout.input_fields])
+        self.optimizer = torch.optim.AdamW(
+            networks.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+        )
+        self.order = torch.empty(0, dtype=torch.long)
+        self.average = deepcopy(networks).eval()
+        networks.generator = torch_generator(plan.seed, device)
+        self.best = _Best(self.average)
+        self.judge()
+
+    def step(self, step: int, share: float) -> None:
+        """One step of the optimiser, after a share of the training."""
+        for group in self.optimizer.param_groups:
+            warm = min(1.0, step / WARM_UP_STEPS)
+            group["lr"] = LEARNING_RATE * warm * max(1 - share, LEAST_RATE)
+        rows = self._next_rows()
+        batch = self.data.take(rows)
+        later = _random_columns(len(rows), self.n_columns, self.generator)[:, self.columns]
+        each = self.losses(self.networks(batch.inputs, batch.inputs * later.to(rows.device)), batch)
+        counted = (self.seen[:, rows] * self.weights[rows])[..., None]
+        self.optimizer.zero_grad()
+        ((each * counted).sum(1).sum() / self.batch_size).backward()
+        parameters = list(self.networks.parameters())
+        torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT * self.networks.n_members)
+        self.optimizer.step()
+        targets = [part.data for part in self.average.parameters()]
+        share = max(1 / step, 1 / AVERAGED_STEPS)
+        torch._foreach_lerp_(targets, [part.data for part in parameters], share)
+
+    @torch.no_grad()
+    def judge(self) -> float:
+        """Keep the averages that are best by the validation samples of each member."""
+        found = []
+        for m, rows in enumerate(self.judges):
+            batch, weights = self.data.take(rows), self.weights[rows, None]
+            each = self.losses(self.average(batch.inputs), batch)[m]
+            found.append((each * weights).sum(0) / weights.sum())
+        self.best.update(torch.stack(found))
+        return self.best.value
+
+    def _next_rows(self) -> Tensor:
+        if len(self.order) < self.batch_size:
+            self.order = torch.randperm(len(self.weights), generator=self.generator)
+        rows, self.order = self.order[: self.batch_size], self.order[self.batch_size :]
+        return rows.to(self.weights.device)
+
+
+def _sizes(n: int) -> tuple[int, float]:
+    """Width and dropout."""
+    return (64, 0.1) if n < 5000 else (96, 0.0)
+
+
+def _random_columns(n: int, n_columns: int, generator: torch.Generator) -> Tensor:
+    """Flags (n, n_columns) of columns that are shown though they come later: none in some rows."""
+    rate = torch.rand(n, 1, generator=generator)
+    shown = torch.rand(n, n_columns, generator=generator) < rate
+    return shown & (torch.rand(n, 1, generator=generator) > CHAIN_SHARE)
+
+
+class _Best:
+    """The best weights of each network by its own loss."""
+
+    def __init__(self, average: FieldNetworks):
+        self._average = average
+        self._losses = torch.full(
+            average.first_bias.shape[:2], torch.inf, device=average.first.device
+        )
+        self._parts = [part.detach().clone() for part, _ in average.units()]
+
+    @property
+    def value(self) -> float:
+        """Mean log-probability of validation samples."""
+        return float(-self._losses.sum(1).mean())
+
+    def update(self, losses: Tensor) -> None:
+        """Take the weights of networks whose losses (n_members, n_fields) are smaller."""
+        better = losses < self._losses
+        self._losses = torch.where(better, losses, self._losses)
+        self._copy(self._parts, [part for part, _ in self._average.units()], better)
+
+    def networks(self) -> FieldNetworks:
+        """The networks with their best weights."""
+        everywhere = torch.ones_like(self._losses, dtype=torch.bool)
+        self._copy([part for part, _ in self._average.units()], self._parts, everywhere)
+        return self._average
+
+    @torch.no_grad()
+    def _copy(self, targets, sources, where: Tensor) -> None:
+        fields_of = [fields for _, fields in self._average.units()]
+        for target, source, fields in zip(targets, sources, fields_of, strict=True):
+            chosen = where[:, fields]
+            target[chosen] = source[chosen]

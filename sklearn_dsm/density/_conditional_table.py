@@ -1,0 +1,67 @@
+"""The law of some columns of a table given others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._evaluation.base import check_number_of_draws
+from .._tabular.given import Given
+
+
+class ConditionalTable:
+    r"""A fitted :class:`TableDensityEstimator` given values or ranges of some columns.
+
+    .. math:: \log p(x \mid g) = \log p(x, g) - \log p(g)
+
+    Parameters
+    ----------
+    estimator : TableDensityEstimator
+        Fitted.
+    given : dict or Series
+        As in :meth:`TableDensityEstimator.sample`.
+    """
+
+    def __init__(self, estimator, given):
+        self.estimator, self.given = estimator, given
+        self._known = Given(estimator._layout, estimator._known_columns(), given)
+        if len(self._known.samples()) != 1:
+            raise ValueError(
+                "conditional() takes one condition: a dict, a Series or a frame of one row. Use "
+                "sample(given=frame) to fill in many rows."
+            )
+
+    def score_samples(self, X):
+        """Log-probabilities of samples given the conditions.
+
+        Parameters
+        ----------
+        X : DataFrame
+            Any of the columns that the condition does not give a value for.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        estimator, known = self.estimator, self._known
+        samples = estimator._refuse_unknown(known.joined(X))
+        law = estimator._law()
+        joint = law.log_probability(samples, known.conditions)[0]
+        return joint - law.log_probability(known.samples(), known.conditions)[0][0]
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw samples given the conditions.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        DataFrame or ndarray
+        """
+        n_samples = check_number_of_draws(n_samples, random_state)
+        rows = np.zeros(n_samples, dtype=int)
+        samples = self._known.samples().take(rows)
+        drawn = self.estimator._drawn(samples, self._known.conditions, random_state)
+        return self.estimator._build(drawn)

@@ -1,0 +1,573 @@
+"""Density of a table of mixed columns: one conditional law after another."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._budget import Budget
+from .._compat import Interval, StrOptions, validate_parameter_constraints
+from .._evaluation.base import check_number_of_draws
+from .._fit import InterruptedFit, whole_fit
+from .._random import seed_from
+from .._tabular.coding import code_for
+from .._tabular.columns import column_type
+from .._tabular.fitting import FitPlan, fit_networks
+from .._tabular.frames import FrameKind, RawColumn, read
+from .._tabular.given import Given
+from .._tabular.law import TableLaw
+from .._tabular.layout import HOLE, STATE, Layout, Samples
+from .._tabular.memorisation import memorisation
+from .._tabular.nets import FieldNetworks
+from .._threads import take_one_thread_where_forked
+from .._validation import check_weight, evaluation_device, resolve_device
+from ._conditional_table import ConditionalTable
+
+# Added to the counts of states, whose frequencies are a small share of every law.
+PRIOR_COUNT = 0.5
+
+
+def _has_discrete_columns(estimator) -> bool:
+    types = getattr(estimator, "column_types_", {}).values()
+    return any(kind["kind"] == "discrete" for kind in types)
+
+
+class TableDensityEstimator(DensityMixin, BaseEstimator):
+    r"""Density of a table with numbers, integers, categories and missing values.
+
+    .. math:: \log p(x) = \sum_j \log p(x_j \mid x_1, \ldots, x_{j-1})
+
+    Each factor is a probability in a discrete column, the probability of a cell in a column of
+    integers or rounded numbers, and a density in a continuous one. A column with point masses, for
+    instance many zeros, has a probability for these and a density for the rest. Factors of
+    probabilities come first, those of numbers follow, both in the order of the columns. The product
+    sums and integrates to one.
+
+    A small network for each factor predicts class probabilities, or a mixture of eight normal
+    distributions for a number that a marginal transform has made nearly normal. The networks are
+    trained by maximum likelihood, each until it no longer improves on validation samples.
+
+    Parameters
+    ----------
+    column_types : "auto" or dict, default="auto"
+        Types of columns by name, or by number for arrays. Others are inferred. A type is one of the
+        strings below, or a dict with the key "kind" and any of the others.
+
+        - "discrete" (also "categorical", "boolean"): strings, categories, booleans, and numbers
+          with at most 30 distinct values. Key "values".
+        - "cells" (also "integer", "rounded"): numbers on a grid, where v stands for
+          :math:`[v - q/2, v + q/2)`. Key "step" for q.
+        - "continuous": other numbers.
+
+        Columns of cells and continuous columns have the keys "bounds", a pair with None for no
+        bound, and "point_masses", a list of values. Inferred point masses are values with 2 % of
+        the samples or more; on a grid, only those much more frequent than their neighbours.
+        Inferred bounds are point masses at an end, and 0 below positive numbers close to it.
+    missing : {"marginal", "modelled", "error"}, default="marginal"
+        What missing values are.
+
+        - "marginal": unknown. The log-probability of a sample is that of what is seen, and the rest
+          is integrated over. For values that are missing at random.
+        - "modelled": a part of the law. Which values are missing has a probability as well, and
+          samples have missing values. For values whose absence tells something.
+        - "error": not allowed.
+    handle_unknown : {"error", "floor"}, default="error"
+        What happens to a category that was not among the samples of the fit: an error, or all such
+        categories together have the probability 1 / (n_samples + 1).
+    max_epochs : int, default=60
+        Largest number of passes over the samples; 0 leaves the columns independent.
+    max_fit_time : float or None, default=None
+        Seconds after which training ends with the best weights so far.
+    device : str, default="auto"
+        "auto" is CUDA if available, else CPU; or the name of a torch device.
+    random_state : int, RandomState or None, default=None
+        Seed of initial weights, validation samples and their order.
+    verbose : int, default=0
+        1 prints a line for each evaluation of the training.
+
+    Attributes
+    ----------
+    column_types_ : dict
+        For each column a dict: "kind", and "values", or "step", "bounds" and "point_masses".
+    log_measure_ : dict of str
+        For each column what its factor is: "mass", "density", or "mass and density".
+    network_weights_ : dict of str to ndarray
+        Weights of the networks.
+    validation_score_ : float
+        Mean log-probability of validation samples, with numbers as normal scores.
+    n_steps_ : int
+        Training steps.
+    stop_reason_ : str
+        Why the training ended.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only if the table had names.
+
+    See Also
+    --------
+    DSMDensityEstimator : For continuous columns without missing values; more accurate there.
+
+    Notes
+    -----
+    Missing values are integrated over by importance sampling from laws that the same networks give
+    for a column when later columns are shown to them. The number of draws, 16 to 512, is doubled
+    until the standard error of the log-probability is at most .005. Where only the last factors are
+    missing, nothing has to be integrated.
+
+    References
+    ----------
+    [ACE]_
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from sklearn_dsm import TableDensityEstimator
+    >>> random = np.random.default_rng(0)
+    >>> sex = random.choice(["f", "m"], size=200)
+    >>> height = 165 + 12 * (sex == "m") + 7 * random.normal(size=200)
+    >>> table = pd.DataFrame({"sex": sex, "height": height.round()})
+    >>> model = TableDensityEstimator(random_state=0).fit(table)
+    >>> model.column_types_["height"]["kind"]
+    'cells'
+    >>> tall = model.sample(5, given={"height": (180, 200)}, random_state=0)
+    >>> bool(tall["height"].between(180, 200).all())
+    True
+    """
+
+    _parameter_constraints = {
+        "column_types": [StrOptions({"auto"}), dict],
+        "missing": [StrOptions({"marginal", "modelled", "error"})],
+        "handle_unknown": [StrOptions({"error", "floor"})],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "max_fit_time": [Interval(Real, 0, None, closed="neither"), None],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        column_types="auto",
+        *,
+        missing="marginal",
+        handle_unknown="error",
+        max_epochs=60,
+        max_fit_time=None,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.column_types = column_types
+        self.missing = missing
+        self.handle_unknown = handle_unknown
+        self.max_epochs = max_epochs
+        self.max_fit_time = max_fit_time
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @whole_fit
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the law of a table.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            pandas, polars or numpy. NaN and None are missing values.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+
+        Returns
+        -------
+        self : TableDensityEstimator
+
+        Raises
+        ------
+        ValueError
+            If a column has no value at all, holds dates, or has more than 1,000 categories.
+        """
+        budget, seed = Budget(self.max_fit_time), seed_from(self.random_state)
+        device = resolve_device(self.device)
+        columns, self._kind = self._read(X, reset=True)
+        weight = check_weight(sample_weight, np.empty((len(columns[0].values), 1)))
+        kept = weight > 0
+        if kept.sum() < 2:
+            raise ValueError(
+                f"Found {int(kept.sum())} sample(s) with a positive weight, while a minimum of 2 "
+                "is required."
+            )
+        columns = [RawColumn(column.name, column.values[kept]) for column in columns]
+        weight = weight[kept] / weight[kept].mean()
+        codes = [code_for(c, t, weight) for c, t in zip(columns, self._types(columns), strict=True)]
+        holed = [j for j, column in enumerate(columns) if _is_missing(column.values).any()]
+        self._layout = Layout(codes, holed if self.missing == "modelled" else [])
+        samples = self._layout.encode(columns)
+        self._layout.set_inputs(samples)
+        self._frequencies = self._counted(samples, weight)
+        names = [column.name for column in columns]
+        types = [code.type.as_dict() for code in codes]
+        self.column_types_ = dict(zip(names, types, strict=True))
+        self.log_measure_ = dict(zip(names, map(_measure, types), strict=True))
+        plan = FitPlan(self.max_epochs, seed, budget, device, self._say)
+        record = fit_networks(self._layout, samples, weight, plan)
+        state = record.networks.state_dict()
+        self.network_weights_ = {name: part.cpu().numpy() for name, part in state.items()}
+        self._n_members, self._width = record.networks.n_members, record.networks.width
+        self.validation_score_, self.n_steps_ = record.held_out, record.n_steps
+        self.stop_reason_ = record.stop_reason
+        if self.stop_reason_ == "interrupted":
+            raise InterruptedFit("The fit was interrupted. The estimator keeps what it learned.")
+        return self
+
+    def score_samples(self, X):
+        """Log-probability of what is seen of each sample.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Natural logarithms of densities in continuous columns times probabilities in others; 0
+            for a sample without any value, -inf beyond a bound.
+        """
+        return self._law().log_probability(self._samples(X), {})[0]
+
+    def score(self, X, y=None):
+        """Mean log-probability.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples=1, given=None, random_state=None):
+        """Draw samples.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples, or for a frame in ``given`` the number for each of its rows.
+        given : dict, Series, DataFrame or None, default=None
+            Conditions. A dict has a value, a range ``(low, high)`` with both ends allowed, or a
+            list of allowed values for each column that it names. A frame has some of the columns;
+            its missing values are filled in.
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        DataFrame or ndarray
+            Like the table of the fit: columns, types, categories, grids and bounds.
+
+        Raises
+        ------
+        ValueError
+            If ``given`` names a column that the table does not have, or has no probability.
+        """
+        check_is_fitted(self)
+        n_samples = check_number_of_draws(n_samples, random_state)
+        known = Given(self._layout, self._known_columns(), given)
+        samples = self._refuse_unknown(known.samples())
+        samples = samples.take(np.repeat(np.arange(len(samples)), n_samples))
+        return self._build(self._drawn(samples, known.conditions, random_state))
+
+    def impute(self, X, n_imputations=1, random_state=None):
+        """Fill in missing values with draws given what is seen.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        n_imputations : int, default=1
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        DataFrame or ndarray, or a list of n_imputations of them
+            A list if ``n_imputations`` is larger than 1.
+        """
+        samples = self._samples(X)
+        validate_parameter_constraints(
+            {
+                "n_imputations": [Interval(Integral, 1, None, closed="left")],
+                "random_state": ["random_state"],
+            },
+            {"n_imputations": n_imputations, "random_state": random_state},
+            caller_name="impute",
+        )
+        for f, field in enumerate(self._layout.fields):
+            if field.part == HOLE:
+                # What is asked for is the value were it not missing.
+                samples.state[:, f] = 0
+        columns, _ = self._read(X, reset=False)
+        repeated = samples.take(np.tile(np.arange(len(samples)), n_imputations))
+        filled = self._drawn(repeated, {}, random_state)
+        found = []
+        for k in range(n_imputations):
+            rows = slice(k * len(samples), (k + 1) * len(samples))
+            parts = [
+                np.where(_is_missing(column.values), part[rows], column.values)
+                for column, part in zip(columns, filled, strict=True)
+            ]
+            found.append(self._build(parts))
+        return found if n_imputations > 1 else found[0]
+
+    @available_if(_has_discrete_columns)
+    def predict_proba(self, X, column=None):
+        """Probabilities of the values of a discrete column given what is seen of the others.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            What the column itself holds is ignored; a frame may do without it.
+        column : str, int or None, default=None
+            A discrete column; None is the last one. Without any in the table there is no such
+            method.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_values)
+            In the order of ``column_types_[column]["values"]``.
+        """
+        check_is_fitted(self)
+        names = list(self.column_types_)
+        discrete = [name for name in names if self.column_types_[name]["kind"] == "discrete"]
+        column = discrete[-1] if column is None else column
+        if column not in names:
+            raise ValueError(f"There is no column {column!r}. The columns are {names}.")
+        if self.column_types_[column]["kind"] != "discrete":
+            raise ValueError(
+                f"Column {column!r} is not discrete, so its values have no list of probabilities. "
+                "Use conditional() for densities, or sample() with given."
+            )
+        j = names.index(column)
+        samples = self._samples(self._with_column(X, column))
+        f, law = self._layout.of_column(j, STATE), self._law()
+        hole = self._layout.of_column(j, HOLE)
+        samples.have[:, f] = True
+        if hole is not None:
+            samples.state[:, hole] = 0
+        found = []
+        for state, value in enumerate(self.column_types_[column]["values"]):
+            known = np.full(len(samples), value, dtype=object if isinstance(value, str) else None)
+            coded = self._layout.codes[j].encode(RawColumn(column, known))
+            samples.state[:, f], samples.standardised[:, f] = state, coded.standardised
+            found.append(law.log_probability(samples, {})[0])
+        joint = np.stack(found, axis=1)
+        return np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+
+    def conditional(self, given):
+        """The law given values, ranges or lists of values of some columns.
+
+        Parameters
+        ----------
+        given : dict or Series
+            As in :meth:`sample`.
+
+        Returns
+        -------
+        ConditionalTable
+            With ``score_samples(X)`` and ``sample(n_samples, random_state)``.
+        """
+        check_is_fitted(self)
+        return ConditionalTable(self, given)
+
+    def explain(self, X):
+        """Contributions of the columns to each sample's log-probability.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            :math:`\\log p(x_j \\mid x_1, \\ldots, x_{j-1})`, in the order of the columns; the sum
+            over columns is :meth:`score_samples`. In a sample with missing values, contributions of
+            columns that are seen are means over what can be missing, and the columns that are
+            missing share the rest evenly.
+        """
+        samples, law = self._samples(X), self._law()
+        by_field = law.explained(samples)
+        found = np.zeros((len(samples), self.n_features_in_))
+        for f, field in enumerate(self._layout.fields):
+            found[:, field.column] += by_field[:, f]
+        return found
+
+    def memorisation_report(self, X_train, X_holdout, n_samples=2000, random_state=None):
+        """Measure whether samples give away the samples of the fit.
+
+        Parameters
+        ----------
+        X_train : DataFrame or array-like of shape (n_train, n_features)
+            Samples of the fit.
+        X_holdout : DataFrame or array-like of shape (n_holdout, n_features)
+            Samples from the same source that the fit has not seen.
+        n_samples : int, default=2000
+            Samples that are drawn.
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        dict
+            "closer_to_train": share of drawn samples that are closer to the training samples than
+            to as many others, .5 if nothing is memorised, and "closer_to_train_stderr".
+            "median_distance_train" and "median_distance_holdout": medians of the distance to the
+            closest record. "log_probability_gap": mean log-probability of training samples less
+            that of others, and "log_probability_gap_stderr". "membership_auc_log_probability" and
+            "membership_auc_distance": area under the ROC curve of telling training samples from
+            others by their log-probability, and by their distance to the closest drawn sample;
+            .5 is chance.
+        """
+        seed = seed_from(random_state)
+        drawn = self.sample(n_samples, random_state=seed)
+        tables = [self._samples(X) for X in (X_train, X_holdout, drawn)]
+        train, holdout, made = (self._layout.inputs(table) for table in tables)
+        scores = [self._law().log_probability(table, {})[0] for table in tables[:2]]
+        return memorisation(train, holdout, made, scores[0], scores[1], seed)
+
+    def _types(self, columns):
+        told = {} if isinstance(self.column_types, str) else self.column_types
+        names = [column.name for column in columns]
+        unknown = [name for name in told if name not in names]
+        if unknown:
+            raise ValueError(
+                f"column_types names {unknown[0]!r}, which the table does not have. Its columns "
+                f"are {names}."
+            )
+        return [column_type(column, told.get(column.name)) for column in columns]
+
+    def _counted(self, samples: Samples, weight: np.ndarray) -> list[np.ndarray]:
+        found = []
+        unseen = 1 / (len(weight) + 1) if self.handle_unknown == "floor" else 0.0
+        for f, field in enumerate(self._layout.fields):
+            have = samples.have[:, f]
+            states, size = samples.state[have, f], max(field.n_states, 1)
+            counts = PRIOR_COUNT + np.bincount(states, weight[have], size)
+            found.append(np.append(counts / counts.sum(), unseen))
+        return found
+
+    def _read(self, X, reset: bool) -> tuple[list[RawColumn], FrameKind]:
+        if not hasattr(X, "columns"):
+            options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": 1 + reset}
+            X = validate_data(self, X, reset=reset, **options)
+        else:
+            validate_data(self, X, skip_check_array=True, reset=reset)
+        columns, kind = read(X)
+        if not columns or not len(columns[0].values):
+            raise ValueError(f"Found array with 0 sample(s) (shape={np.shape(X)}).")
+        if self.missing == "error":
+            holed = [column.name for column in columns if _is_missing(column.values).any()]
+            if holed:
+                raise ValueError(
+                    f"Input X contains NaN: column {holed[0]!r} has missing values. Set "
+                    "missing='marginal' or 'modelled', or fill them in."
+                )
+        return (columns if reset else self._as_fitted(columns)), kind
+
+    def _as_fitted(self, columns: list[RawColumn]) -> list[RawColumn]:
+        """Columns of numbers where the fit had numbers, and of objects where it had others."""
+        found = []
+        for column, known in zip(columns, self._known_columns(), strict=True):
+            if column.is_numeric == known.is_numeric:
+                found.append(column)
+            elif _is_missing(column.values).all():
+                found.append(RawColumn(column.name, np.resize(known.values, len(column.values))))
+            else:
+                held, had = ("numbers", "categories")[:: 1 if column.is_numeric else -1]
+                raise ValueError(
+                    f"Column {column.name!r} holds {held}, and held {had} in the fit. Convert it, "
+                    "for instance with astype()."
+                )
+        return found
+
+    def _known_columns(self) -> list[RawColumn]:
+        """A missing value of each column, of numbers or of objects."""
+        values = [code.decode(np.array([-1]), np.zeros(1)) for code in self._layout.codes]
+        return [
+            RawColumn(code.name, value)
+            for code, value in zip(self._layout.codes, values, strict=True)
+        ]
+
+    def _samples(self, X) -> Samples:
+        check_is_fitted(self)
+        take_one_thread_where_forked()
+        columns, _ = self._read(X, reset=False)
+        return self._refuse_unknown(self._layout.encode(columns), columns)
+
+    def _refuse_unknown(self, samples: Samples, columns=None) -> Samples:
+        for f, field in enumerate(self._layout.fields):
+            unknown = samples.have[:, f] & (samples.state[:, f] >= max(field.n_states, 1))
+            if unknown.any() and self.handle_unknown == "error" and field.n_states:
+                name = self._layout.codes[field.column].name
+                row = np.flatnonzero(unknown)[0]
+                held = "a value" if columns is None else repr(columns[field.column].values[row])
+                raise ValueError(
+                    f"Column {name!r} holds {held}, which was not among the samples of the fit. "
+                    "Set handle_unknown='floor' to give such values a small probability, or for "
+                    f"numbers column_types={{{name!r}: 'cells'}}."
+                )
+        return samples
+
+    def _with_column(self, X, column):
+        """The table with a column, in which all is missing, if it has none of such a name."""
+        if not hasattr(X, "columns") or column in list(X.columns):
+            return X
+        columns = dict(zip([c.name for c in read(X)[0]], read(X)[0], strict=True))
+        missing = self._known_columns()[list(self.column_types_).index(column)]
+        n = len(next(iter(columns.values())).values)
+        columns[column] = RawColumn(column, np.resize(missing.values, n))
+        return self._build([columns[name].values for name in self.column_types_ if name in columns])
+
+    def _drawn(self, samples: Samples, conditions, random_state) -> list[np.ndarray]:
+        take_one_thread_where_forked()
+        random = np.random.RandomState(seed_from(random_state))
+        return self._layout.decode(self._law().chosen(samples, conditions, random))
+
+    def _build(self, columns: list[np.ndarray]):
+        return self._kind.build(columns)
+
+    def _law(self) -> TableLaw:
+        networks = FieldNetworks(self._layout, self._n_members, self._width, 0.0)
+        state = {name: torch.from_numpy(part) for name, part in self.network_weights_.items()}
+        networks.load_state_dict(state)
+        networks.to(evaluation_device(self.device))
+        return TableLaw(self._layout, networks, self._frequencies)
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            print(f"[TableDensityEstimator] {line}", flush=True)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing != "error"
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+def _is_missing(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    return np.array([value is None for value in values], dtype=bool)
+
+
+def _measure(kind: dict) -> str:
+    if kind["kind"] != "continuous":
+        return "mass"
+    return "mass and density" if kind["point_masses"] else "density"
