@@ -436,9 +436,22 @@ def test_a_smoke_run_of_the_kernel_estimates_reports_every_part(room, tmp_path):
     [
         ("structure", ["edges", "recovery", "orders", "sachs", "rates", "cost"]),
         ("sampling", ["tilted", "constants", "rivals"]),
+        ("tables", ["likelihood", "samples", "missing", "scale"]),
     ],
 )
 def test_smoke_runs_of_parts_report_each(room, name, parts, tmp_path):
     room(name).main(["--smoke", "--results", str(tmp_path), "--parts", *parts])
     for part in parts:
         assert len((tmp_path / f"{name}_{part}.txt").read_text().splitlines()) > 4
+
+
+def test_a_benchmark_of_tables_that_is_taken_up_again_fits_nothing_twice(
+    room, tmp_path, monkeypatch
+):
+    options = ["--smoke", "--results", str(tmp_path), "--methods", "independent columns"]
+    room("tables").main(options)
+    first = (tmp_path / "tables_likelihood.jsonl").read_text()
+    monkeypatch.setattr(room("_tables_jobs"), "run", None)
+    room("tables").main([*options, "--resume"])
+    assert (tmp_path / "tables_likelihood.jsonl").read_text() == first
+    assert "1 seeds" in (tmp_path / "tables_likelihood.txt").read_text()

@@ -96,7 +96,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
     column_types_ : dict
         For each column a dict: "kind", and "values", or "step", "bounds" and "point_masses".
     log_measure_ : dict of str
-        For each column what its factor is: "mass", "density", or "mass and density".
+        For each column what its factor is: "mass", "density", or "density and mass".
     network_weights_ : dict of str to ndarray
         Weights of the networks.
     validation_score_ : float
@@ -570,4 +570,4 @@ def _is_missing(values: np.ndarray) -> np.ndarray:
 def _measure(kind: dict) -> str:
     if kind["kind"] != "continuous":
         return "mass"
-    return "mass and density" if kind["point_masses"] else "density"
+    return "density and mass" if kind["point_masses"] else "density"
