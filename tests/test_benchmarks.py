@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from sklearn_dsm._core.noise.conversions import convert
 from sklearn_dsm._core.scores.follmer import foellmer_drift
@@ -455,3 +456,120 @@ def test_a_benchmark_of_tables_that_is_taken_up_again_fits_nothing_twice(
     room("tables").main([*options, "--resume"])
     assert (tmp_path / "tables_likelihood.jsonl").read_text() == first
     assert "1 seeds" in (tmp_path / "tables_likelihood.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["heteroscedastic", "bimodal", "heavy_tails"])
+def test_the_mass_of_a_conditional_law_is_one_and_its_draws_follow_it(room, name):
+    law, random = room("_conditional_tables").LAWS[name], np.random.default_rng(0)
+    x = law.features(1, random)
+    y = np.linspace(-200, 200, 400_001)
+    density = np.exp(law.log_density(np.repeat(x, len(y), axis=0), y))
+    assert np.trapezoid(density, y) == pytest.approx(1, abs=1e-4)
+    drawn = law.draw(np.repeat(x, 20_000, axis=0), random)
+    levels = np.searchsorted(np.sort(drawn), [-1.0, 0.0, 0.5, 1.0]) / len(drawn)
+    cdf = np.cumsum(density) * (y[1] - y[0])
+    np.testing.assert_allclose(levels, np.interp([-1.0, 0.0, 0.5, 1.0], y, cdf), atol=0.015)
+
+
+def test_a_split_without_a_file_of_targets_predicts_the_last_column(room, tmp_path):
+    X = np.arange(300.0).reshape(100, 3)
+    np.savez(tmp_path / "joint.npz", X=X)
+    split = room("_conditional_tables").load("joint", tmp_path, seed=0, most_rows=50)
+    assert split.X.shape == (50, 2)
+    np.testing.assert_array_equal(split.y_test, split.X_test[:, 1] + 1)
+    assert not np.isin(split.y_test, split.y).any()
+
+
+def test_quantiles_of_a_normal_mixture_invert_its_distribution_function(room):
+    parts = (np.log([[0.3, 0.7], [0.5, 0.5]]), [[-2.0, 1.0], [0.0, 0.0]], [[0.1, 0.5], [2.0, 2.0]])
+    log_weights, means, scales = map(np.array, parts)
+    levels = np.array([0.01, 0.25, 0.5, 0.99])
+    found = room("_conditional_densities").mixture_quantiles(log_weights, means, scales, levels)
+    below = norm.cdf(found[..., None], means[:, None], scales[:, None])
+    np.testing.assert_allclose(
+        (below * np.exp(log_weights)[:, None]).sum(-1) - levels, 0, atol=1e-6
+    )
+    np.testing.assert_allclose(found[1], norm.ppf(levels, 0, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["normal", "t(3)"])
+def test_a_kernel_estimate_of_draws_has_mass_one(room, kernel):
+    draws = np.random.default_rng(0).normal(size=(1, 100))
+    y = np.linspace(-60, 60, 20_001)
+    every = np.repeat(draws, len(y), axis=0)
+    values = room("_conditional_densities").kernel_log_density(every, y, kernel, 1.0, 1e-3)
+    assert np.trapezoid(np.exp(values), y) == pytest.approx(1, abs=1e-4)
+
+
+def test_measures_of_the_true_law_are_its_own(room):
+    split = room("_conditional_tables").load("heteroscedastic_1000", Path("unused"), seed=0)
+    run, tables = room("_conditional_run"), room("_conditional_tables")
+    levels = np.concatenate([run.LEVELS, run.ENDS])
+    scale = tables.growing(split.X_test)
+    quantiles = tables.sine(split.X_test)[:, None] + scale[:, None] * norm.ppf(levels)
+    found = run.measures(split.truth, quantiles, split)
+    assert found["divergence"] == 0
+    assert found["coverage"] == pytest.approx(0.9, abs=0.02)
+    # Of a normal law the mean of the CRPS is its scale over the root of pi.
+    assert found["crps"] == pytest.approx(scale.mean() / np.sqrt(np.pi), rel=0.05)
+
+
+def conditional_record(method, split, nll):
+    state = {"table": "t", "method": method, "split": split, "seconds": 1.0, "status": "ok"}
+    shape = {"n_train": 90, "n_test": 10, "n_features": 2, "clock": "wall", "most_rows": None}
+    seconds = dict.fromkeys(("fit_wall", "fit_processor", "predict_wall", "predict_processor"), 1.0)
+    return state | shape | seconds | {"nll": nll, "crps": 1.0, "coverage": 0.9, "note": ""}
+
+
+@pytest.mark.parametrize(("better", "word"), [(0.5, "win"), (-0.5, "loss"), (0.0, "tie")])
+def test_the_report_of_conditional_densities_tells_losses_as_wins(room, tmp_path, better, word):
+    report, spread = room("_conditional_report"), (0.0, 0.1, -0.1)
+    records = [conditional_record("DSMRegressor", i, 1.0 + each) for i, each in enumerate(spread)]
+    records += [conditional_record("NGBoost", i, 1.0 + better) for i in range(3)]
+    failed = {"table": "t", "method": "CatBoost", "seconds": 1.0, "clock": "wall"}
+    failed |= {"most_rows": None, "status": "failed", "message": "no memory"}
+    records += [failed | {"split": i} for i in range(3)]
+    # Of an interrupted run: a split that only some methods had.
+    records.append(conditional_record("DSMRegressor", 3, 9.0))
+    report.write_report(records, tmp_path, "machine")
+    text = (tmp_path / "conditional.txt").read_text()
+    assert f"{word} 1" in text
+    assert "CatBoost: 3 failed: no memory" in text
+    assert json.loads((tmp_path / "conditional.json").read_text())["tables"][0]["n_splits"] == 3
+
+
+def test_records_that_an_interruption_cut_are_made_again(room, tmp_path):
+    benchmark, path = room("conditional"), tmp_path / "conditional.jsonl"
+    whole = conditional_record("NGBoost", 0, 1.0)
+    path.write_text(json.dumps(whole) + "\n" + json.dumps(whole | {"split": 1})[:40])
+    store = benchmark.Store(path, keep=True)
+    assert whole in store
+    assert (whole | {"split": 1}) not in store
+    assert benchmark.read(path) == [whole]
+
+
+@pytest.mark.slow
+def test_a_smoke_run_of_conditional_densities_reports_and_can_be_resumed(room, tmp_path):
+    benchmark = room("conditional")
+    benchmark.main(["--smoke", "--results", str(tmp_path)])
+    records = benchmark.read(tmp_path / "conditional.jsonl")
+    assert len(records) == 2 * 2 * len(benchmark.SMOKE_METHODS)
+    for found in records:
+        assert found["status"] == "ok", found
+        assert np.isfinite([found["nll"], found["crps"]]).all()
+        assert ("divergence" in found) == (found["table"] == "heteroscedastic_1000")
+    text = (tmp_path / "conditional.txt").read_text()
+    assert "Tables, 1" in text
+    assert "Known laws, 1" in text
+    benchmark.main(["--smoke", "--resume", "--results", str(tmp_path)])
+    assert benchmark.read(tmp_path / "conditional.jsonl") == records
+
+
+@pytest.mark.slow
+def test_a_conditional_fit_in_a_process_of_its_own_fails_as_a_record(room, tmp_path):
+    np.savez(tmp_path / "broken.npz", X=np.full((50, 2), np.inf), y=np.ones(50))
+    job = {"table": "broken", "method": "HGB, in-sample", "split": 0, "seconds": 1.0}
+    job |= {"clock": "wall", "most_rows": None, "data": str(tmp_path)}
+    found = room("conditional").record_of(job)
+    assert found["status"] == "failed"
+    assert found["message"]

@@ -263,7 +263,7 @@ class _Best:
 
     def update(self, losses: Tensor) -> None:
         """Take the weights of networks whose losses (n_members, n_fields) are smaller."""
-        better = losses < self._losses
+        better = (losses.mean(0) < self._losses.mean(0)).expand_as(losses)
         self._losses = torch.where(better, losses, self._losses)
         self._copy(self._parts, [part for part, _ in self._average.units()], better)
 
