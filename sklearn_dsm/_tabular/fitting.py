@@ -173,12 +173,13 @@ class _Training:
         random = np.random.RandomState(plan.seed)
         self.generator = torch_generator(plan.seed)
         n_members = next((members for rows, members in MEMBERS if n <= rows), 1)
+        n_members = min(n, n_members)
         n_folds = n_members if n_members > 1 else round(1 / HELD_OUT_SHARE)
         folds = random.permutation(n) % min(n, n_folds)
         self.seen = torch.from_numpy(np.stack([folds != m for m in range(n_members)])).to(device)
         self.judges = [
             torch.from_numpy(random.permutation(np.flatnonzero(folds == m))[:MAX_JUDGES])
-            for m in range(min(n, n_members))
+            for m in range(n_members)
         ]
         networks = FieldNetworks(layout, len(self.judges), *_sizes(n), self.generator)
         self.networks = networks.to(device)

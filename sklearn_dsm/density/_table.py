@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._budget import Budget
 from .._compat import Interval, StrOptions, validate_parameter_constraints
+from .._core.random import torch_generator
 from .._evaluation.base import check_number_of_draws
 from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
@@ -543,7 +544,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         return self._kind.build(columns)
 
     def _law(self) -> TableLaw:
-        networks = FieldNetworks(self._layout, self._n_members, self._width, 0.0)
+        networks = FieldNetworks(self._layout, self._n_members, self._width, 0.0, torch_generator(0))
         state = {name: torch.from_numpy(part) for name, part in self.network_weights_.items()}
         networks.load_state_dict(state)
         networks.to(evaluation_device(self.device))
