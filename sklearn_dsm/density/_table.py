@@ -544,7 +544,8 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         return self._kind.build(columns)
 
     def _law(self) -> TableLaw:
-        networks = FieldNetworks(self._layout, self._n_members, self._width, 0.0, torch_generator(0))
+        start = torch_generator(0)
+        networks = FieldNetworks(self._layout, self._n_members, self._width, 0.0, start)
         state = {name: torch.from_numpy(part) for name, part in self.network_weights_.items()}
         networks.load_state_dict(state)
         networks.to(evaluation_device(self.device))
