@@ -272,7 +272,7 @@ class TableLaw:
         shape = law.mean.shape[:-1]
 
         def mass(ends):
-            return np.exp(law.log_mass(*(torch.full(shape, float(end)).double() for end in ends)))
+            return torch.exp(law.log_mass(*(torch.full(shape, float(end)).double() for end in ends)))
 
         total = mass((low, high)).numpy()
         for a, b in code.point_cells:
