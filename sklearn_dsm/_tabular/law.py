@@ -272,7 +272,8 @@ class TableLaw:
         shape = law.mean.shape[:-1]
 
         def mass(ends):
-            return torch.exp(law.log_mass(*(torch.full(shape, float(end)).double() for end in ends)))
+            low, high = (torch.full(shape, float(end), dtype=torch.float64) for end in ends)
+            return torch.exp(law.log_mass(low, high))
 
         total = mass((low, high)).numpy()
         for a, b in code.point_cells:
