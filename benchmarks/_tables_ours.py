@@ -17,9 +17,9 @@ def there() -> bool:
 def fitted(frame: pd.DataFrame, columns: tuple[Column, ...], seconds: float, seed: int):
     types = {column.name: column.override for column in columns}
     estimator = getattr(sklearn_dsm, OURS)
-    return estimator(types, handle_unknown="floor", max_fit_time=seconds, random_state=seed).fit(
-        frame
-    )
+    return estimator(
+        column_types=types, handle_unknown="floor", max_fit_time=seconds, random_state=seed
+    ).fit(frame)
 
 
 def other_measures(density, columns: tuple[Column, ...]) -> str:
