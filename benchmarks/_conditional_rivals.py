@@ -7,35 +7,10 @@ held-out rows as long as the seconds last, and are then fitted to all rows.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-
-Fit = Callable[[np.ndarray, np.ndarray, float, int], Any]
-
-
-class Method(NamedTuple):
-    """The function that fits, as "module:function", and the package it needs beyond our own.
-
-    One that is slow to predict is judged by the first test rows only.
-    """
-
-    function: str
-    needs: str = "sklearn"
-    about: str = ""
-    most_test_rows: int | None = None
-
-    @property
-    def installed(self) -> bool:
-        return find_spec(self.needs) is not None
-
-    def load(self) -> Fit:
-        module, name = self.function.split(":")
-        return getattr(importlib.import_module(module), name)
-
+from _methods import Method
 
 OURS = "DSMRegressor"
 METHODS = {

@@ -8,30 +8,7 @@ budget cut it short.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from importlib.util import find_spec
-from typing import Any, NamedTuple
-
-import numpy as np
-
-Fit = Callable[[np.ndarray, float, int], Any]
-
-
-class Method(NamedTuple):
-    """The function that fits, as "module:function", and the package it needs beyond our own."""
-
-    function: str
-    needs: str = "sklearn"
-
-    @property
-    def installed(self) -> bool:
-        return find_spec(self.needs) is not None
-
-    def load(self) -> Fit:
-        module, name = self.function.split(":")
-        return getattr(importlib.import_module(module), name)
-
+from _methods import Method
 
 OURS = "DSMDensityEstimator"
 FAST = "DSM, fast"

@@ -3,64 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
+import itertools
 import subprocess
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
+from _methods import Method
 from _own_process import outcome
+from _records import Records
 from _tables_ours import OURS, there
 
 RUN = Path(__file__).with_name("_tables_run.py")
-DONE = ("ok", "failed", "timed out")
 # A job's entries that do not bear on its figures.
 PLACES = ("data", "rows_folder")
-
-
-class Method(NamedTuple):
-    """A function as "module:name", the package it needs, and the name of that among packages."""
-
-    function: str
-    needs: str = "sklearn"
-    package: str = ""
-
-    def load(self) -> Callable[..., Any]:
-        module, name = self.function.split(":")
-        return getattr(importlib.import_module(module), name)
 
 
 def why_not(name: str, method: Method) -> str:
     """Why a method cannot be run; empty where it can."""
     if name == OURS:
         return "" if there() else "not there: this version of the package has no such class"
-    if find_spec(method.needs) is None:
-        return f"not installed: needs {method.package or method.needs}"
+    if not method.installed:
+        return f"not installed: needs {method.needs}"
     return ""
-
-
-class Records:
-    """The records of one part, a line of JSON each, read again where a run is taken up."""
-
-    def __init__(self, part: str, folder: Path, resume: bool):
-        self.path = folder / f"tables_{part}.jsonl"
-        self.all: list[dict] = []
-        if resume and self.path.exists():
-            lines = map(json.loads, self.path.read_text().splitlines())
-            self.all = [record for record in lines if record["status"] in DONE]
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in self.all))
-
-    def of(self, job: dict) -> dict | None:
-        same = identity(job).items()
-        return next((record for record in self.all if same <= record.items()), None)
-
-    def add(self, record: dict) -> None:
-        self.all.append(record)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
 
 
 def identity(job: dict) -> dict:
@@ -86,6 +52,29 @@ def run(job: dict, method: Method, options: argparse.Namespace) -> dict:
     return identity(job) | found
 
 
+def every_fit(
+    part: str,
+    tables: Iterable[str],
+    methods: dict[str, Method],
+    options: argparse.Namespace,
+    **more: Any,
+) -> Iterator[dict]:
+    """A job for each table, seed and method that is asked for."""
+    for table, seed, method in itertools.product(
+        tables, range(options.seeds), options.methods or methods
+    ):
+        if method in methods:
+            yield {
+                "part": part,
+                "table": table,
+                "method": method,
+                "seed": seed,
+                "seconds": options.seconds,
+                "rows": options.rows,
+                "data": str(options.data),
+            } | more
+
+
 def completed(
     part: str,
     jobs: Iterator[dict],
@@ -95,7 +84,8 @@ def completed(
     report: Callable[[str], None],
 ) -> list[dict]:
     """The records of all jobs, each told of as it comes."""
-    records, found = Records(part, options.folder, options.resume), []
+    path = options.folder / f"tables_{part}.jsonl"
+    records, found = Records(path, identity, options.resume), []
     for job in jobs:
         record = records.of(job)
         if record is None:
@@ -107,6 +97,10 @@ def completed(
         report(head + (tell(record) if good else f"{record['status']}: {record['message']}"))
     report("")
     return [record for record in found if record["status"] == "ok"]
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None or np.isnan(value) else f"{value:.3f}"
 
 
 def aligned(rows: list[list[str]]) -> list[str]:

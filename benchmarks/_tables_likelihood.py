@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from _budget import timed
-from _tables_jobs import Method, aligned, completed
+from _methods import Method
+from _tables_jobs import aligned, completed, every_fit
 from _tables_measure import TINY, load, measures, split, told
 from _tables_ours import OURS, fitted, other_measures
 
@@ -77,21 +78,15 @@ def shown(pair: list[float] | None) -> str:
 
 
 def jobs(options: argparse.Namespace) -> Iterator[dict]:
-    for table in [TINY] if options.smoke else options.tables or TABLES:
-        for seed in range(options.seeds):
-            for method in options.methods or METHODS:
-                if method in METHODS:
-                    yield {
-                        "part": "likelihood",
-                        "table": table,
-                        "method": method,
-                        "seed": seed,
-                        "seconds": options.seconds,
-                        "rows": options.rows,
-                        "test_rows": options.test_rows,
-                        "data": str(options.data),
-                        "rows_folder": str(options.folder / "tables_rows"),
-                    }
+    tables = [TINY] if options.smoke else options.tables or TABLES
+    return every_fit(
+        "likelihood",
+        tables,
+        METHODS,
+        options,
+        test_rows=options.test_rows,
+        rows_folder=str(options.folder / "tables_rows"),
+    )
 
 
 def tell(record: dict) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _budget import timed
-from _tables_jobs import Method, aligned, completed
+from _methods import Method
+from _tables_jobs import aligned, completed, number
 from _tables_measure import Column, coded, located
 from _tables_mixture import ProductMixture
 from _tables_ours import OURS, fitted
@@ -166,10 +167,6 @@ def jobs(options: argparse.Namespace) -> Iterator[dict]:
                             "rows": options.rows or DEFAULT_ROWS,
                             "data": str(options.data),
                         }
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None or np.isnan(value) else f"{value:.3f}"
 
 
 def tell(record: dict) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _budget import timed
-from _tables_jobs import Method, aligned, completed
+from _methods import Method
+from _tables_jobs import aligned, completed, every_fit, number
 from _tables_measure import TINY, Column, coded, load, split
 from _tables_ours import OURS
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -108,23 +109,8 @@ def table_scores(fit, real, drawn, columns) -> dict:
 
 
 def jobs(options: argparse.Namespace) -> Iterator[dict]:
-    for table in [TINY] if options.smoke else options.tables or TABLES:
-        for seed in range(options.seeds):
-            for method in options.methods or METHODS:
-                if method in METHODS:
-                    yield {
-                        "part": "samples",
-                        "table": table,
-                        "method": method,
-                        "seed": seed,
-                        "seconds": options.seconds,
-                        "rows": options.rows,
-                        "data": str(options.data),
-                    }
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    tables = [TINY] if options.smoke else options.tables or TABLES
+    return every_fit("samples", tables, METHODS, options)
 
 
 def tell(record: dict) -> str:

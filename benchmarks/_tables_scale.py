@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from _budget import timed
-from _tables_jobs import Method, aligned, completed
+from _methods import Method
+from _tables_jobs import aligned, completed
 from _tables_law import FactorLaw
 from _tables_measure import coded
 from _tables_ours import OURS, fitted, other_measures

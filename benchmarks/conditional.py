@@ -13,7 +13,6 @@ cut off, and ``--report`` writes the report of what is there.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,9 +22,10 @@ from pathlib import Path
 from _budget import n_threads
 from _conditional_report import write_report
 from _conditional_rivals import METHODS, OURS
-from _conditional_run import CLOCKS, IDENTITY, identity, outcome_of
+from _conditional_run import CLOCKS, identity, outcome_of
 from _conditional_tables import DRAWN, TABLES, is_there, n_splits
 from _own_process import outcome
+from _records import Records
 from _report import RESULTS, commit, machine
 from _tables import default_folder
 
@@ -33,8 +33,6 @@ RUN = Path(__file__).with_name("_conditional_run.py")
 EVERY = (*TABLES, *DRAWN)
 SMOKE = {"tables": ["diabetes", "heteroscedastic_1000"], "splits": 2, "rows": 100, "seconds": 0.5}
 SMOKE_METHODS = [OURS, "MDN ensemble", "HGB, cross-val."]
-# Records of these states stand when a run is taken up again.
-DONE = ("ok", "failed", "timed out")
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,36 +58,6 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     options.methods = options.methods or list(METHODS)
     options.results = options.results or RESULTS
     return options
-
-
-class Store:
-    """The records, each a line of a file to which it is added as it comes."""
-
-    def __init__(self, path: Path, keep: bool):
-        self.path, self.records = path, []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if keep and path.exists():
-            self.records = [each for each in read(path) if each["status"] in DONE]
-        path.write_text("".join(json.dumps(each) + "\n" for each in self.records))
-
-    def __contains__(self, job: dict) -> bool:
-        return any(all(each[name] == job[name] for name in IDENTITY) for each in self.records)
-
-    def add(self, record: dict) -> None:
-        self.records.append(record)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-
-def read(path: Path) -> list[dict]:
-    """The records of a file, of which an interruption may have cut the last line."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
 
 
 def jobs(options: argparse.Namespace) -> Iterator[dict]:
@@ -143,7 +111,7 @@ def told(record: dict) -> str:
     )
 
 
-def complete(options: argparse.Namespace, store: Store) -> None:
+def complete(options: argparse.Namespace, store: Records) -> None:
     """Make the records that are missing, and tell of them as they come."""
     missing = [job for job in jobs(options) if job not in store]
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -155,12 +123,13 @@ def complete(options: argparse.Namespace, store: Store) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
-    store = Store(options.results / "conditional.jsonl", options.resume or options.report)
+    path = options.results / "conditional.jsonl"
+    store = Records(path, identity, options.resume or options.report)
     if not options.report:
         complete(options, store)
     head = f"{machine()}; {n_threads()} threads a fit, {options.jobs} at once; commit {commit()}"
     wanted = {"seconds": options.seconds, "clock": options.clock, "most_rows": options.rows}
-    records = [each for each in store.records if wanted.items() <= each.items()]
+    records = [each for each in store.all if wanted.items() <= each.items()]
     write_report(records, options.results, head)
     print(f"results in {options.results}")
 

@@ -27,14 +27,13 @@ from _density_figure import draw
 from _density_report import add_differences, write_report
 from _density_run import identity
 from _own_process import outcome
+from _records import DONE
 from _report import RESULTS, commit, processor, threads_and_versions
 from _rivals import METHODS
 from _tables import TABLES, TINY_TABLES, default_folder, file_of
 
 RUN = Path(__file__).with_name("_density_run.py")
 SMOKE = {"tables": list(TINY_TABLES), "budget": 1.0, "mass_points": 60}
-# Records of these states stand when a run is taken up again.
-DONE = ("ok", "failed", "timed out")
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:

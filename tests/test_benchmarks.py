@@ -542,17 +542,19 @@ def test_records_that_an_interruption_cut_are_made_again(room, tmp_path):
     benchmark, path = room("conditional"), tmp_path / "conditional.jsonl"
     whole = conditional_record("NGBoost", 0, 1.0)
     path.write_text(json.dumps(whole) + "\n" + json.dumps(whole | {"split": 1})[:40])
-    store = benchmark.Store(path, keep=True)
+    records = room("_records")
+    store = records.Records(path, benchmark.identity, keep=True)
     assert whole in store
     assert (whole | {"split": 1}) not in store
-    assert benchmark.read(path) == [whole]
+    assert records.read(path) == [whole]
 
 
 @pytest.mark.slow
 def test_a_smoke_run_of_conditional_densities_reports_and_can_be_resumed(room, tmp_path):
     benchmark = room("conditional")
     benchmark.main(["--smoke", "--results", str(tmp_path)])
-    records = benchmark.read(tmp_path / "conditional.jsonl")
+    read = room("_records").read
+    records = read(tmp_path / "conditional.jsonl")
     assert len(records) == 2 * 2 * len(benchmark.SMOKE_METHODS)
     for found in records:
         assert found["status"] == "ok", found
@@ -562,7 +564,7 @@ def test_a_smoke_run_of_conditional_densities_reports_and_can_be_resumed(room, t
     assert "Tables, 1" in text
     assert "Known laws, 1" in text
     benchmark.main(["--smoke", "--resume", "--results", str(tmp_path)])
-    assert benchmark.read(tmp_path / "conditional.jsonl") == records
+    assert read(tmp_path / "conditional.jsonl") == records
 
 
 @pytest.mark.slow
