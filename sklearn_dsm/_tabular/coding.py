@@ -55,7 +55,7 @@ class DiscreteCode:
     has_value = False
     point_cells = np.empty((0, 2))
 
-    def __init__(self, column: RawColumn, kind: ColumnType, weight: np.ndarray):
+    def __init__(self, column: RawColumn, kind: ColumnType):
         self.type, self.name = kind, column.name
         self.n_states = len(kind.values)
         self._code = {value: k for k, value in enumerate(kind.values)}
@@ -119,9 +119,11 @@ class NumericCode:
     weight : ndarray of shape (n,)
     """
 
+    point_cells = np.empty((0, 2))
+
     def __init__(self, column: RawColumn, kind: ColumnType, weight: np.ndarray):
         self.name = column.name
-        seen = ~np.isnan(column.values)
+        seen = ~column.missing
         values, weight = column.values[seen], weight[seen]
         rest = ~np.isin(values, kind.point_masses)
         left = np.unique(values[rest])
@@ -149,18 +151,14 @@ class NumericCode:
         # The map must have a slope wherever samples lie at a bound.
         u = np.clip(u, *np.quantile(u[np.isfinite(u)], [0, 1]))
         self._marginal: MarginalTransform = fit_marginal(u[:, None], weight / weight.mean(), "auto")
-        self.point_cells = np.array(
-            [self._cell_ends(np.array([point])) for point in self._points if self._inside(point)]
-        ).reshape(-1, 2)
-        if not self.type.step:
-            self.point_cells = np.empty((0, 2))
-
-    def _inside(self, point: float) -> bool:
-        return bool(self.type.bounds[0] <= point <= self.type.bounds[1])
+        if self.type.step:
+            low, high = self.type.bounds
+            inside = self._points[(low <= self._points) & (self._points <= high)]
+            self.point_cells = np.stack(self._cell_ends(inside), axis=1)
 
     def encode(self, column: RawColumn) -> Coded:
         x = column.values
-        missing = np.isnan(x)
+        missing = column.missing
         state = np.full(len(x), len(self._points), dtype=np.int64)
         for k, point in enumerate(self._points):
             state[x == point] = k
@@ -192,8 +190,9 @@ class NumericCode:
     def states_within(self, low: float, high: float) -> np.ndarray:
         """Point masses in a closed interval, and the state of other numbers if some are in it."""
         found = np.flatnonzero((self._points >= low) & (self._points <= high))
-        if self.has_value and self.scores_within(low, high)[0] < self.scores_within(low, high)[1]:
-            found = np.append(found, len(self._points))
+        if self.has_value:
+            first, last = self.scores_within(low, high)
+            found = np.append(found, len(self._points)) if first < last else found
         return found
 
     def scores_within(self, low: float, high: float) -> tuple[float, float]:
@@ -278,5 +277,6 @@ def _unbent(u: np.ndarray, width: float) -> np.ndarray:
 
 def code_for(column: RawColumn, kind: ColumnType, weight: np.ndarray) -> DiscreteCode | NumericCode:
     """The code of a column of a type."""
-    code = DiscreteCode if kind.kind == "discrete" else NumericCode
-    return code(column, kind, weight)
+    if kind.kind == "discrete":
+        return DiscreteCode(column, kind)
+    return NumericCode(column, kind, weight)

@@ -75,7 +75,7 @@ def column_type(column: RawColumn, told: Any = None) -> ColumnType:
         Where a column has no value at all, too many categories, or a type that does not suit it.
     """
     told = _checked(column.name, told)
-    seen = _seen(column)
+    seen = column.values[~column.missing]
     if not len(seen):
         raise ValueError(
             f"All values of column {column.name!r} are missing, so nothing can be learned of it. "
@@ -125,12 +125,6 @@ def _checked(name: Any, told: Any) -> dict:
     if found.get("kind") == "integer":
         found.setdefault("step", 1.0)
     return found | {"kind": kind}
-
-
-def _seen(column: RawColumn) -> np.ndarray:
-    if column.is_numeric:
-        return column.values[~np.isnan(column.values)]
-    return np.array([value for value in column.values if value is not None], dtype=object)
 
 
 def _kind(seen: np.ndarray, numeric: bool) -> str:

@@ -181,7 +181,7 @@ class _Training:
             torch.from_numpy(random.permutation(np.flatnonzero(folds == m))[:MAX_JUDGES])
             for m in range(n_members)
         ]
-        networks = FieldNetworks(layout, len(self.judges), *_sizes(n), self.generator)
+        networks = FieldNetworks(layout, n_members, *_sizes(n), self.generator)
         self.networks = networks.to(device)
         self.losses = Losses(layout)
         self.data = Batch(*(part.to(device) for part in tensors(layout, samples)))
@@ -219,13 +219,13 @@ class _Training:
 
     @torch.no_grad()
     def judge(self) -> float:
-        """Keep the averages that are best by the validation samples of each member."""
+        """Keep the averages that are best by the validation samples of all members."""
         found = []
         for m, rows in enumerate(self.judges):
             batch, weights = self.data.take(rows), self.weights[rows, None]
             each = self.losses(self.average(batch.inputs), batch)[m]
             found.append((each * weights).sum(0) / weights.sum())
-        self.best.update(torch.stack(found))
+        self.best.update(torch.stack(found).mean(0))
         return self.best.value
 
     def _next_rows(self) -> Tensor:
@@ -248,23 +248,22 @@ def _random_columns(n: int, n_columns: int, generator: torch.Generator) -> Tenso
 
 
 class _Best:
-    """The best weights of each network by its own loss."""
+    """The best weights of each field's networks by their own mean loss."""
 
     def __init__(self, average: FieldNetworks):
         self._average = average
-        self._losses = torch.full(
-            average.first_bias.shape[:2], torch.inf, device=average.first.device
-        )
+        n_fields = average.first_bias.shape[1]
+        self._losses = torch.full((n_fields,), torch.inf, device=average.first.device)
         self._parts = [part.detach().clone() for part, _ in average.units()]
 
     @property
     def value(self) -> float:
         """Mean log-probability of validation samples."""
-        return float(-self._losses.sum(1).mean())
+        return float(-self._losses.sum())
 
     def update(self, losses: Tensor) -> None:
-        """Take the weights of networks whose losses (n_members, n_fields) are smaller."""
-        better = (losses.mean(0) < self._losses.mean(0)).expand_as(losses)
+        """Take the weights of fields whose losses (n_fields,) are smaller."""
+        better = losses < self._losses
         self._losses = torch.where(better, losses, self._losses)
         self._copy(self._parts, [part for part, _ in self._average.units()], better)
 
@@ -278,5 +277,5 @@ class _Best:
     def _copy(self, targets, sources, where: Tensor) -> None:
         fields_of = [fields for _, fields in self._average.units()]
         for target, source, fields in zip(targets, sources, fields_of, strict=True):
-            chosen = where[:, fields]
-            target[chosen] = source[chosen]
+            chosen = where[fields]
+            target[:, chosen] = source[:, chosen]

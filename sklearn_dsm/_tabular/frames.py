@@ -24,6 +24,13 @@ class RawColumn(NamedTuple):
     def is_numeric(self) -> bool:
         return self.values.dtype.kind == "f"
 
+    @property
+    def missing(self) -> np.ndarray:
+        """Flags (n,) of missing values."""
+        if self.is_numeric:
+            return np.isnan(self.values)
+        return np.array([value is None for value in self.values], dtype=bool)
+
 
 class FrameKind(NamedTuple):
     """What a table has to be to look like the one fitted.

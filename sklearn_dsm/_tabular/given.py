@@ -8,7 +8,7 @@ import numpy as np
 
 from .frames import RawColumn, read
 from .law import Condition
-from .layout import Layout, Samples
+from .layout import HOLE, Layout, Samples
 
 
 class Given:
@@ -119,7 +119,7 @@ class Given:
         ]
         samples = self.layout.encode(columns)
         for f, field in enumerate(self.layout.fields):
-            if field.part == "hole":
+            if field.part == HOLE:
                 # A value that is not given may be missing or not.
                 samples.have[:, f] = samples.state[:, f] == 0
         return samples

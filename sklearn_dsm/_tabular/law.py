@@ -13,7 +13,7 @@ from .coding import MAX_SCORE
 from .fitting import Batch, tensors
 from .heads import Normals, draw_scores, draw_states, log_states, normals, pooled
 from .layout import HOLE, STATE, VALUE, Layout, Samples
-from .nets import FieldNetworks
+from .nets import N_LINEAR, FieldNetworks
 from .uniforms import CHOICE, PLACE, Common, Independent
 
 # Numbers that are held at once.
@@ -84,7 +84,7 @@ class TableLaw:
         self.layout, self.networks = layout, networks.double().eval()
         self.frequencies = frequencies
         self.device = next(networks.parameters()).device
-        numbers = networks.n_members * layout.n_fields * (networks.width + 8)
+        numbers = networks.n_members * layout.n_fields * (networks.width + N_LINEAR)
         self.chunk = max(64, CHUNK_NUMBERS // numbers)
 
     def log_probability(

@@ -71,7 +71,6 @@ class Layout:
 
     def __init__(self, codes: list[DiscreteCode | NumericCode], holed: list[int]):
         self.codes = codes
-        self.holed = set(holed)
         holes = [Field(j, HOLE, 2) for j in holed]
         states = [
             Field(j, STATE, code.n_states)
@@ -80,6 +79,7 @@ class Layout:
         ]
         values = [Field(j, VALUE, 0) for j, code in enumerate(codes) if code.has_value]
         self.fields = [*holes, *states, *values]
+        self._places = {(field.column, field.part): f for f, field in enumerate(self.fields)}
         self._input_fields: list[int] = []
         self._indicators: list[np.ndarray] = []
 
@@ -89,10 +89,7 @@ class Layout:
 
     def of_column(self, column: int, part: str) -> int | None:
         """The index of a column's field, None where it has none of such a part."""
-        for f, field in enumerate(self.fields):
-            if field.column == column and field.part == part:
-                return f
-        return None
+        return self._places.get((column, part))
 
     def encode(self, columns: list[RawColumn]) -> Samples:
         """Samples of a table with the columns of the fit."""

@@ -208,7 +208,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         columns = [RawColumn(column.name, column.values[kept]) for column in columns]
         weight = weight[kept] / weight[kept].mean()
         codes = [code_for(c, t, weight) for c, t in zip(columns, self._types(columns), strict=True)]
-        holed = [j for j, column in enumerate(columns) if _is_missing(column.values).any()]
+        holed = [j for j, column in enumerate(columns) if column.missing.any()]
         self._layout = Layout(codes, holed if self.missing == "modelled" else [])
         samples = self._layout.encode(columns)
         self._layout.set_inputs(samples)
@@ -302,7 +302,8 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         DataFrame or ndarray, or a list of n_imputations of them
             A list if ``n_imputations`` is larger than 1.
         """
-        samples = self._samples(X)
+        columns = self._columns(X)
+        samples = self._encoded(columns)
         validate_parameter_constraints(
             {
                 "n_imputations": [Interval(Integral, 1, None, closed="left")],
@@ -315,14 +316,13 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
             if field.part == HOLE:
                 # What is asked for is the value were it not missing.
                 samples.state[:, f] = 0
-        columns, _ = self._read(X, reset=False)
         repeated = samples.take(np.tile(np.arange(len(samples)), n_imputations))
         filled = self._drawn(repeated, {}, random_state)
         found = []
         for k in range(n_imputations):
             rows = slice(k * len(samples), (k + 1) * len(samples))
             parts = [
-                np.where(_is_missing(column.values), part[rows], column.values)
+                np.where(column.missing, part[rows], column.values)
                 for column, part in zip(columns, filled, strict=True)
             ]
             found.append(self._build(parts))
@@ -439,7 +439,8 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         drawn = self.sample(n_samples, random_state=seed)
         tables = [self._samples(X) for X in (X_train, X_holdout, drawn)]
         train, holdout, made = (self._layout.inputs(table) for table in tables)
-        scores = [self._law().log_probability(table, {})[0] for table in tables[:2]]
+        law = self._law()
+        scores = [law.log_probability(table, {})[0] for table in tables[:2]]
         return memorisation(train, holdout, made, scores[0], scores[1], seed)
 
     def _types(self, columns):
@@ -473,7 +474,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         if not columns or not len(columns[0].values):
             raise ValueError(f"Found array with 0 sample(s) (shape={np.shape(X)}).")
         if self.missing == "error":
-            holed = [column.name for column in columns if _is_missing(column.values).any()]
+            holed = [column.name for column in columns if column.missing.any()]
             if holed:
                 raise ValueError(
                     f"Input X contains NaN: column {holed[0]!r} has missing values. Set "
@@ -487,7 +488,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         for column, known in zip(columns, self._known_columns(), strict=True):
             if column.is_numeric == known.is_numeric:
                 found.append(column)
-            elif _is_missing(column.values).all():
+            elif column.missing.all():
                 found.append(RawColumn(column.name, np.resize(known.values, len(column.values))))
             else:
                 held, had = ("numbers", "categories")[:: 1 if column.is_numeric else -1]
@@ -505,10 +506,15 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
             for code, value in zip(self._layout.codes, values, strict=True)
         ]
 
-    def _samples(self, X) -> Samples:
+    def _columns(self, X) -> list[RawColumn]:
         check_is_fitted(self)
         take_one_thread_where_forked()
-        columns, _ = self._read(X, reset=False)
+        return self._read(X, reset=False)[0]
+
+    def _samples(self, X) -> Samples:
+        return self._encoded(self._columns(X))
+
+    def _encoded(self, columns: list[RawColumn]) -> Samples:
         return self._refuse_unknown(self._layout.encode(columns), columns)
 
     def _refuse_unknown(self, samples: Samples, columns=None) -> Samples:
@@ -529,7 +535,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         """The table with a column, in which all is missing, if it has none of such a name."""
         if not hasattr(X, "columns") or column in list(X.columns):
             return X
-        columns = dict(zip([c.name for c in read(X)[0]], read(X)[0], strict=True))
+        columns = {each.name: each for each in read(X)[0]}
         missing = self._known_columns()[list(self.column_types_).index(column)]
         n = len(next(iter(columns.values())).values)
         columns[column] = RawColumn(column, np.resize(missing.values, n))
@@ -561,12 +567,6 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
-
-
-def _is_missing(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    return np.array([value is None for value in values], dtype=bool)
 
 
 def _measure(kind: dict) -> str:
