@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
+from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._validation import check_weight
@@ -32,7 +33,7 @@ def as_numbers(estimator: Any, X: Any, **options: Any) -> np.ndarray:
     try:
         return validate_data(estimator, X, dtype=np.float64, **options)
     except (TypeError, ValueError) as error:
-        better = explained(error, X)
+        better = explained(error, X, isinstance(estimator, DensityMixin))
         if better is error:
             raise
         raise better from error
@@ -118,8 +119,9 @@ def warn_of_degenerate_columns(X: np.ndarray, names: np.ndarray | None = None) -
         warn(
             f"Column(s) {named(discrete, names)} take few values, or one value in many samples. "
             "They have no density, and log-densities depend on how finely the values are resolved. "
-            "Drop such columns. Or, for categories, fit one density per category; for counts or "
-            "rounded values, add uniform noise as wide as the smallest step between the values.",
+            "Use TableDensityEstimator, which gives such values probabilities, or drop the "
+            "columns. Or, for counts or rounded values, add uniform noise as wide as the smallest "
+            "step between the values.",
             UserWarning,
         )
     dependent = dependent_columns(X)
@@ -148,7 +150,7 @@ def dependent_columns(X: np.ndarray) -> np.ndarray:
     return np.sort(order[rank:] - 1)
 
 
-def explained(error: Exception, X: Any) -> Exception:
+def explained(error: Exception, X: Any, is_density: bool) -> Exception:
     """The error that a table gave when it was converted to numbers, with the column and a fix."""
     kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
     about_missing = "NaN" in str(error)
@@ -164,17 +166,32 @@ def explained(error: Exception, X: Any) -> Exception:
         if values is None:
             kind = getattr(column, "dtype", type(column).__name__)
             return kind_of_error(
-                f"Column {name!r} of type {kind} does not hold numbers. Encode dates as days since "
-                f"the first date, fit one density per category, or drop the column. ({error})"
+                f"Column {name!r} of type {kind} does not hold numbers. "
+                f"{_fix_of_other_columns(held.dtype.kind in 'mM', is_density)} ({error})"
             )
         n_missing = int(np.isnan(values).sum()) if about_missing else 0
         if n_missing:
+            table = ", or use TableDensityEstimator, which takes missing values"
             return kind_of_error(
                 f"Input X contains NaN: column {name!r} has {n_missing} missing values in "
                 f"{len(values)} samples. Drop these samples, or fill the values in, for instance "
-                "with sklearn.impute.SimpleImputer() before this estimator."
+                f"with sklearn.impute.SimpleImputer() before this estimator{table * is_density}."
             )
     return error
+
+
+def _fix_of_other_columns(is_date: bool, is_density: bool) -> str:
+    """What to do with a column that holds no numbers."""
+    if is_date:
+        return "Encode dates as days since the first date, or drop the column."
+    if is_density:
+        return (
+            "If it holds categories, TableDensityEstimator takes them. Encode dates as days since "
+            "the first date."
+        )
+    return (
+        "Encode dates as days since the first date, fit one model per category, or drop the column."
+    )
 
 
 def _columns(X: Any) -> Iterator[tuple[Any, Any]]:

@@ -5,7 +5,13 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from sklearn_dsm import DSMDensityEstimator, GMMScoreEstimator, KernelScoreEstimator
+from sklearn_dsm import (
+    DSMDensityEstimator,
+    GMMScoreEstimator,
+    KernelScoreEstimator,
+    ScoreCausalDiscovery,
+    TableDensityEstimator,
+)
 from sklearn_dsm._columns import warn_of_degenerate_columns
 
 QUICK = DSMDensityEstimator(
@@ -38,6 +44,8 @@ def test_a_column_that_holds_no_numbers_is_named_with_its_type(estimator, kind):
     with pytest.raises((ValueError, TypeError), match="Column 'when' of type") as told:
         estimator.fit(X)
     assert str(X["when"].dtype) in str(told.value) and "Encode dates" in str(told.value)
+    takes_it = "TableDensityEstimator takes them" in str(told.value)
+    assert takes_it == (kind != "a date")
 
 
 def test_columns_of_polars_and_of_arrays_are_named_too():
@@ -54,6 +62,21 @@ def test_missing_values_are_counted_and_a_fix_for_densities_is_told(estimator):
     with pytest.raises(ValueError, match="column 'age' has 2 missing values in 60 samples") as told:
         estimator.fit(X)
     assert "Drop" in str(told.value) and "HistGradientBoosting" not in str(told.value)
+    assert "TableDensityEstimator, which takes missing values" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "column", [["a", "b"] * (N // 2), np.r_[np.nan, np.arange(N - 1.0)], np.arange(N) % 2]
+)
+def test_the_estimator_that_is_named_takes_such_a_table(column):
+    TableDensityEstimator(max_epochs=0, random_state=0).fit(frame(other=column))
+
+
+@pytest.mark.parametrize("column", [["a", "b"] * (N // 2), np.r_[np.nan, np.arange(N - 1.0)]])
+def test_estimators_of_something_else_than_a_density_name_no_other_estimator(column):
+    with pytest.raises((ValueError, TypeError), match="olumn 'other'") as told:
+        ScoreCausalDiscovery().fit(frame(other=column))
+    assert "TableDensityEstimator" not in str(told.value)
 
 
 def test_rows_to_score_are_told_of_in_the_same_way():
@@ -114,6 +137,7 @@ def test_the_warning_names_the_line_of_the_user():
     with pytest.warns(UserWarning, match="'second' take few values") as told:
         QUICK.fit(frame(second=np.arange(N) % 2))
     assert told[0].filename == __file__
+    assert "Use TableDensityEstimator" in str(told[0].message)
 
 
 def test_options_of_kernels_that_would_be_ignored_are_refused():
