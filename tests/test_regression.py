@@ -4,17 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
+from scipy.stats import t as student_t
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_dsm import DSMRegressor
 from sklearn_dsm.metrics import coverage, crps, neg_log_density
+from sklearn_dsm.regression._boosting import FIRST_ITERATIONS, Shape, boosted
+from sklearn_dsm.regression._location_scale import _ratio
+from sklearn_dsm.regression._residuals import chosen_mixture
 from sklearn_dsm.regression._target_space import TargetSpace
 
-QUICK = {"max_iter": 60, "max_epochs": 20, "random_state": 0}
+TINY = {"max_iter": 10, "max_epochs": 0, "n_folds": 2, "random_state": 0}
+QUICK = {"max_iter": 60, "max_epochs": 20, "n_folds": 3, "random_state": 0}
 
 
 def heteroscedastic(n, seed):
@@ -42,18 +47,18 @@ def smooth():
 
 @pytest.fixture(scope="module")
 def branched():
-    return DSMRegressor(**QUICK | {"max_epochs": 60}).fit(*branching(2000, 0))
+    return DSMRegressor(**QUICK | {"max_epochs": 60}).fit(*branching(1200, 0))
 
 
 @pytest.fixture(scope="module")
 def bounded():
-    X, y = heteroscedastic(600, 3)
+    X, y = heteroscedastic(400, 3)
     return DSMRegressor(y_bounds=(0, None), **QUICK).fit(X, np.exp(y))
 
 
 @pytest.fixture(scope="module")
 def two_targets():
-    X, y = heteroscedastic(800, 4)
+    X, y = heteroscedastic(500, 4)
     other = X[:, 0] + 0.3 * np.random.default_rng(5).normal(size=len(X))
     return DSMRegressor(**QUICK | {"max_epochs": 5}).fit(X, np.column_stack([y, other]))
 
@@ -135,7 +140,7 @@ def test_a_shape_that_changes_with_x_needs_the_network(branched):
     at = branched.score_samples(np.full((3, 1), 0.9), [-2.7, 0.0, 2.7])
     assert at[0] > at[1] + 1.5 and at[2] > at[1] + 1.5
     X, y = branching(2000, 1)
-    plain = DSMRegressor(**QUICK | {"max_epochs": 0}).fit(*branching(2000, 0))
+    plain = DSMRegressor(**QUICK | {"max_epochs": 0}).fit(*branching(1200, 0))
     assert neg_log_density(branched, X, y) > neg_log_density(plain, X, y) + 0.1
 
 
@@ -148,7 +153,7 @@ def test_units_of_the_target_shift_the_log_density():
 
 def test_features_without_information_give_the_marginal():
     random = np.random.default_rng(0)
-    X, y = random.normal(size=(600, 2)), random.normal(size=600)
+    X, y = random.normal(size=(390, 2)), random.normal(size=390)
     fit = DSMRegressor(**QUICK).fit(X, y)
     X, y = random.normal(size=(2000, 2)), random.normal(size=2000)
     assert (norm.logpdf(y) - fit.score_samples(X, y)).mean() < 0.05
@@ -187,13 +192,7 @@ def test_slopes_of_target_spaces():
 
 
 def test_categories_and_missing_values():
-    random = np.random.default_rng(0)
-    X, y = heteroscedastic(400, 0)
-    kind = random.choice(["low", "high"], size=400)
-    frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "kind": pd.Categorical(kind)})
-    frame["flag"] = random.choice([True, False], size=400)
-    target = y + np.where(kind == "high", 5.0, 0.0)
-    frame.loc[::7, "a"] = np.nan
+    frame, target = mixed()
     fit = DSMRegressor(**QUICK).fit(frame, target)
     assert fit.score(frame, target) > 0.9
     odd = frame[:2].astype({"kind": object})
@@ -202,12 +201,104 @@ def test_categories_and_missing_values():
     assert np.isfinite(fit.score_samples(odd, target[:2])).all()
 
 
+def mixed():
+    """A frame of numbers, some of them missing, categories and booleans."""
+    random = np.random.default_rng(0)
+    X, y = heteroscedastic(300, 0)
+    kind = random.choice(["low", "high"], size=300)
+    frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "kind": pd.Categorical(kind)})
+    frame["flag"] = random.choice([True, False], size=300)
+    frame.loc[::7, "a"] = np.nan
+    return frame, y + np.where(kind == "high", 5.0, 0.0)
+
+
+def test_unknown_categories_are_errors_if_asked_for():
+    frame, target = mixed()
+    strict = DSMRegressor(handle_unknown="error", **TINY).fit(frame, target)
+    odd = frame[:3].astype({"kind": object})
+    odd.loc[1, "kind"] = None
+    assert np.isfinite(strict.predict(odd)).all()
+    odd.loc[2, "kind"] = "never seen"
+    with pytest.raises(ValueError, match="Column 'kind' holds the category 'never seen'"):
+        strict.predict(odd)
+
+
+@pytest.mark.parametrize("columns", [["a", "b", "kind", "flag"], ["a", "b"]])
+def test_frames_of_polars_are_as_those_of_pandas(columns):
+    polars = pytest.importorskip("polars")
+    frame, target = mixed()
+    frame = frame[columns]
+    values = {name: frame[name].astype(object).to_list() for name in columns}
+    other = polars.DataFrame(values, nan_to_null=True)
+    one, two = (DSMRegressor(**TINY).fit(X, target) for X in (frame, other))
+    np.testing.assert_array_equal(two.feature_names_in_, columns)
+    np.testing.assert_array_equal(one.predict(frame), two.predict(other))
+    expected = one.score_samples(frame, target)
+    np.testing.assert_array_equal(expected, two.score_samples(other, target))
+    np.testing.assert_array_equal(expected, one.score_samples(other, target))
+
+
+def test_a_short_time_is_a_small_fit():
+    X, y = heteroscedastic(500, 0)
+    fit = DSMRegressor(max_fit_time=1e-6, random_state=0).fit(X, y)
+    assert fit.n_iter_ <= 20 and not fit.uses_network_ and fit.stop_reason_ == "max_fit_time"
+    assert (truth(X, y) - fit.score_samples(X, y)).mean() < 0.5
+
+
+def test_what_averaging_removes_from_errors():
+    """Errors in common stay, and a share of what differs between two partitions goes."""
+    random = np.random.default_rng(0)
+    scale, weight = random.uniform(1, 2, size=100_000), np.ones(100_000)
+    common, apart = random.normal(size=100_000), 0.5 * random.normal(size=(2, 100_000))
+    assert _ratio(scale * np.stack([common, common]), scale, weight) == 1
+    found = _ratio(scale * (common + apart), scale, weight)
+    assert found == pytest.approx(np.sqrt(1 / 1.125), abs=0.005)
+
+
+@pytest.mark.slow
+def test_intervals_cover_where_members_disagree():
+    """Predictions average over all folds: with little noise their errors are smaller."""
+    found = []
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        X = random.uniform(-1, 1, size=(1200, 3))
+        y = np.sin(4 * X[:, 0]) * X[:, 1] + np.abs(X[:, 2]) + 0.1 * random.normal(size=1200)
+        fit = DSMRegressor(max_iter=200, max_epochs=0, random_state=seed).fit(X[:200], y[:200])
+        found.append(coverage(fit, X[200:], y[200:]))
+    assert np.mean(found) == pytest.approx(0.9, abs=0.03)
+
+
+def test_boosters_predict_samples_that_they_did_not_see():
+    X, y = heteroscedastic(200, 0)
+    folds = [f for seed in range(2) for f in KFold(2, shuffle=True, random_state=seed).split(X)]
+
+    def cost(values):
+        return (y - values) ** 2
+
+    options = [X, [], y, np.ones(200), Shape(0.1, 6, 4), 100, 0, cost]
+    found = boosted(folds, *options)
+    expected = np.zeros(200)
+    for (_, test), booster in zip(folds, found.fitted, strict=True):
+        expected[test] += 0.5 * booster.predict(X[test])
+    np.testing.assert_allclose(found.predictions, expected)
+    hasty = boosted(folds, *options, seconds=0.0)
+    assert hasty.fitted[0].n_iter <= FIRST_ITERATIONS
+    assert cost(found.predictions).mean() <= cost(hasty.predictions).mean()
+
+
+def test_mixtures_have_heavy_tails():
+    z = student_t(3).rvs(size=(4000, 1), random_state=0)
+    mixture = chosen_mixture(z[:2000], np.ones(2000), 0)
+    gaps = student_t(3).logpdf(z[2000:, 0]) - mixture.score_samples(z[2000:])
+    assert gaps.mean() < 0.03
+
+
 def test_weights_move_the_fit():
-    X, y = heteroscedastic(400, 0)
+    X, y = heteroscedastic(200, 0)
     X, y = np.vstack([X, X]), np.concatenate([y, y + 4])
-    weight = np.repeat([1.0, 0.0], 400)
+    weight = np.repeat([1.0, 0.0], 200)
     fit = DSMRegressor(**QUICK).fit(X, y, sample_weight=weight)
-    alone = DSMRegressor(**QUICK).fit(X[:400], y[:400])
+    alone = DSMRegressor(**QUICK).fit(X[:200], y[:200])
     np.testing.assert_allclose(
         fit.score_samples(X[:20], y[:20]), alone.score_samples(X[:20], y[:20]), atol=1e-8
     )
@@ -233,7 +324,7 @@ def test_the_evidence_is_of_unseen_samples(smooth):
 
 
 def test_same_seed_same_fit():
-    X, y = heteroscedastic(500, 0)
+    X, y = heteroscedastic(400, 0)
     one, other = (DSMRegressor(**QUICK | {"max_epochs": 3}).fit(X, y) for _ in range(2))
     np.testing.assert_array_equal(one.score_samples(X, y), other.score_samples(X, y))
 

@@ -19,14 +19,18 @@ class Features:
     X : DataFrame or ndarray of shape (n_samples, n_features)
     categorical : list of int
         Columns of categories.
+    strict : bool
+        Whether categories that are not in X are errors, later on.
+    names : sequence of str or None
+        Names of the columns.
 
     Attributes
     ----------
     categorical : list of int
     """
 
-    def __init__(self, X, categorical: list[int]):
-        self.categorical = categorical
+    def __init__(self, X, categorical: list[int], strict: bool = False, names=None):
+        self.categorical, self._strict, self._names = categorical, strict, names
         self._numeric = [j for j in range(X.shape[1]) if j not in set(categorical)]
         self._codes = OrdinalEncoder(
             handle_unknown="use_encoded_value",
@@ -64,8 +68,25 @@ class Features:
                     "can be, or by NaN for missing ones."
                 )
         if self.categorical:
-            found[:, self.categorical] = self._codes.transform(_objects(X, self.categorical))
+            chosen = _objects(X, self.categorical)
+            if self._strict:
+                self._check_known(chosen)
+            found[:, self.categorical] = self._codes.transform(chosen)
         return found
+
+    def _check_known(self, chosen: np.ndarray) -> None:
+        for k, known in enumerate(self._codes.categories_):
+            column = chosen[:, k]
+            seen = {value for value in known if not _is_missing(value)}
+            for row, value in enumerate(column):
+                if value not in seen and not _is_missing(value):
+                    j = self.categorical[k]
+                    name = j if self._names is None else self._names[j]
+                    raise ValueError(
+                        f"Column {name!r} holds the category {value!r} in sample {row}, which fit "
+                        "has not seen. Use handle_unknown='ignore' to take such categories as "
+                        "missing or as rare ones."
+                    )
 
     def context(self, X, numbers: np.ndarray) -> np.ndarray:
         """Standardised numbers, indicators of missing ones, and indicators of categories."""
@@ -87,8 +108,15 @@ def _objects(X, columns: list[int]) -> np.ndarray:
     return np.asarray(part, dtype=object)
 
 
+def _is_missing(value) -> bool:
+    # NaN and pandas' NaT are not equal to themselves, and pandas' NA is not a truth value.
+    return value is None or type(value).__name__ == "NAType" or value != value
+
+
 def categorical_columns(X) -> list[int]:
-    """Columns of a DataFrame that hold categories: strings, booleans, or categories by type."""
+    """Columns of a data frame that hold categories: strings, booleans, or categories by type."""
+    if _is_polars(X):
+        return [j for j, dtype in enumerate(X.dtypes) if not dtype.is_numeric()]
     if not hasattr(X, "iloc"):
         return []
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -96,3 +124,17 @@ def categorical_columns(X) -> list[int]:
     return [
         j for j, dtype in enumerate(X.dtypes) if not is_numeric_dtype(dtype) or is_bool_dtype(dtype)
     ]
+
+
+def table_of(X):
+    """A data frame of pandas as it is, one of polars as an array of objects."""
+    if not _is_polars(X):
+        return X
+    found = np.empty(X.shape, dtype=object)
+    for j, column in enumerate(X.iter_columns()):
+        found[:, j] = column.to_list()
+    return found
+
+
+def _is_polars(X) -> bool:
+    return type(X).__module__.split(".")[0] == "polars" and hasattr(X, "iter_columns")

@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+import time
+import warnings
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold
 from sklearn.neural_network import MLPRegressor
-from threadpoolctl import threadpool_limits
 
-# Two boosters of means: learning rate, leaves, samples of a leaf.
-MEAN_BOOSTERS = ((0.1, 6, 4), (0.06, 24, 8))
-SCALE_BOOSTER, SCALE_ITERATIONS = (0.05, 6, 15), 150
-# Rows from which more than one thread pays for boosting on a busy machine.
-THREADED_ROWS = 20_000
+from .._budget import Budget
+from ._boosting import FIRST_ITERATIONS, Booster, Candidate, Rescaled, Shape, boosted
+
+# Partitions into folds: with two, what differs between them tells what averaging removes.
+N_PARTITIONS = 2
+# Shares of the time at which boosters of the mean and perceptrons end, and the share of it that
+# the first iterations may take where there is more than one partition.
+MEANS_UNTIL, PERCEPTRONS_UNTIL, REPEAT_SHARE = (0.3, 0.6), 0.8, 0.15
+# Errors are not shrunk below this share of them.
+LEAST_RATIO = 0.8
+MEAN_BOOSTERS = (Shape(0.1, 6, 4), Shape(0.06, 24, 8))
+SCALE_BOOSTER, SCALE_ITERATIONS = Shape(0.05, 6, 15), 150
 # A regressor with a smaller weight is left out of the stack.
 LEAST_WEIGHT = 0.02
 # Scales below this share of the residuals' standard deviation are raised to it.
 LEAST_SCALE = 1e-3
 N_ALPHAS = 13
 # Fewer samples do not stop a perceptron in time.
-PERCEPTRON_ROWS = 100
+PERCEPTRON_ROWS, LEAST_EPOCHS, MAX_EPOCHS = 100, 20, 300
 PERCEPTRON = {
     "hidden_layer_sizes": (64, 64),
     "activation": "tanh",
     "learning_rate_init": 3e-3,
     "early_stopping": True,
     "n_iter_no_change": 20,
-    "max_iter": 300,
 }
-
-
-class Booster(NamedTuple):
-    """Boosted trees, cut off after some of their iterations."""
-
-    trees: HistGradientBoostingRegressor
-    n_iter: int
-
-    def predict(self, numbers: np.ndarray) -> np.ndarray:
-        return next(islice(self.trees.staged_predict(numbers), self.n_iter - 1, None))
 
 
 class Member(NamedTuple):
@@ -76,12 +74,13 @@ class LocationScale(NamedTuple):
 
     def predict(self, numbers: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (n,) and logarithms (n,) of scales."""
-        means, logs = [], []
+        means, scales = [], []
         for member in self.members:
             means.append(member.mean(numbers, context))
             scale = member.scale.predict(_with_mean(numbers, means[-1]))
-            logs.append(np.log(np.maximum(scale * member.factor, self.least)))
-        return np.mean(means, axis=0), np.mean(logs, axis=0)
+            scales.append(scale * member.factor)
+        scale = np.maximum(np.mean(scales, axis=0), self.least)
+        return np.mean(means, axis=0), np.log(scale)
 
 
 class CrossFit(NamedTuple):
@@ -90,6 +89,8 @@ class CrossFit(NamedTuple):
     fitted: LocationScale
     mean: np.ndarray
     log_scale: np.ndarray
+    # Of errors of the average over all members, to errors of those that did not see a sample.
+    ratio: float
 
 
 def cross_fitted(
@@ -101,8 +102,11 @@ def cross_fitted(
     n_folds: int,
     max_iter: int,
     seed: int,
+    max_fit_time: float | None = None,
 ) -> CrossFit:
-    """Fit means and scales of one target fold by fold.
+    """Fit means and scales of one target fold by fold, in two partitions of the samples.
+
+    Where the time is short, there are fewer iterations, fewer candidates and one partition.
 
     Parameters
     ----------
@@ -114,19 +118,31 @@ def cross_fitted(
         Columns of ``numbers`` that hold codes of categories.
     y, weight : ndarray of shape (n,)
     """
-    random = np.random.RandomState(seed)
-    folds = list(KFold(n_folds, shuffle=True, random_state=random).split(numbers))
-    candidates = [
-        _boosted_means(folds, numbers, categorical, y, weight, max_iter, shape, seed)
-        for shape in MEAN_BOOSTERS
+    budget, random = Budget(max_fit_time), np.random.RandomState(seed)
+    data = (numbers, categorical, y, weight)
+    folds = [
+        fold
+        for _ in range(N_PARTITIONS)
+        for fold in KFold(n_folds, shuffle=True, random_state=random).split(numbers)
     ]
-    others = [_ridge, _perceptron] if len(y) >= PERCEPTRON_ROWS else [_ridge]
-    candidates += [_other(folds, context, y, weight, make, seed) for make in others]
+    if max_fit_time is not None:
+        _boosted_means(folds[:1], *data, FIRST_ITERATIONS, MEAN_BOOSTERS[0], seed, 0.0)
+        if budget.taken * len(folds) > REPEAT_SHARE * max_fit_time:
+            folds = folds[:n_folds]
+    candidates: list[Candidate] = []
+    for shape, until in zip(MEAN_BOOSTERS, MEANS_UNTIL, strict=True):
+        left = budget.left(until)
+        if not candidates or left > 0:
+            candidates.append(_boosted_means(folds, *data, max_iter, shape, seed, left))
+    candidates.append(_ridges(folds, context, y, weight))
+    if len(y) >= PERCEPTRON_ROWS:
+        left = budget.left(PERCEPTRONS_UNTIL)
+        candidates += _perceptrons(folds, context, y, weight, seed, left)
     predictions = np.stack([found.predictions for found in candidates], axis=1)
     offset, shares = _stacked(predictions, y, weight)
     mean = offset + predictions @ shares
     kept = [k for k in range(len(shares)) if shares[k] > 0]
-    scales = _boosted_scales(folds, numbers, categorical, mean, y, weight, seed)
+    scales = _boosted_scales(folds, numbers, categorical, mean, y, weight, seed, budget.left())
     residual = np.abs(y - mean)
     least = LEAST_SCALE * float(np.sqrt(np.average(residual**2, weights=weight))) or 1e-300
     factor = float(
@@ -139,56 +155,30 @@ def cross_fitted(
             scales.fitted[i],
             factor,
         )
-        for i in range(n_folds)
+        for i in range(len(folds))
     ]
     log_scale = np.log(np.maximum(scales.predictions * factor, least))
-    return CrossFit(LocationScale(members, least), mean, log_scale)
+    ratio = 1.0
+    if len(folds) > n_folds:
+        each = np.empty((N_PARTITIONS, len(y)))
+        for i, (_, test) in enumerate(folds):
+            each[i // n_folds, test] = members[i].mean(numbers[test], context[test])
+        ratio = _ratio(y - each, np.exp(log_scale), weight)
+    return CrossFit(LocationScale(members, least), mean, log_scale, ratio)
 
 
-class _Candidate(NamedTuple):
-    """A regressor of every fold, and predictions of the samples that it did not see."""
-
-    fitted: list
-    predictions: np.ndarray
-    of_context: bool
-
-
-def _boosted(
-    folds, features, categorical, target, weight, max_iter, shape, seed, loss, cost: Callable
-) -> _Candidate:
-    """Boosters of all folds with the number of iterations that costs least over all of them."""
-    rate, leaves, least = shape
-    fitted, staged = [], np.empty((max_iter, len(target)))
-    with threadpool_limits(1 if len(target) < THREADED_ROWS else None, user_api="openmp"):
-        for train, test in folds:
-            trees = HistGradientBoostingRegressor(
-                loss=loss,
-                learning_rate=rate,
-                max_leaf_nodes=leaves,
-                min_samples_leaf=min(least, max(1, len(train) // 5)),
-                max_iter=max_iter,
-                early_stopping=False,
-                categorical_features=categorical or None,
-                random_state=seed,
-            ).fit(features[train], target[train], sample_weight=weight[train])
-            for k, values in enumerate(trees.staged_predict(features[test])):
-                staged[k, test] = values
-            fitted.append(trees)
-    costs = [np.average(cost(values), weights=weight) for values in staged]
-    best = int(np.argmin(costs))
-    return _Candidate([Booster(trees, best + 1) for trees in fitted], staged[best], False)
-
-
-def _boosted_means(folds, numbers, categorical, y, weight, max_iter, shape, seed) -> _Candidate:
+def _boosted_means(
+    folds, numbers, categorical, y, weight, max_iter, shape, seed, seconds
+) -> Candidate:
     def cost(values):
         return (y - values) ** 2
 
-    return _boosted(
-        folds, numbers, categorical, y, weight, max_iter, shape, seed, "squared_error", cost
+    return boosted(
+        folds, numbers, categorical, y, weight, shape, max_iter, seed, cost, seconds=seconds
     )
 
 
-def _boosted_scales(folds, numbers, categorical, mean, y, weight, seed) -> _Candidate:
+def _boosted_scales(folds, numbers, categorical, mean, y, weight, seed, seconds) -> Candidate:
     """Of absolute residuals given the features and the mean."""
     residual = np.abs(y - mean)
     least = LEAST_SCALE * residual.mean() or 1e-300
@@ -199,46 +189,65 @@ def _boosted_scales(folds, numbers, categorical, mean, y, weight, seed) -> _Cand
         factor = np.sqrt(np.average((residual / scale) ** 2, weights=weight))
         return np.log(scale * factor)
 
-    return _boosted(
+    return boosted(
         folds,
         _with_mean(numbers, mean),
         categorical,
         target,
         weight,
-        SCALE_ITERATIONS,
         SCALE_BOOSTER,
+        SCALE_ITERATIONS,
         seed,
-        "gamma",
         cost,
+        "gamma",
+        seconds,
     )
 
 
-def _other(folds, context, y, weight, make, seed) -> _Candidate:
-    predictions, fitted = np.empty(len(y)), []
+def _ridges(folds, context, y, weight) -> Candidate:
+    return _standardised(folds, context, y, weight, RidgeCV(np.logspace(-3, 3, N_ALPHAS)))
+
+
+def _perceptrons(folds, context, y, weight, seed, seconds) -> list[Candidate]:
+    """Perceptrons of all folds, or none where there is no time for more than a few epochs."""
+    epochs = MAX_EPOCHS
+    make = partial(MLPRegressor, random_state=seed, **PERCEPTRON)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if np.isfinite(seconds):
+            began = time.perf_counter()
+            _standardised(folds[:1], context, y, weight, make().set_params(max_iter=1))
+            taken = time.perf_counter() - began
+            epochs = min(epochs, int(seconds / (taken * len(folds))) - 1)
+        if epochs < LEAST_EPOCHS:
+            return []
+        return [_standardised(folds, context, y, weight, make().set_params(max_iter=epochs))]
+
+
+def _standardised(folds, context, y, weight, regressor) -> Candidate:
+    """A regressor of contexts, fitted to the standardised target of every fold."""
+    predictions, fitted = np.zeros(len(y)), []
+    n_tests = sum(len(test) for _, test in folds) / len(y)
     centre, scale = np.average(y, weights=weight), y.std()
     for train, test in folds:
-        regressor = make(seed)
-        regressor.fit(context[train], (y[train] - centre) / scale, weight[train])
-        fitted.append(_Rescaled(regressor, centre, scale))
-        predictions[test] = fitted[-1].predict(context[test])
-    return _Candidate(fitted, predictions, True)
+        found = clone(regressor).fit(context[train], (y[train] - centre) / scale, weight[train])
+        fitted.append(Rescaled(found, centre, scale))
+        predictions[test] += fitted[-1].predict(context[test]) / n_tests
+    return Candidate(fitted, predictions, True)
 
 
-class _Rescaled(NamedTuple):
-    regressor: Any
-    centre: float
-    scale: float
+def _ratio(errors: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> float:
+    """By how much averaging over all members shrinks the errors of few, as a standard deviation.
 
-    def predict(self, context: np.ndarray) -> np.ndarray:
-        return self.centre + self.scale * self.regressor.predict(context)
-
-
-def _ridge(seed: int):
-    return RidgeCV(np.logspace(-3, 3, N_ALPHAS))
-
-
-def _perceptron(seed: int):
-    return MLPRegressor(random_state=seed, **PERCEPTRON)
+    Errors (n_partitions, n) of members that did not see a sample differ by what depends on the
+    partition, whose variance is v in one of them and v / n_partitions in their mean. The members
+    of a whole partition leave out every sample equally often, so their average is, to first order,
+    without it.
+    """
+    z = errors / scale
+    variance = np.average(z.var(axis=0, ddof=1), weights=weight)
+    total = np.average(z.mean(axis=0) ** 2, weights=weight)
+    return float(np.sqrt(max(1 - variance / len(z) / total, LEAST_RATIO**2))) if total else 1.0
 
 
 def _stacked(predictions: np.ndarray, y: np.ndarray, weight: np.ndarray):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 
+from .._budget import Budget
 from .._core.arrays import tensor_of
 from .._core.likelihood.ode import SolverPlan
 from .._core.likelihood.solvers import sample, to_noise
@@ -18,7 +19,7 @@ from .._core.noise.level_sampling import LogisticLevels
 from .._core.random import torch_generator
 from .._evaluation.builder import DensityBuilder
 from .._evaluation.latent_density import SAMPLE_STEPS, LatentDensity, chunks
-from .._mixtures.em import fit_mixture
+from .._mixtures.em import MAX_ITERATIONS, TOLERANCE, WeightedEM, start_posterior
 from .._mixtures.parameters import full_covariances
 from .._training import TrainingSettings, train
 
@@ -30,22 +31,46 @@ LEVELS = LogisticLevels(-12.0, 12.0)
 BISECTIONS = 60
 
 
-def chosen_mixture(z: np.ndarray, weight: np.ndarray, seed: int) -> GaussianMixture:
-    """The mixture of residuals z (n, d) whose number of components cross-validation prefers."""
-    random = np.random.RandomState(seed)
+def chosen_mixture(
+    z: np.ndarray, weight: np.ndarray, seed: int, budget: Budget | None = None
+) -> GaussianMixture:
+    """The mixture of residuals z (n, d) that cross-validation prefers, in number and start."""
+    random, budget = np.random.RandomState(seed), budget or Budget()
     folds = list(KFold(min(N_FOLDS, len(z)), shuffle=True, random_state=random).split(z))
-    best, lead = 1, -np.inf
+    best, lead = (1, _clusters), -np.inf
     for k in range(1, MAX_COMPONENTS + 1):
-        if k * (z.shape[1] + 1) > len(folds[0][0]) // 2:
+        if k > 1 and (k * (z.shape[1] + 1) > len(folds[0][0]) // 2 or budget.is_over):
             break
-        total = 0.0
-        for train_rows, test_rows in folds:
-            found = fit_mixture(z[train_rows], weight[train_rows], k, REG_COVAR, random)
-            total += float(weight[test_rows] @ found.mixture.score_samples(z[test_rows]))
-        if total <= lead:
+        earlier = lead
+        for start in (_clusters, _shells)[: min(k, 2)]:
+            total = 0.0
+            for train_rows, test_rows in folds:
+                found = _mixture(z[train_rows], weight[train_rows], k, start, random)
+                total += float(weight[test_rows] @ found.score_samples(z[test_rows]))
+            if total > lead:
+                best, lead = (k, start), total
+        if lead <= earlier:
             break
-        best, lead = k, total
-    return fit_mixture(z, weight, best, REG_COVAR, random).mixture
+    return _mixture(z, weight, *best, random)
+
+
+def _mixture(z, weight, n_components, start, random) -> GaussianMixture:
+    em = WeightedEM(z, weight, "full", REG_COVAR)
+    posterior = start(z, weight, n_components, random)
+    return em.run(em.maximize(em.moments(posterior)), MAX_ITERATIONS, TOLERANCE).mixture
+
+
+def _clusters(z, weight, n_components, random) -> torch.Tensor:
+    """Shares (k, n) of clusters, for several modes."""
+    return start_posterior(z, weight, n_components, random)
+
+
+def _shells(z, weight, n_components, random) -> torch.Tensor:
+    """Shares (k, n) of shells around the mean that each hold equally many, for heavy tails."""
+    radius = np.linalg.norm(z - np.average(z, axis=0, weights=weight), axis=1)
+    ends = np.quantile(radius, np.arange(1, n_components) / n_components)
+    shells = np.searchsorted(ends, radius)
+    return tensor_of(shells == np.arange(n_components)[:, None]).double()
 
 
 def network_options(n_context: int) -> dict:
@@ -114,8 +139,18 @@ class ResidualCurves:
         """Probabilities (n,) of residuals below z (n,)."""
         if self.exact:
             return self._mixture_cdf(z, 1.0, 0.0)
-        ends = self._carried(to_noise, z[:, None], context)
-        return self._mixture_cdf(ends, *self._noisiest())
+        return self._mixture_cdf(self._ends(z, context), *self._noisiest())
+
+    def log_mass(self, low: np.ndarray, high: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Logarithms (n,) of the probabilities of residuals between low and high (n,).
+
+        Ends may be infinite. Far in the tails differences of distribution functions are zero, and
+        these are not.
+        """
+        if self.exact:
+            return self._mixture_log_mass(low, high, 1.0, 0.0)
+        ends = self._ends(low, context), self._ends(high, context)
+        return self._mixture_log_mass(*ends, *self._noisiest())
 
     def quantiles(self, probabilities: np.ndarray, context: np.ndarray) -> np.ndarray:
         """Quantiles (n, k) at probabilities (k,) for each of n contexts."""
@@ -126,6 +161,19 @@ class ResidualCurves:
         every = np.repeat(context, len(starts), axis=0)
         rows = np.tile(starts, len(context))[:, None]
         return self._carried(sample, rows, every).reshape(len(context), len(starts))
+
+    def quantile_of_each(self, probabilities: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Quantiles (n,), each at a probability of its own, for n contexts."""
+        if self.exact:
+            return self._mixture_quantiles(probabilities, 1.0, 0.0)
+        starts = self._mixture_quantiles(probabilities, *self._noisiest())
+        return self._carried(sample, starts[:, None], context)
+
+    def _ends(self, z: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Where the flow carries residuals (n,); infinite ones stay."""
+        ends, finite = z.copy(), np.isfinite(z)
+        ends[finite] = self._carried(to_noise, z[finite, None], context[finite])
+        return ends
 
     def _noisiest(self) -> tuple[float, float]:
         level = NoiseLevel.from_log_snr(torch.tensor(LEVELS.low, dtype=torch.float64))
@@ -149,6 +197,16 @@ class ResidualCurves:
     def _mixture_cdf(self, z: np.ndarray, a: float, v: float) -> np.ndarray:
         weights, means, deviations = self._parts(a, v)
         return ndtr((z[:, None] - means) / deviations) @ weights
+
+    def _mixture_log_mass(self, low, high, a: float, v: float) -> np.ndarray:
+        weights, means, deviations = self._parts(a, v)
+        low, high = ((end[:, None] - means) / deviations for end in (low, high))
+        # In the lower tail both distribution functions are small, and their ratio is exact.
+        low, high = np.where(low > 0, -high, low), np.where(low > 0, -low, high)
+        upper = log_ndtr(high)
+        with np.errstate(divide="ignore"):
+            each = upper + np.log(-np.expm1(np.minimum(log_ndtr(low) - upper, 0)))
+        return logsumexp(each, b=weights, axis=1)
 
     def _mixture_quantiles(self, probabilities: np.ndarray, a: float, v: float) -> np.ndarray:
         """By bisection between the quantiles of the components."""
