@@ -53,6 +53,7 @@ class DiscreteCode:
     """
 
     has_value = False
+    is_whole = True
     point_cells = np.empty((0, 2))
 
     def __init__(self, column: RawColumn, kind: ColumnType):
@@ -99,12 +100,9 @@ class DiscreteCode:
         return np.zeros(len(score), dtype=bool)
 
     def states_within(self, low: float, high: float) -> np.ndarray:
-        """Codes of numbers in a closed interval."""
+        """Codes of numbers in a closed interval, none where these are no numbers."""
         if self._numbers is None:
-            raise ValueError(
-                f"Column {self.name!r} holds categories, for which a range such as "
-                f"({low}, {high}) means nothing. Give a list of categories."
-            )
+            return np.empty(0, dtype=np.int64)
         return np.flatnonzero((self._numbers >= low) & (self._numbers <= high))
 
 
@@ -133,6 +131,8 @@ class NumericCode:
             rest[:] = False
         self.type = kind
         self.has_value = bool(rest.any())
+        # Whether numbers that are drawn are whole where those of the fit were.
+        self.is_whole = kind.kind == "cells" and kind.step == round(kind.step)
         self._points = np.array(kind.point_masses, dtype=np.float64)
         self.n_states = len(self._points) + self.has_value
         self._mean = np.average(values, weights=weight)
@@ -197,6 +197,8 @@ class NumericCode:
 
     def scores_within(self, low: float, high: float) -> tuple[float, float]:
         """Normal scores of the ends of an interval, for cells of all whose middle is in it."""
+        if not self.has_value:
+            return 0.0, 0.0
         if self.type.step:
             step = self.type.step
             first = self._offset + step * np.ceil((low - self._offset) / step - 1e-9)

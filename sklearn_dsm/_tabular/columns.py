@@ -82,13 +82,18 @@ def column_type(column: RawColumn, told: Any = None) -> ColumnType:
             "Drop the column."
         )
     numeric = column.is_numeric
-    kind = told.get("kind") or _kind(seen, numeric)
+    kind = told.get("kind") or _kind_of(column, seen, told)
     if kind == "discrete":
-        return ColumnType("discrete", told.get("values") or _values(column.name, seen))
+        return ColumnType("discrete", _told_values(column.name, seen, told))
     if not numeric:
         raise ValueError(
             f"column_types says that column {column.name!r} is {kind!r}, but it holds "
             f"{seen[0]!r}. Use 'categorical'."
+        )
+    if "values" in told:
+        raise ValueError(
+            f"column_types gives values of column {column.name!r}, which is {kind!r}. Only a "
+            "column that is 'discrete' has values; numbers have bounds and point_masses."
         )
     step = float(told.get("step") or _step(seen)) if kind == "cells" else 0.0
     if kind == "cells" and not step > 0:
@@ -99,7 +104,7 @@ def column_type(column: RawColumn, told: Any = None) -> ColumnType:
     points = told.get("point_masses")
     points = _point_masses(seen, step) if points is None else sorted(map(float, points))
     bounds = told.get("bounds")
-    bounds = _bounds(seen, points) if bounds is None else _ends(bounds)
+    bounds = _bounds(seen, points) if bounds is None else _ends(column.name, bounds)
     outside = (seen < bounds[0]) | (seen > bounds[1])
     if outside.any():
         raise ValueError(
@@ -110,26 +115,57 @@ def column_type(column: RawColumn, told: Any = None) -> ColumnType:
 
 
 def _checked(name: Any, told: Any) -> dict:
-    if told is None or told == "auto":
+    if told is None or (isinstance(told, str) and told == "auto"):
         return {}
-    found = {"kind": told} if isinstance(told, str) else dict(told)
-    unknown = set(found) - set(ColumnType._fields)
-    kind: Any = found.get("kind")
-    kind = OTHER_NAMES.get(kind, kind)
-    if unknown or kind not in (*KINDS, None):
+    found = {"kind": told} if isinstance(told, str) else told
+    is_dict = isinstance(found, dict)
+    kind: Any = found.get("kind") if is_dict else told
+    kind = OTHER_NAMES.get(kind, kind) if isinstance(kind, str) else kind
+    if not is_dict or set(found) - set(ColumnType._fields) or kind not in (*KINDS, None):
         raise ValueError(
             f"column_types[{name!r}]={told!r} is not understood. Use a kind (one of "
             f"{', '.join((*KINDS, *OTHER_NAMES))}) or a dict with the keys kind, step, bounds, "
             "point_masses and values."
         )
+    found = dict(found)
     if found.get("kind") == "integer":
         found.setdefault("step", 1.0)
     return found | {"kind": kind}
 
 
-def _kind(seen: np.ndarray, numeric: bool) -> str:
-    if not numeric:
+def _kind_of(column: RawColumn, seen: np.ndarray, told: dict) -> str:
+    """The kind, where other entries that are told may leave only some."""
+    if not column.is_numeric or column.is_categorical or "values" in told:
         return "discrete"
+    if "step" in told:
+        return "cells"
+    kind = _kind(seen)
+    if kind == "discrete" and {"bounds", "point_masses"} & set(told):
+        return "cells" if _step(seen) > 0 else "continuous"
+    return kind
+
+
+def _told_values(name: Any, seen: np.ndarray, told: dict) -> list:
+    extra = sorted({"step", "bounds", "point_masses"} & set(told))
+    if extra:
+        raise ValueError(
+            f"column_types gives {extra[0]} of column {name!r}, which is discrete and has none. "
+            "Say that it is 'cells' or 'continuous', or leave that out."
+        )
+    held = _values(name, seen)
+    if told.get("values") is None:
+        return held
+    values = list(dict.fromkeys(told["values"]))
+    unknown = [value for value in held if value not in values]
+    if unknown:
+        raise ValueError(
+            f"Column {name!r} holds {unknown[0]!r}, which is not among the values {values} that "
+            "column_types gives. Add it, or leave the values out."
+        )
+    return values
+
+
+def _kind(seen: np.ndarray) -> str:
     distinct = np.unique(seen)
     if len(distinct) <= max(1, min(MAX_DISCRETE, len(seen) / LEAST_REPEATS)):
         return "discrete"
@@ -194,6 +230,15 @@ def _bounds(seen: np.ndarray, points: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def _ends(bounds: Any) -> tuple[float, float]:
-    low, high = bounds
-    return (-np.inf if low is None else float(low), np.inf if high is None else float(high))
+def _ends(name: Any, bounds: Any) -> tuple[float, float]:
+    try:
+        low, high = bounds
+        found = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
+    except (TypeError, ValueError):
+        found = (np.inf, -np.inf)
+    if not found[0] < found[1]:
+        raise ValueError(
+            f"column_types gives the bounds {bounds!r} of column {name!r}. They must be a pair "
+            "(low, high) with low < high, or None for no bound."
+        )
+    return found

@@ -15,10 +15,13 @@ class RawColumn(NamedTuple):
     name : str or int
     values : ndarray of shape (n,)
         float64 with NaN, or objects with None, where values are missing.
+    is_categorical : bool
+        Whether its type says that it holds categories.
     """
 
     name: Any
     values: np.ndarray
+    is_categorical: bool = False
 
     @property
     def is_numeric(self) -> bool:
@@ -30,6 +33,30 @@ class RawColumn(NamedTuple):
         if self.is_numeric:
             return np.isnan(self.values)
         return np.array([value is None for value in self.values], dtype=bool)
+
+    def like(self, other: RawColumn) -> RawColumn:
+        """The column with numbers where the other one has numbers, and objects where it has others.
+
+        Raises
+        ------
+        ValueError
+            Where one of them holds numbers and the other one does not.
+        """
+        if self.is_numeric == other.is_numeric:
+            return self
+        if self.missing.all():
+            return other.missing_values(len(self.values))
+        held, had = ("numbers", "categories")[:: 1 if self.is_numeric else -1]
+        raise ValueError(
+            f"Column {self.name!r} holds {held}, and held {had} in the fit. Convert it, for "
+            "instance with astype()."
+        )
+
+    def missing_values(self, n: int) -> RawColumn:
+        """As many missing values, of numbers or of objects."""
+        if self.is_numeric:
+            return RawColumn(self.name, np.full(n, np.nan))
+        return RawColumn(self.name, np.full(n, None, dtype=object))
 
 
 class FrameKind(NamedTuple):
@@ -47,23 +74,31 @@ class FrameKind(NamedTuple):
     names: list
     dtypes: list
 
+    def with_real(self, places: list[int]) -> FrameKind:
+        """With floating-point numbers in some columns, whose values need not be whole."""
+        if self.library == "numpy":
+            dtype = self.dtypes[0]
+            real = bool(places) and dtype.kind in "iu"
+            return self._replace(dtypes=[np.dtype(float) if real else dtype] * len(self.names))
+        change = _polars_real if self.library == "polars" else _pandas_real
+        found = [change(d) if j in places else d for j, d in enumerate(self.dtypes)]
+        return self._replace(dtypes=found)
+
+    def of(self, places: list[int]) -> FrameKind:
+        """Of some of the columns."""
+        return FrameKind(
+            self.library, [self.names[j] for j in places], [self.dtypes[j] for j in places]
+        )
+
     def build(self, columns: list[np.ndarray]) -> Any:
         """A table of such a kind from columns (n,) with NaN or None where values are missing."""
         if self.library == "numpy":
-            dtype = self.dtypes[0]
-            kinds = {column.dtype.kind for column in columns}
-            found = np.empty((len(columns[0]), len(columns)), dtype if kinds <= {"f"} else object)
-            for j, column in enumerate(columns):
-                found[:, j] = column
-            return found
+            return _array(columns, self.dtypes[0])
         pairs = zip(self.names, columns, self.dtypes, strict=True)
         if self.library == "polars":
             import polars
 
-            series = [
-                polars.Series(name, _plain(c), dtype, strict=False) for name, c, dtype in pairs
-            ]
-            return polars.DataFrame(series)
+            return polars.DataFrame([_polars_series(name, c, dtype) for name, c, dtype in pairs])
         import pandas
 
         return pandas.DataFrame({name: _pandas_series(c, dtype) for name, c, dtype in pairs})
@@ -77,6 +112,13 @@ def read(X: Any) -> tuple[list[RawColumn], FrameKind]:
     ValueError
         Where a column holds dates or anything else but numbers, strings, booleans and categories.
     """
+    names = list(getattr(X, "columns", []))
+    twice = [name for k, name in enumerate(names) if name in names[:k]]
+    if twice:
+        raise ValueError(
+            f"Two columns have the name {twice[0]!r}. Rename or drop one of them: types and "
+            "conditions are told by name."
+        )
     if hasattr(X, "iloc"):
         columns = [_column(name, X.iloc[:, j]) for j, name in enumerate(X.columns)]
         return columns, FrameKind("pandas", list(X.columns), list(X.dtypes))
@@ -95,23 +137,26 @@ def read(X: Any) -> tuple[list[RawColumn], FrameKind]:
 
 def _column(name: Any, column: Any) -> RawColumn:
     dtype: Any = getattr(column, "dtype", None)
-    _refuse_dates(name, dtype)
+    categorical = False
     if hasattr(column, "iloc"):
+        _refuse_dates(name, dtype, dtype.kind in "mM" or str(dtype).startswith("period"))
+        categorical = str(dtype) == "category"
         held = column.to_numpy(dtype=object, na_value=None)
         if dtype.kind in "fiu":
             held = column.to_numpy(dtype=np.float64, na_value=np.nan)
     elif hasattr(column, "to_list"):
+        _refuse_dates(name, dtype, dtype.is_temporal())
         held = np.array([*column.to_list(), None], dtype=object)[:-1]
         if dtype.is_numeric():
             held = held.astype(np.float64)
     else:
         held = np.asarray(column)
-    return RawColumn(name, _numbers_or_objects(name, held))
+        _refuse_dates(name, dtype, held.dtype.kind in "mM")
+    return RawColumn(name, _numbers_or_objects(name, held), categorical)
 
 
-def _refuse_dates(name: Any, dtype: Any) -> None:
-    text = str(dtype).lower()
-    if any(kind in text for kind in ("date", "time", "duration")):
+def _refuse_dates(name: Any, dtype: Any, has_dates: bool) -> None:
+    if has_dates:
         raise ValueError(
             f"Column {name!r} of type {dtype} holds dates or times. Encode them as numbers, for "
             "instance days since the first date, or as month, weekday and hour."
@@ -159,12 +204,61 @@ def _plain(column: np.ndarray) -> list:
     return [None if value is None or value != value else value for value in column.tolist()]
 
 
+def _array(columns: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    numbers = all(column.dtype.kind == "f" for column in columns)
+    if dtype.kind in "iu" and not (numbers and all(map(_is_whole, columns))):
+        dtype = np.dtype(np.float64)
+    whole = numbers or not any(value is None for column in columns for value in column)
+    # Only missing values and numbers among categories need objects.
+    fits = numbers if dtype.kind in "fiu" else whole and dtype.kind in "bU"
+    return np.stack(columns, axis=1).astype(dtype if fits else object)
+
+
+def _is_whole(column: np.ndarray) -> bool:
+    """Whether all values can be integers; missing ones cannot."""
+    return bool((column == np.round(column)).all())
+
+
+def _pandas_real(dtype: Any) -> Any:
+    if getattr(dtype, "kind", "") not in "iu":
+        return dtype
+    # Nullable types are written with a capital letter.
+    return "Float64" if str(dtype)[0] in "IU" else np.dtype(np.float64)
+
+
+def _polars_real(dtype: Any) -> Any:
+    import polars
+
+    return polars.Float64 if dtype.is_integer() else dtype
+
+
 def _pandas_series(column: np.ndarray, dtype: Any) -> Any:
     import pandas
 
     values = _plain(column)
-    has_holes = any(value is None for value in values)
-    if has_holes and dtype.kind in "iub" and not pandas.api.types.is_extension_array_dtype(dtype):
+    known = [value for value in values if value is not None]
+    if isinstance(dtype, pandas.CategoricalDtype):
+        more = [value for value in dict.fromkeys(known) if value not in dtype.categories]
+        if more:
+            dtype = pandas.CategoricalDtype([*dtype.categories, *more], dtype.ordered)
+        return pandas.Series(values, dtype=dtype)
+    nullable = pandas.api.types.is_extension_array_dtype(dtype)
+    kind = getattr(dtype, "kind", "O")
+    if kind in "iu" and not all(value == round(value) for value in known):
+        dtype = _pandas_real(dtype)
+    elif kind in "iub" and not nullable and len(known) < len(values):
         # Whole numbers and booleans of numpy cannot be missing.
-        dtype = np.dtype(np.float64) if dtype.kind != "b" else np.dtype(object)
+        dtype = np.dtype(np.float64) if kind != "b" else np.dtype(object)
     return pandas.Series(values, dtype=dtype)
+
+
+def _polars_series(name: str, column: np.ndarray, dtype: Any) -> Any:
+    import polars
+
+    values = _plain(column)
+    if dtype.is_integer() and not all(value == round(value) for value in values if value):
+        dtype = polars.Float64
+    if isinstance(dtype, polars.Enum):
+        more = [v for v in dict.fromkeys(values) if v is not None and v not in dtype.categories]
+        dtype = polars.Enum([*dtype.categories, *more]) if more else dtype
+    return polars.Series(name, values, dtype, strict=False)

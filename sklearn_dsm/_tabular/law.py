@@ -14,7 +14,7 @@ from .fitting import Batch, tensors
 from .heads import Normals, draw_scores, draw_states, log_states, normals, pooled
 from .layout import HOLE, STATE, VALUE, Layout, Samples
 from .nets import N_LINEAR, FieldNetworks
-from .uniforms import CHOICE, PLACE, Common, Independent
+from .uniforms import CHOICE, N_SEQUENCES, PLACE, Common, Independent
 
 # Numbers that are held at once.
 CHUNK_NUMBERS = 2**23
@@ -175,21 +175,18 @@ class TableLaw:
         random: np.random.RandomState,
     ) -> Samples:
         """One draw of all that is missing for each sample, by importance among candidates."""
-        is_prefix = not conditions and not self._to_draw(samples, {}, everything=False).any()
-        n_draws = 1 if is_prefix else N_CANDIDATES
-        parts = []
-        for rows in self._chunks(np.arange(len(samples)), n_draws):
-            each = self.draw(samples, rows, n_draws, conditions, Independent(random), True)
-            log_weight = each.log_weight.reshape(len(rows), n_draws)
-            top = log_weight.max(1, keepdims=True)
-            if not np.isfinite(top).all():
-                raise ValueError(
-                    "What is given has no probability under the fitted law, so there is nothing to "
-                    "draw from. Widen the ranges, or check the values that are given."
-                )
-            picked = draw_states(np.exp(log_weight - top), random.uniform(size=len(rows)))
-            parts.append(each.samples.take(np.arange(len(rows)) * n_draws + picked))
-        return Samples(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        found = samples.take(np.arange(len(samples)))
+        is_missing = self._to_draw(samples, conditions, everything=True).any(1)
+        # Without anything known that comes later, the first candidate is a draw from the law.
+        matters = self._to_draw(samples, conditions, everything=False).any(1) | bool(conditions)
+        for rows, n_draws in ((is_missing & ~matters, 1), (is_missing & matters, N_CANDIDATES)):
+            for part in self._chunks(np.flatnonzero(rows), n_draws):
+                each = self.draw(samples, part, n_draws, conditions, Independent(random), True)
+                picked = _picked(each.log_weight.reshape(len(part), n_draws), random)
+                best = each.samples.take(np.arange(len(part)) * n_draws + picked)
+                for target, values in zip(found, best, strict=True):
+                    target[part] = values
+        return found
 
     def _to_draw(self, samples: Samples, conditions, everything: bool) -> np.ndarray:
         """Fields (n, n_fields) of columns that are not seen, and come before some that are."""
@@ -244,6 +241,9 @@ class TableLaw:
             state = draw_states(np.exp(log_law), uniforms.get(f, CHOICE, rows))
             return state, np.zeros(n), lambda filled, need: log_law[np.arange(n), state]
         code, law = self.layout.codes[field.column], pooled(normals(outputs))
+        # Neighbours by choice are neighbours by value, as quasi-random points want it.
+        order = law.mean.argsort(-1)
+        law = Normals(*(part.gather(-1, order) for part in law))
         ends = (condition.low, condition.high) if condition else (-MAX_SCORE, MAX_SCORE)
         low, high = (np.full(n, end) for end in ends)
         score, again = np.empty(n), np.arange(n)
@@ -305,12 +305,24 @@ class TableLaw:
         return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
+def _picked(log_weight: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    """One candidate (n,) of each sample by weights (n, n_candidates)."""
+    top = log_weight.max(1, keepdims=True)
+    if not np.isfinite(top).all():
+        raise ValueError(
+            "What is given has no probability under the fitted law, so there is nothing to draw "
+            "from. Widen the ranges, or check the values that are given."
+        )
+    return draw_states(np.exp(log_weight - top), random.uniform(size=len(top)))
+
+
 def _log_mean(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logarithms (n,) of means over draws, and their standard errors (n,)."""
     top = log_weight.max(1, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     weight = np.exp(log_weight - top)
     mean = weight.mean(1)
+    by_sequence = weight.reshape(len(weight), -1, N_SEQUENCES).mean(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = weight.std(1) / np.sqrt(weight.shape[1]) / mean
+        error = by_sequence.std(1, ddof=1) / np.sqrt(N_SEQUENCES) / mean
         return top[:, 0] + np.log(mean), np.nan_to_num(error)

@@ -7,6 +7,8 @@ from scipy.stats import qmc
 
 # For each field: what chooses a state or a component, and the place within the component.
 CHOICE, PLACE = 0, 1
+# Independent sequences, whose means tell the error of their mean.
+N_SEQUENCES = 8
 
 
 class Independent:
@@ -23,6 +25,7 @@ class Common:
     """The same quasi-random points for every sample, for integrals.
 
     An integral then depends neither on the order of the samples nor on the others among them.
+    Points are from independently scrambled sequences in turn.
 
     Parameters
     ----------
@@ -32,8 +35,13 @@ class Common:
 
     def __init__(self, n_fields: int, n_points: int, seed: int = 0):
         self._seed = seed
-        sobol = qmc.Sobol(2 * n_fields, rng=np.random.default_rng(seed))
-        self._points = sobol.random(n_points)
+        each = [
+            qmc.Sobol(2 * n_fields, rng=np.random.default_rng((seed, k))).random(
+                n_points // N_SEQUENCES
+            )
+            for k in range(N_SEQUENCES)
+        ]
+        self._points = np.stack(each, axis=1).reshape(n_points, -1)
         self.first, self.n_draws = 0, n_points
 
     def turn(self, first: int, n_draws: int) -> None:

@@ -23,7 +23,7 @@ class ConditionalTable:
 
     def __init__(self, estimator, given):
         self.estimator, self.given = estimator, given
-        self._known = Given(estimator._layout, estimator._known_columns(), given)
+        self._known = Given(estimator._layout, estimator._schema.empty, given)
         if len(self._known.samples()) != 1:
             raise ValueError(
                 "conditional() takes one condition: a dict, a Series or a frame of one row. Use "
@@ -36,17 +36,20 @@ class ConditionalTable:
         Parameters
         ----------
         X : DataFrame
-            Any of the columns that the condition does not give a value for.
+            Any of the columns that the condition does not give a value for. Those that it gives a
+            range or list for may be among them.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            -inf for values that the condition excludes.
         """
         estimator, known = self.estimator, self._known
-        samples = estimator._refuse_unknown(known.joined(X))
-        law = estimator._law()
+        samples, allowed = known.joined(X)
+        law, samples = estimator._law(), estimator._schema.checked(samples)
         joint = law.log_probability(samples, known.conditions)[0]
-        return joint - law.log_probability(known.samples(), known.conditions)[0][0]
+        found = joint - law.log_probability(known.samples(), known.conditions)[0][0]
+        return np.where(allowed, found, -np.inf)
 
     def sample(self, n_samples=1, random_state=None):
         """Draw samples given the conditions.
@@ -64,4 +67,4 @@ class ConditionalTable:
         rows = np.zeros(n_samples, dtype=int)
         samples = self._known.samples().take(rows)
         drawn = self.estimator._drawn(samples, self._known.conditions, random_state)
-        return self.estimator._build(drawn)
+        return self.estimator._schema.kind.build(drawn)

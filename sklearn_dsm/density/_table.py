@@ -20,12 +20,13 @@ from .._random import seed_from
 from .._tabular.coding import code_for
 from .._tabular.columns import column_type
 from .._tabular.fitting import FitPlan, fit_networks
-from .._tabular.frames import FrameKind, RawColumn, read
+from .._tabular.frames import RawColumn, read
 from .._tabular.given import Given
 from .._tabular.law import TableLaw
 from .._tabular.layout import HOLE, STATE, Layout, Samples
 from .._tabular.memorisation import memorisation
 from .._tabular.nets import FieldNetworks
+from .._tabular.schema import Schema
 from .._threads import take_one_thread_where_forked
 from .._validation import check_weight, evaluation_device, resolve_device
 from ._conditional_table import ConditionalTable
@@ -197,7 +198,8 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         """
         budget, seed = Budget(self.max_fit_time), seed_from(self.random_state)
         device = resolve_device(self.device)
-        columns, self._kind = self._read(X, reset=True)
+        columns, kind = read(self._checked(X, reset=True))
+        self._check_rows(columns, X)
         weight = check_weight(sample_weight, np.empty((len(columns[0].values), 1)))
         kept = weight > 0
         if kept.sum() < 2:
@@ -205,13 +207,14 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
                 f"Found {int(kept.sum())} sample(s) with a positive weight, while a minimum of 2 "
                 "is required."
             )
-        columns = [RawColumn(column.name, column.values[kept]) for column in columns]
+        columns = [column._replace(values=column.values[kept]) for column in columns]
         weight = weight[kept] / weight[kept].mean()
         codes = [code_for(c, t, weight) for c, t in zip(columns, self._types(columns), strict=True)]
         holed = [j for j, column in enumerate(columns) if column.missing.any()]
         self._layout = Layout(codes, holed if self.missing == "modelled" else [])
         samples = self._layout.encode(columns)
         self._layout.set_inputs(samples)
+        self._schema = Schema(self._layout, columns, kind, self.handle_unknown == "floor")
         self._frequencies = self._counted(samples, weight)
         names = [column.name for column in columns]
         types = [code.type.as_dict() for code in codes]
@@ -283,10 +286,10 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         n_samples = check_number_of_draws(n_samples, random_state)
-        known = Given(self._layout, self._known_columns(), given)
-        samples = self._refuse_unknown(known.samples())
+        known = Given(self._layout, self._schema.empty, given)
+        samples = self._schema.checked(known.samples())
         samples = samples.take(np.repeat(np.arange(len(samples)), n_samples))
-        return self._build(self._drawn(samples, known.conditions, random_state))
+        return self._schema.kind.build(self._drawn(samples, known.conditions, random_state))
 
     def impute(self, X, n_imputations=1, random_state=None):
         """Fill in missing values with draws given what is seen.
@@ -303,7 +306,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
             A list if ``n_imputations`` is larger than 1.
         """
         columns = self._columns(X)
-        samples = self._encoded(columns)
+        samples = self._schema.samples(columns)
         validate_parameter_constraints(
             {
                 "n_imputations": [Interval(Integral, 1, None, closed="left")],
@@ -325,7 +328,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
                 np.where(column.missing, part[rows], column.values)
                 for column, part in zip(columns, filled, strict=True)
             ]
-            found.append(self._build(parts))
+            found.append(self._schema.kind.build(parts))
         return found if n_imputations > 1 else found[0]
 
     @available_if(_has_discrete_columns)
@@ -357,7 +360,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
                 "Use conditional() for densities, or sample() with given."
             )
         j = names.index(column)
-        samples = self._samples(self._with_column(X, column))
+        samples = self._samples(self._schema.with_column(X, column))
         f, law = self._layout.of_column(j, STATE), self._law()
         hole = self._layout.of_column(j, HOLE)
         samples.have[:, f] = True
@@ -456,98 +459,50 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
 
     def _counted(self, samples: Samples, weight: np.ndarray) -> list[np.ndarray]:
         found = []
-        unseen = 1 / (len(weight) + 1) if self.handle_unknown == "floor" else 0.0
+        floor = 1 / (len(weight) + 1) if self.handle_unknown == "floor" else 0.0
         for f, field in enumerate(self._layout.fields):
+            # Other numbers than point masses are a state themselves.
+            is_open = field.part == STATE and not self._layout.codes[field.column].has_value
+            unseen = floor if is_open else 0.0
             have = samples.have[:, f]
             states, size = samples.state[have, f], max(field.n_states, 1)
             counts = PRIOR_COUNT + np.bincount(states, weight[have], size)
             found.append(np.append(counts / counts.sum(), unseen))
         return found
 
-    def _read(self, X, reset: bool) -> tuple[list[RawColumn], FrameKind]:
-        if not hasattr(X, "columns"):
-            options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": 1 + reset}
-            X = validate_data(self, X, reset=reset, **options)
-        else:
+    def _checked(self, X, reset: bool):
+        """A table that scikit-learn accepts."""
+        if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True, reset=reset)
-        columns, kind = read(X)
+            return X
+        options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": 1 + reset}
+        return validate_data(self, X, reset=reset, **options)
+
+    def _check_rows(self, columns: list[RawColumn], X) -> None:
         if not columns or not len(columns[0].values):
             raise ValueError(f"Found array with 0 sample(s) (shape={np.shape(X)}).")
-        if self.missing == "error":
-            holed = [column.name for column in columns if column.missing.any()]
-            if holed:
-                raise ValueError(
-                    f"Input X contains NaN: column {holed[0]!r} has missing values. Set "
-                    "missing='marginal' or 'modelled', or fill them in."
-                )
-        return (columns if reset else self._as_fitted(columns)), kind
-
-    def _as_fitted(self, columns: list[RawColumn]) -> list[RawColumn]:
-        """Columns of numbers where the fit had numbers, and of objects where it had others."""
-        found = []
-        for column, known in zip(columns, self._known_columns(), strict=True):
-            if column.is_numeric == known.is_numeric:
-                found.append(column)
-            elif column.missing.all():
-                found.append(RawColumn(column.name, np.resize(known.values, len(column.values))))
-            else:
-                held, had = ("numbers", "categories")[:: 1 if column.is_numeric else -1]
-                raise ValueError(
-                    f"Column {column.name!r} holds {held}, and held {had} in the fit. Convert it, "
-                    "for instance with astype()."
-                )
-        return found
-
-    def _known_columns(self) -> list[RawColumn]:
-        """A missing value of each column, of numbers or of objects."""
-        values = [code.decode(np.array([-1]), np.zeros(1)) for code in self._layout.codes]
-        return [
-            RawColumn(code.name, value)
-            for code, value in zip(self._layout.codes, values, strict=True)
-        ]
+        holed = [column.name for column in columns if column.missing.any()]
+        if holed and self.missing == "error":
+            raise ValueError(
+                f"Input X contains NaN: column {holed[0]!r} has missing values. Set "
+                "missing='marginal' or 'modelled', or fill them in."
+            )
 
     def _columns(self, X) -> list[RawColumn]:
+        """Columns of a table like that of the fit."""
         check_is_fitted(self)
         take_one_thread_where_forked()
-        return self._read(X, reset=False)[0]
+        columns = self._schema.columns(self._checked(X, reset=False))
+        self._check_rows(columns, X)
+        return columns
 
     def _samples(self, X) -> Samples:
-        return self._encoded(self._columns(X))
-
-    def _encoded(self, columns: list[RawColumn]) -> Samples:
-        return self._refuse_unknown(self._layout.encode(columns), columns)
-
-    def _refuse_unknown(self, samples: Samples, columns=None) -> Samples:
-        for f, field in enumerate(self._layout.fields):
-            unknown = samples.have[:, f] & (samples.state[:, f] >= max(field.n_states, 1))
-            if unknown.any() and self.handle_unknown == "error" and field.n_states:
-                name = self._layout.codes[field.column].name
-                row = np.flatnonzero(unknown)[0]
-                held = "a value" if columns is None else repr(columns[field.column].values[row])
-                raise ValueError(
-                    f"Column {name!r} holds {held}, which was not among the samples of the fit. "
-                    "Set handle_unknown='floor' to give such values a small probability, or for "
-                    f"numbers column_types={{{name!r}: 'cells'}}."
-                )
-        return samples
-
-    def _with_column(self, X, column):
-        """The table with a column, in which all is missing, if it has none of such a name."""
-        if not hasattr(X, "columns") or column in list(X.columns):
-            return X
-        columns = {each.name: each for each in read(X)[0]}
-        missing = self._known_columns()[list(self.column_types_).index(column)]
-        n = len(next(iter(columns.values())).values)
-        columns[column] = RawColumn(column, np.resize(missing.values, n))
-        return self._build([columns[name].values for name in self.column_types_ if name in columns])
+        return self._schema.samples(self._columns(X))
 
     def _drawn(self, samples: Samples, conditions, random_state) -> list[np.ndarray]:
         take_one_thread_where_forked()
         random = np.random.RandomState(seed_from(random_state))
         return self._layout.decode(self._law().chosen(samples, conditions, random))
-
-    def _build(self, columns: list[np.ndarray]):
-        return self._kind.build(columns)
 
     def _law(self) -> TableLaw:
         start = torch_generator(0)
