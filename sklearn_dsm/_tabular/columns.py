@@ -104,7 +104,7 @@ def column_type(column: RawColumn, told: Any = None) -> ColumnType:
     points = told.get("point_masses")
     points = _point_masses(seen, step) if points is None else sorted(map(float, points))
     bounds = told.get("bounds")
-    bounds = _bounds(seen, points) if bounds is None else _ends(column.name, bounds)
+    bounds = _bounds(seen, points, step) if bounds is None else _ends(column.name, bounds)
     outside = (seen < bounds[0]) | (seen > bounds[1])
     if outside.any():
         raise ValueError(
@@ -204,6 +204,8 @@ def _point_masses(seen: np.ndarray, step: float) -> list[float]:
     values, counts = np.unique(seen, return_counts=True)
     large = (counts >= POINT_SHARE * len(seen)) & (counts >= POINT_COUNT)
     if not step:
+        # Ties at an end are an atom there, however few.
+        large[[0, -1]] = counts[[0, -1]] >= POINT_COUNT
         return values[large].tolist()
     found = []
     for k in np.flatnonzero(large):
@@ -218,12 +220,15 @@ def _point_masses(seen: np.ndarray, step: float) -> list[float]:
     return found
 
 
-def _bounds(seen: np.ndarray, points: list[float]) -> tuple[float, float]:
-    """The lowest value where it is a point mass or 0 is close, and the highest likewise."""
+def _bounds(seen: np.ndarray, points: list[float], step: float) -> tuple[float, float]:
+    """The lowest value where it is a point mass or 0 is close, and the highest likewise.
+
+    A density has no value at a bound, so 0 is none where some numbers are 0.
+    """
     low, high = -np.inf, np.inf
     if seen.min() in points:
         low = float(seen.min())
-    elif seen.min() >= 0 and seen.min() < CLOSE_TO_ZERO * np.median(seen):
+    elif (step or seen.min() > 0) and 0 <= seen.min() < CLOSE_TO_ZERO * np.median(seen):
         low = 0.0
     if seen.max() in points:
         high = float(seen.max())

@@ -19,7 +19,10 @@ from .nets import FieldNetworks
 # Rows up to which a fit has so many members, each judged by the rows that it has not seen.
 MEMBERS = ((2000, 5), (8000, 2))
 HELD_OUT_SHARE = 0.1
-BATCH_SIZES = ((2000, 128), (20000, 256), (np.inf, 512))
+# Small tables get small batches, since steps are what their epochs are short of.
+BATCH_SIZES = ((1000, 32), (2000, 128), (20000, 256), (np.inf, 512))
+# Width and dropout: the fewer the rows, the more dropout, and the wider the networks it thins out.
+SIZES = ((1000, (128, 0.5)), (5000, (64, 0.1)), (np.inf, (96, 0.0)))
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.02
 MAX_STEPS, N_EVALUATIONS, PATIENCE = 4000, 40, 5
 # Nats by which validation samples must become more likely within so many evaluations.
@@ -181,7 +184,8 @@ class _Training:
             torch.from_numpy(random.permutation(np.flatnonzero(folds == m))[:MAX_JUDGES])
             for m in range(n_members)
         ]
-        networks = FieldNetworks(layout, n_members, *_sizes(n), self.generator)
+        width, dropout = next(sizes for rows, sizes in SIZES if n <= rows)
+        networks = FieldNetworks(layout, n_members, width, dropout, self.generator)
         self.networks = networks.to(device)
         self.losses = Losses(layout)
         self.data = Batch(*(part.to(device) for part in tensors(layout, samples)))
@@ -223,7 +227,8 @@ class _Training:
         found = []
         for m, rows in enumerate(self.judges):
             batch, weights = self.data.take(rows), self.weights[rows, None]
-            each = self.losses(self.average(batch.inputs), batch)[m]
+            outputs = self.average(batch.inputs, members=slice(m, m + 1))
+            each = self.losses(outputs, batch)[0]
             found.append((each * weights).sum(0) / weights.sum())
         self.best.update(torch.stack(found).mean(0))
         return self.best.value
@@ -233,11 +238,6 @@ class _Training:
             self.order = torch.randperm(len(self.weights), generator=self.generator)
         rows, self.order = self.order[: self.batch_size], self.order[self.batch_size :]
         return rows.to(self.weights.device)
-
-
-def _sizes(n: int) -> tuple[int, float]:
-    """Width and dropout."""
-    return (64, 0.1) if n < 5000 else (96, 0.0)
 
 
 def _random_columns(n: int, n_columns: int, generator: torch.Generator) -> Tensor:

@@ -49,7 +49,7 @@ class Given:
     def samples(self) -> Samples:
         """Samples of which only what is given has values: one, or one for each row."""
         n = max((len(values) for values in self._values.values()), default=1)
-        return self._encoded(self._values, n)
+        return self._encoded(self._values, n, set())
 
     def joined(self, X: Any) -> tuple[Samples, np.ndarray]:
         """Samples of a frame with some of the columns and with what is given.
@@ -71,8 +71,9 @@ class Given:
         for j, which in self._allowed.items():
             if j in values:
                 allowed &= _is_allowed(RawColumn(None, values[j]), which)
+        told = set(values)
         values |= {j: np.resize(held, n) for j, held in self._values.items()}
-        return self._encoded(values, n), allowed
+        return self._encoded(values, n, told), allowed
 
     def _read(self, frame: Any) -> dict[int, np.ndarray]:
         columns = read(frame)[0]
@@ -154,14 +155,15 @@ class Given:
                 f"given has {values!r} for column {self._columns[j].name!r}, which holds numbers."
             ) from error
 
-    def _encoded(self, values: dict[int, np.ndarray], n: int) -> Samples:
+    def _encoded(self, values: dict[int, np.ndarray], n: int, told: set[int]) -> Samples:
+        """Samples, and of told columns also that values are missing."""
         columns = [
             RawColumn(column.name, np.resize(values.get(j, column.values), n))
             for j, column in enumerate(self._columns)
         ]
         samples = self.layout.encode(columns)
         for f, field in enumerate(self.layout.fields):
-            if field.part == HOLE:
+            if field.part == HOLE and field.column not in told:
                 # A value that is not given may be missing or not.
                 samples.have[:, f] = samples.state[:, f] == 0
         return samples

@@ -19,7 +19,9 @@ from .uniforms import CHOICE, N_SEQUENCES, PLACE, Common, Independent
 # Numbers that are held at once.
 CHUNK_NUMBERS = 2**23
 # Draws of missing values for each sample, doubled until its log-probability is as exact as this.
-FIRST_DRAWS, MAX_DRAWS, LARGEST_ERROR = 16, 512, 0.005
+FIRST_DRAWS, MAX_DRAWS, LARGEST_ERROR = 64, 512, 0.005
+# A share of every proposal is wide, so that few draws do not miss what it thinks unlikely.
+WIDE_SHARE = 0.1
 # Candidates of which one is chosen by importance where values are given.
 N_CANDIDATES = 32
 MAX_REDRAWS = 200
@@ -157,11 +159,13 @@ class TableLaw:
         wanted = self._to_draw(filled, conditions, everything)
         inputs = torch.from_numpy(self.layout.inputs(filled))
         log_proposal = np.zeros(len(filled))
+        # A single draw is not weighted, so it must be from the law itself.
+        wide = WIDE_SHARE if n_draws > 1 else 0.0
         for f in range(self.layout.n_fields):
             need = np.flatnonzero(wanted[:, f] & self._applies(filled, f))
             if not len(need):
                 continue
-            state, score, log_q = self._drawn(f, inputs[need], conditions, need, uniforms)
+            state, score, log_q = self._drawn(f, inputs[need], conditions, need, uniforms, wide)
             self.layout.write(filled, f, need, state, score)
             log_proposal[need] += log_q(filled, need)
             block = self.layout.field_inputs(filled, f, need)
@@ -222,7 +226,7 @@ class TableLaw:
         return found
 
     @torch.no_grad()
-    def _drawn(self, f: int, inputs: Tensor, conditions, rows: np.ndarray, uniforms):
+    def _drawn(self, f: int, inputs: Tensor, conditions, rows: np.ndarray, uniforms, wide: float):
         """States, scores, and the function that gives their log-probability."""
         field, n = self.layout.fields[f], len(inputs)
         outputs = self.networks.of_field(f, inputs.to(self.device), inputs.to(self.device)).cpu()
@@ -238,9 +242,13 @@ class TableLaw:
                 allowed[condition.states] = 0.0
             log_law = log_law + allowed
             log_law -= logsumexp(log_law, axis=1, keepdims=True)
+            with np.errstate(divide="ignore"):
+                even = np.log(wide) + allowed - np.log(np.isfinite(allowed).sum())
+            log_law = np.logaddexp(np.log1p(-wide) + log_law, even)
             state = draw_states(np.exp(log_law), uniforms.get(f, CHOICE, rows))
             return state, np.zeros(n), lambda filled, need: log_law[np.arange(n), state]
         code, law = self.layout.codes[field.column], pooled(normals(outputs))
+        law = law if not wide else _widened(law, wide)
         # Neighbours by choice are neighbours by value, as quasi-random points want it.
         order = law.mean.argsort(-1)
         law = Normals(*(part.gather(-1, order) for part in law))
@@ -303,6 +311,15 @@ class TableLaw:
     def _chunks(self, rows: np.ndarray, n_draws: int = 1):
         size = max(1, self.chunk // n_draws)
         return (rows[first : first + size] for first in range(0, len(rows), size))
+
+
+def _widened(law: Normals, share: float) -> Normals:
+    """A pooled mixture with a larger share of its last component, the column's own law."""
+    log_weight = law.log_weight.clone()
+    log_weight[..., -1] = torch.logaddexp(
+        log_weight[..., -1], torch.full_like(log_weight[..., -1], np.log(share))
+    )
+    return law._replace(log_weight=torch.log_softmax(log_weight, -1))
 
 
 def _picked(log_weight: np.ndarray, random: np.random.RandomState) -> np.ndarray:

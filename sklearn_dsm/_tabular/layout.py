@@ -141,12 +141,16 @@ class Layout:
         if field.part == VALUE:
             seen = coded.state == code.n_states - 1
         samples.have[rows, f] = seen
+        size = coded.standardised
         if field.part == STATE:
             samples.state[rows, f] = np.maximum(coded.state, 0)
+            if code.has_value:
+                # A number comes later than the news that it is no point mass.
+                size = np.where(coded.state == code.n_states - 1, 0.0, size)
         else:
             for name in ("score", "low", "high", "log_slope"):
                 getattr(samples, name)[rows, f] = getattr(coded, name)
-        samples.standardised[rows, f] = coded.standardised
+        samples.standardised[rows, f] = size
 
     def set_inputs(self, samples: Samples) -> None:
         """Choose the inputs of networks by samples of the fit: which categories have their own."""

@@ -12,6 +12,7 @@ from .layout import Layout
 
 # Linear combinations of inputs that go to the outputs as they are.
 N_LINEAR = 8
+ALL = slice(None)
 
 
 class FieldNetworks(nn.Module):
@@ -69,36 +70,43 @@ class FieldNetworks(nn.Module):
         self.states = nn.ParameterList(torch.zeros(n_members, n_last, size) for size in sizes)
         self.states_bias = nn.ParameterList(torch.zeros(n_members, 1, size) for size in sizes)
 
-    def hidden(self, inputs: Tensor, shown: Tensor | None, fields: list[int]) -> Tensor:
+    def hidden(
+        self, inputs: Tensor, shown: Tensor | None, fields: list[int], members: slice = ALL
+    ) -> Tensor:
         """What the last layers see (n_members, len(fields), n, width + N_LINEAR)."""
-        weight, bias = self.first[:, :, fields], self.first_bias[:, fields]
+        weight = self.first[:, members][:, :, fields]
+        bias = self.first_bias[members][:, fields]
         first = inputs @ (weight * self.before[:, :, fields]).flatten(1)
         if shown is not None:
             first = first + shown @ (weight * self.after[:, :, fields]).flatten(1)
         # Members and fields first, samples in the middle.
         first = (first.view(len(inputs), *bias.shape) + bias).permute(1, 2, 0, 3)
         hidden = self._active(first[..., : self.width])
-        more = hidden @ self.second[:, fields] + self.second_bias[:, fields]
+        more = hidden @ self.second[members][:, fields] + self.second_bias[members][:, fields]
         return torch.cat([hidden + self._active(more), first[..., self.width :]], -1)
 
-    def forward(self, inputs: Tensor, shown: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Outputs of all networks.
+    def forward(
+        self, inputs: Tensor, shown: Tensor | None = None, members: slice = ALL
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Outputs of the networks of all fields.
 
         Parameters
         ----------
         inputs : Tensor of shape (n, n_inputs)
         shown : Tensor of shape (n, n_inputs), optional
             Inputs of later fields, 0 where these are not shown.
+        members : slice
+            Which members are asked.
 
         Returns
         -------
         numbers : Tensor of shape (n_members, n_numbers, n, N_OUTPUTS)
         states : list of Tensor of shape (n_members, n, n_states)
         """
-        last = self.hidden(inputs, shown, list(range(self.first.shape[2])))
-        numbers = last[:, self.of_numbers] @ self.numbers + self.numbers_bias
+        last = self.hidden(inputs, shown, list(range(self.first.shape[2])), members)
+        numbers = last[:, self.of_numbers] @ self.numbers[members] + self.numbers_bias[members]
         states = zip(self.of_states, self.states, self.states_bias, strict=True)
-        return numbers, [last[:, f] @ weight + bias for f, weight, bias in states]
+        return numbers, [last[:, f] @ w[members] + bias[members] for f, w, bias in states]
 
     def of_field(self, f: int, inputs: Tensor, shown: Tensor | None = None) -> Tensor:
         """Outputs (n_members, n, size) of one network."""

@@ -29,10 +29,13 @@ from .._tabular.nets import FieldNetworks
 from .._tabular.schema import Schema
 from .._threads import take_one_thread_where_forked
 from .._validation import check_weight, evaluation_device, resolve_device
+from .._warn import warn
 from ._conditional_table import ConditionalTable
 
 # Added to the counts of states, whose frequencies are a small share of every law.
 PRIOR_COUNT = 0.5
+# A standard error of a log-probability that users are told of.
+WARN_ERROR = 0.1
 
 
 def _has_discrete_columns(estimator) -> bool:
@@ -118,7 +121,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
     Notes
     -----
     Missing values are integrated over by importance sampling from laws that the same networks give
-    for a column when later columns are shown to them. The number of draws, 16 to 512, is doubled
+    for a column when later columns are shown to them. The number of draws, 64 to 512, is doubled
     until the standard error of the log-probability is at most .005. Where only the last factors are
     missing, nothing has to be integrated.
 
@@ -243,8 +246,23 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Natural logarithms of densities in continuous columns times probabilities in others; 0
             for a sample without any value, -inf beyond a bound.
+
+        Warns
+        -----
+        UserWarning
+            If a standard error of the integral over missing values is above .1.
         """
-        return self._law().log_probability(self._samples(X), {})[0]
+        found, error = self._law().log_probability(self._samples(X), {})
+        large = error > WARN_ERROR
+        if large.any():
+            warn(
+                f"The log-probabilities of {int(large.sum())} of {len(error)} samples have "
+                f"standard errors above {WARN_ERROR:g} from the integrals over their missing "
+                f"values, up to {error.max():.2g}. Put columns that are often missing last, or "
+                "compare means over imputations.",
+                UserWarning,
+            )
+        return found
 
     def score(self, X, y=None):
         """Mean log-probability.
