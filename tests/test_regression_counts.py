@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm, poisson
+from scipy.stats import poisson
 
 from sklearn_dsm import DSMRegressor
 from sklearn_dsm.regression._lattice import Lattice
-from sklearn_dsm.regression._residuals import ResidualCurves, chosen_mixture
 
 QUICK = {"max_iter": 40, "max_epochs": 0, "n_folds": 2, "random_state": 0}
 COUNTS = np.arange(0, 60)
@@ -102,16 +101,12 @@ def test_values_that_cannot_be_have_no_mass(plain):
     assert np.isfinite(found[3])
 
 
-def test_masses_far_in_the_tails_are_exact():
-    mixture = chosen_mixture(norm.ppf((np.arange(99)[:, None] + 0.5) / 99), np.ones(99), 0)
-
-    class Exact:
-        model = reference = None
-
-    curves, x = ResidualCurves(Exact, mixture), np.array([-30.0, -3.0, 0.0, 3.0, 30.0])
-    found = curves.log_mass(x - 1e-4, x + 1e-4, np.empty((5, 0)))
-    np.testing.assert_allclose(found, mixture.score_samples(x[:, None]) + np.log(2e-4), rtol=1e-3)
-    everything = curves.log_mass(np.full(1, -np.inf), np.full(1, np.inf), np.empty((1, 0)))
+def test_masses_far_in_the_tails_are_exact(plain):
+    law, x = plain._law(), np.array([-30.0, -3.0, 0.0, 3.0, 30.0])
+    given = plain._given(np.zeros((5, 1)))
+    found = law.log_mass(x - 1e-4, x + 1e-4, given)
+    np.testing.assert_allclose(found, law.log_density(x[:, None], given) + np.log(2e-4), rtol=1e-3)
+    everything = law.log_mass(np.full(5, -np.inf), np.full(5, np.inf), given)
     np.testing.assert_allclose(everything, 0, atol=1e-12)
 
 

@@ -1,0 +1,262 @@
+"""The density of one target: a pool of a fixed mixture of residuals and of networks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.model_selection import KFold
+
+from .._budget import Budget
+from .._core.arrays import tensor_of
+from .._core.random import torch_generator
+from .._tabular.heads import Normals
+from . import _normal_laws as laws
+from ._networks import MixtureNetworks, started
+from ._residuals import FixedMixture
+from ._training import Members, train_members
+
+# Networks of residuals, of targets given what the residuals' ones see, and of targets given the
+# features alone.
+KINDS = ("residuals", "targets", "features")
+# Samples from which networks are trained.
+NETWORK_ROWS = 200
+# Samples up to which there are so many folds, and networks have this width and dropout.
+SIZES = ((2000, 10, 32, 0.2), (10_000, 5, 64, 0.1), (np.inf, 5, 96, 0.0))
+# The weights of the pool: samples that the fixed mixture has more, iterations, the least weight.
+CHUNK = 2000
+PRIOR_SAMPLES, EM_ITERATIONS, LEAST_WEIGHT = 1.0, 300, 0.01
+
+
+class Samples(NamedTuple):
+    """Samples of one target and what the regressors say of them, without having seen them.
+
+    Attributes
+    ----------
+    given : ndarray of shape (n, n_context)
+        The context, mean and log-scale last, standardised.
+    target, mean, log_scale, weight : ndarray of shape (n,)
+    ratio : float
+        By which residuals are shrunk.
+    """
+
+    given: np.ndarray
+    target: np.ndarray
+    mean: np.ndarray
+    log_scale: np.ndarray
+    weight: np.ndarray
+    ratio: float
+
+    @property
+    def residual(self) -> np.ndarray:
+        return (self.target - self.mean) * np.exp(-self.log_scale) * self.ratio
+
+
+class Pool:
+    """The law of one target given features, a mixture of normals for each sample.
+
+    Parameters
+    ----------
+    fixed : FixedMixture
+        Of residuals.
+    centre, spread : float
+        Of targets.
+    """
+
+    def __init__(self, fixed: FixedMixture, centre: float, spread: float):
+        self.fixed, self.centre, self.spread = fixed, centre, spread
+        self.shares = np.eye(len(KINDS) + 1)[0]
+        self.state: dict[str, np.ndarray] = {}
+
+    def laws(self, given: np.ndarray, mean: np.ndarray, log_scale: np.ndarray) -> Normals:
+        """Mixtures (n, n_components) of targets."""
+        parts = [self._fixed_laws(mean, log_scale, self.shares[0])]
+        if self.state:
+            members = self._members(given)
+            n_folds = len(members.mean) // self.n_kinds
+            kept = np.flatnonzero(self.shares[1:])
+            for k, kind in enumerate(kept):
+                part = Normals(*(each[k * n_folds : (k + 1) * n_folds] for each in members))
+                part = self._in_units(part, KINDS[kind], mean, log_scale)
+                merged = Normals(*(each.movedim(0, 1).flatten(1) for each in part))
+                share = np.log(self.shares[1 + kind] / n_folds)
+                parts.append(merged._replace(log_weight=merged.log_weight + share))
+        return Normals(*(torch.cat(each, -1) for each in zip(*parts, strict=True)))
+
+    @property
+    def n_kinds(self) -> int:
+        """Kinds of networks with a weight."""
+        return int((self.shares[1:] > 0).sum())
+
+    def keep(self, networks: MixtureNetworks, shares: np.ndarray) -> None:
+        """Take weights, and the networks that have one."""
+        self.shares = shares
+        n_folds = len(networks.starts) // len(KINDS)
+        kept = np.repeat(shares[1:] > 0, n_folds)
+        if kept.any():
+            self.state = {
+                name: part.numpy()[kept].copy() for name, part in networks.state_dict().items()
+            }
+
+    def _fixed_laws(self, mean, log_scale, share: float) -> Normals:
+        weights, means, scales = self.fixed.parts
+        scale = np.exp(log_scale)[:, None]
+        return Normals(
+            tensor_of(np.broadcast_to(np.log(share * weights), (len(mean), len(weights))).copy()),
+            tensor_of(mean[:, None] + scale * means),
+            tensor_of(log_scale[:, None] + np.log(scales)),
+        )
+
+    @torch.no_grad()
+    def _members(self, given: np.ndarray) -> Normals:
+        visible, starts = self.state["visible"][..., 0] > 0, self.state["starts"]
+        networks = MixtureNetworks(visible, starts, self.state["second"].shape[-1])
+        networks.load_state_dict({name: torch.from_numpy(v) for name, v in self.state.items()})
+        return networks.double()(tensor_of(given))
+
+    def _in_units(self, law: Normals, kind: str, mean, log_scale) -> Normals:
+        """Members' laws (n_members, n, k) of residuals or standardised targets, of targets."""
+        if kind == "residuals":
+            shift, log_factor = tensor_of(mean)[:, None], tensor_of(log_scale)[:, None]
+        else:
+            shift = torch.tensor(self.centre, dtype=torch.float64)
+            log_factor = torch.tensor(np.log(self.spread), dtype=torch.float64)
+        return Normals(
+            law.log_weight, shift + torch.exp(log_factor) * law.mean, law.log_scale + log_factor
+        )
+
+
+class PoolFit(NamedTuple):
+    """A pool, and what was found of its own samples.
+
+    Attributes
+    ----------
+    pool : Pool
+    pit : ndarray of shape (n,)
+        Of samples under members that did not see them.
+    log_density : ndarray of shape (n, n_candidates)
+        Of samples under candidates that did not see them, the fixed mixture first.
+    stop_reason : str
+    """
+
+    pool: Pool
+    pit: np.ndarray
+    log_density: np.ndarray
+    stop_reason: str
+
+
+def fit_pool(
+    samples: Samples,
+    fixed: FixedMixture,
+    marginal: FixedMixture,
+    centre: float,
+    spread: float,
+    max_epochs: int,
+    budget: Budget,
+    seed: int,
+) -> PoolFit:
+    """Train networks fold by fold and weigh them by samples that they did not see.
+
+    Parameters
+    ----------
+    samples : Samples
+    fixed, marginal : FixedMixture
+        Of residuals, and of targets less ``centre`` divided by ``spread``.
+    """
+    pool = Pool(fixed, centre, spread)
+    n, z = len(samples.target), samples.residual
+    log_slope = np.log(samples.ratio) - samples.log_scale
+    log_density, pit = (fixed.unseen + log_slope)[:, None], fixed.cdf(z)
+    if not max_epochs or n < NETWORK_ROWS:
+        return PoolFit(pool, pit, log_density, "too_few_samples")
+    if budget.is_over:
+        return PoolFit(pool, pit, log_density, "max_fit_time")
+    _, n_folds, width, dropout = next(size for size in SIZES if n <= size[0])
+    folds = _folds(n, n_folds, seed)
+    standard = (samples.target - centre) / spread
+    targets = np.stack([z, standard, standard])
+    networks = _networks(samples.given.shape[1], n_folds, width, fixed, marginal, seed)
+    members = Members(np.repeat(targets, n_folds, axis=0), np.tile(folds, (len(KINDS), 1)))
+    record = train_members(
+        networks, samples.given, members, samples.weight, dropout, max_epochs, budget, seed
+    )
+    each, below = _unseen(networks, samples.given, folds, targets)
+    slopes = np.stack([log_slope, *[np.full(n, -np.log(spread))] * 2])
+    log_density = np.column_stack([log_density, (each + slopes).T])
+    shares = pool_weights(log_density, samples.weight)
+    pool.keep(networks, shares)
+    return PoolFit(pool, np.column_stack([pit, below.T]) @ shares, log_density, record.stop_reason)
+
+
+def pool_weights(log_density: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weights of candidates (n, n_candidates) in a mixture, by maximum likelihood (EM).
+
+    The first candidate has a sample more than there are, and those of small weight have none.
+    """
+    density = np.exp(log_density - log_density.max(1, keepdims=True))
+    shares = np.full(density.shape[1], 1 / density.shape[1])
+    for iteration in range(2 * EM_ITERATIONS):
+        if iteration == EM_ITERATIONS:
+            shares[1:][shares[1:] < LEAST_WEIGHT] = 0
+        joint = density * shares
+        found = (weight / joint.sum(1)) @ joint
+        found[0] += PRIOR_SAMPLES
+        shares = found / found.sum()
+    return shares
+
+
+def _folds(n: int, n_folds: int, seed: int) -> np.ndarray:
+    """Whether a sample is in a fold (n_folds, n)."""
+    folds = np.zeros((n_folds, n), dtype=bool)
+    split = KFold(n_folds, shuffle=True, random_state=np.random.RandomState([seed, 2]))
+    for fold, (_, test) in zip(folds, split.split(folds[0]), strict=True):
+        fold[test] = True
+    return folds
+
+
+def _networks(
+    n_inputs: int,
+    n_folds: int,
+    width: int,
+    fixed: FixedMixture,
+    marginal: FixedMixture,
+    seed: int,
+) -> MixtureNetworks:
+    """Networks before their training, all folds of a kind side by side."""
+    visible = np.ones((len(KINDS), n_inputs), dtype=bool)
+    visible[KINDS.index("features"), -2:] = False
+    starts = _alike([started(*mixture.parts) for mixture in (fixed, marginal, marginal)])
+    visible, starts = (np.repeat(part, n_folds, axis=0) for part in (visible, starts))
+    return MixtureNetworks(visible, starts, width, torch_generator(seed))
+
+
+def _alike(starts: list[np.ndarray]) -> np.ndarray:
+    """Starts with equally many components; those that are added have no weight to speak of."""
+    n_components = max(start.shape[1] for start in starts)
+    found = np.zeros((len(starts), 3, n_components))
+    found[:, 0] = -12.0
+    for k, start in enumerate(starts):
+        found[k, :, : start.shape[1]] = start
+    return found
+
+
+@torch.no_grad()
+def _unseen(networks: MixtureNetworks, given, folds, targets) -> tuple[np.ndarray, np.ndarray]:
+    """Log-densities and distribution functions (n_kinds, n) by members that saw no sample."""
+    log_density, below = (np.empty(targets.shape) for _ in range(2))
+    double = MixtureNetworks(
+        networks.visible[..., 0].numpy(), networks.starts.numpy(), networks.second.shape[-1]
+    )
+    double.load_state_dict(networks.state_dict())
+    double = double.double()
+    fold_of = folds.argmax(0)
+    for first in range(0, len(given), CHUNK):
+        rows = np.arange(first, min(first + CHUNK, len(given)))
+        law, place = double(tensor_of(given[rows])), np.arange(len(rows))
+        for kind in range(len(KINDS)):
+            member = kind * len(folds) + fold_of[rows]
+            unseen, target = Normals(*(each[member, place] for each in law)), targets[kind, rows]
+            log_density[kind, rows] = unseen.log_density(tensor_of(target)).numpy()
+            below[kind, rows] = laws.cdf(unseen, target)
+    return log_density, below
