@@ -226,3 +226,13 @@ def test_units_change_the_log_probability_by_a_constant():
         found.append(each.score_samples(scaled))
     shift = np.where(frame["income"] > 0, np.log(100.0), 0.0)
     np.testing.assert_allclose(found[0], found[1] + shift, atol=1e-3)
+
+
+def test_what_is_missing_at_random_costs_little():
+    """A normal law of which 40 % of the values are removed; the whole test rows have it."""
+    random = np.random.default_rng(0)
+    law = stats.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]])
+    X, test = law.rvs(500, random_state=random), law.rvs(2000, random_state=random)
+    X[random.uniform(size=X.shape) < 0.4] = np.nan
+    model = fitted(X[~np.isnan(X).all(1)], max_epochs=60)
+    assert model.score(test) > law.logpdf(test).mean() - 0.12

@@ -29,6 +29,9 @@ MAX_STEPS, N_EVALUATIONS, PATIENCE = 4000, 40, 5
 LEAST_GAIN = 0.003
 MAX_JUDGES = 5000
 CHAIN_SHARE = 0.5
+# Missing values are drawn first after such a share of the training, and again after each further
+# such share, for at most so many samples at a time.
+FIRST_REFILL, REFILL_EVERY, REFILL_ROWS = 0.5, 0.1, 10_000
 MAX_GRADIENT = 5.0
 WARM_UP_STEPS, LEAST_RATE = 20, 0.01
 # Weights are averaged over about so many steps, and the averages are judged.
@@ -46,6 +49,8 @@ class FitPlan(NamedTuple):
     device : torch.device
     say : callable
         Takes lines of progress.
+    refill : callable or None
+        Samples of given numbers with draws for what is missing; None where nothing is.
     """
 
     max_epochs: int
@@ -53,6 +58,7 @@ class FitPlan(NamedTuple):
     budget: Budget
     device: torch.device
     say: Callable[[str], None]
+    refill: Callable[[FieldNetworks, np.ndarray], Samples] | None = None
 
 
 class FitRecord(NamedTuple):
@@ -148,9 +154,15 @@ def fit_networks(layout: Layout, samples: Samples, weight: np.ndarray, plan: Fit
     n_steps = int(min(MAX_STEPS, plan.max_epochs * -(-n // training.batch_size)))
     every = max(1, n_steps // N_EVALUATIONS)
     reason, last_better, lead, step = "all steps taken", 0, training.best.value, 0
+    next_refill = FIRST_REFILL
     try:
         for step in range(1, n_steps + 1):
-            training.step(step, max(step / n_steps, budget.share_taken))
+            share = max(step / n_steps, budget.share_taken)
+            if plan.refill and share >= next_refill:
+                training.refill(plan.refill)
+                next_refill = share + REFILL_EVERY
+                lead, last_better = training.best.value, step
+            training.step(step, share)
             if step % every and step < n_steps and not budget.is_over:
                 continue
             value = training.judge()
@@ -161,6 +173,9 @@ def fit_networks(layout: Layout, samples: Samples, weight: np.ndarray, plan: Fit
                 reason = "max_fit_time is over"
                 break
             if step - last_better > PATIENCE * every:
+                if plan.refill and not training.is_filled:
+                    next_refill = 0.0
+                    continue
                 reason = "validation samples have not become more likely"
                 break
     except KeyboardInterrupt:
@@ -188,7 +203,9 @@ class _Training:
         networks = FieldNetworks(layout, n_members, width, dropout, self.generator)
         self.networks = networks.to(device)
         self.losses = Losses(layout)
-        self.data = Batch(*(part.to(device) for part in tensors(layout, samples)))
+        # Copies, since missing values of these are filled in.
+        self.data = Batch(*(part.clone().to(device) for part in tensors(layout, samples)))
+        self.judged = self.data
         self.weights = torch.from_numpy(weight).float().to(device)
         self.batch_size = min(n, next(size for rows, size in BATCH_SIZES if n <= rows))
         self.n_columns = len(layout.codes)
@@ -200,7 +217,26 @@ class _Training:
         self.average = deepcopy(networks).eval()
         networks.generator = torch_generator(plan.seed, device)
         self.best = _Best(self.average)
+        self.layout, self.is_filled = layout, False
         self.judge()
+
+    def refill(self, refill: Callable[[FieldNetworks, np.ndarray], Samples]) -> None:
+        """Train with draws for what is missing, which is what laws are evaluated with.
+
+        Validation samples are drawn once, so that later weights are compared by the same ones.
+        """
+        n = len(self.weights)
+        rows = torch.randperm(n, generator=self.generator)[:REFILL_ROWS]
+        if not self.is_filled:
+            rows = torch.cat([*self.judges, rows]).unique()
+        samples = refill(deepcopy(self.average), rows.numpy())
+        for target, drawn in zip(self.data, tensors(self.layout, samples), strict=True):
+            target[rows.to(target.device)] = drawn.to(target.device)
+        if not self.is_filled:
+            self.judged = Batch(*(part.clone() for part in self.data))
+            self.is_filled = True
+            self.best.forget()
+            self.judge()
 
     def step(self, step: int, share: float) -> None:
         """One step of the optimiser, after a share of the training."""
@@ -226,7 +262,7 @@ class _Training:
         """Keep the averages that are best by the validation samples of all members."""
         found = []
         for m, rows in enumerate(self.judges):
-            batch, weights = self.data.take(rows), self.weights[rows, None]
+            batch, weights = self.judged.take(rows), self.weights[rows, None]
             outputs = self.average(batch.inputs, members=slice(m, m + 1))
             each = self.losses(outputs, batch)[0]
             found.append((each * weights).sum(0) / weights.sum())
@@ -266,6 +302,10 @@ class _Best:
         better = losses < self._losses
         self._losses = torch.where(better, losses, self._losses)
         self._copy(self._parts, [part for part, _ in self._average.units()], better)
+
+    def forget(self) -> None:
+        """Compare from now on by other samples."""
+        self._losses = torch.full_like(self._losses, torch.inf)
 
     def networks(self) -> FieldNetworks:
         """The networks with their best weights."""

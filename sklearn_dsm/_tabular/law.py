@@ -177,13 +177,14 @@ class TableLaw:
         samples: Samples,
         conditions: dict[int, Condition],
         random: np.random.RandomState,
+        n_candidates: int = N_CANDIDATES,
     ) -> Samples:
         """One draw of all that is missing for each sample, by importance among candidates."""
         found = samples.take(np.arange(len(samples)))
         is_missing = self._to_draw(samples, conditions, everything=True).any(1)
         # Without anything known that comes later, the first candidate is a draw from the law.
         matters = self._to_draw(samples, conditions, everything=False).any(1) | bool(conditions)
-        for rows, n_draws in ((is_missing & ~matters, 1), (is_missing & matters, N_CANDIDATES)):
+        for rows, n_draws in ((is_missing & ~matters, 1), (is_missing & matters, n_candidates)):
             for part in self._chunks(np.flatnonzero(rows), n_draws):
                 each = self.draw(samples, part, n_draws, conditions, Independent(random), True)
                 picked = _picked(each.log_weight.reshape(len(part), n_draws), random)

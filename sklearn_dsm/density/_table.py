@@ -36,6 +36,8 @@ from ._conditional_table import ConditionalTable
 PRIOR_COUNT = 0.5
 # A standard error of a log-probability that users are told of.
 WARN_ERROR = 0.1
+# Of which one is chosen when missing values are drawn for the training.
+REFILL_CANDIDATES = 4
 
 
 def _has_discrete_columns(estimator) -> bool:
@@ -56,7 +58,9 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
 
     A small network for each factor predicts class probabilities, or a mixture of eight normal
     distributions for a number that a marginal transform has made nearly normal. The networks are
-    trained by maximum likelihood, each until it no longer improves on validation samples.
+    trained by maximum likelihood, each until it no longer improves on validation samples. Missing
+    values are drawn from the law itself in between, so that it is trained with whole samples
+    (stochastic EM).
 
     Parameters
     ----------
@@ -223,7 +227,9 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         types = [code.type.as_dict() for code in codes]
         self.column_types_ = dict(zip(names, types, strict=True))
         self.log_measure_ = dict(zip(names, map(_measure, types), strict=True))
-        plan = FitPlan(self.max_epochs, seed, budget, device, self._say)
+        some = self.missing == "marginal" and any(column.missing.any() for column in columns)
+        refill = self._refill(samples, seed) if some else None
+        plan = FitPlan(self.max_epochs, seed, budget, device, self._say, refill)
         record = fit_networks(self._layout, samples, weight, plan)
         state = record.networks.state_dict()
         self.network_weights_ = {name: part.cpu().numpy() for name, part in state.items()}
@@ -463,6 +469,16 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         law = self._law()
         scores = [law.log_probability(table, {})[0] for table in tables[:2]]
         return memorisation(train, holdout, made, scores[0], scores[1], seed)
+
+    def _refill(self, samples: Samples, seed: int):
+        """What draws the missing values of some samples for the training."""
+        random = np.random.RandomState(seed)
+
+        def refill(networks: FieldNetworks, rows: np.ndarray) -> Samples:
+            law = TableLaw(self._layout, networks, self._frequencies)
+            return law.chosen(samples.take(rows), {}, random, REFILL_CANDIDATES)
+
+        return refill
 
     def _types(self, columns):
         told = {} if isinstance(self.column_types, str) else self.column_types
