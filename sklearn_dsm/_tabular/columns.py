@@ -204,7 +204,7 @@ def _point_masses(seen: np.ndarray, step: float) -> list[float]:
     values, counts = np.unique(seen, return_counts=True)
     large = (counts >= POINT_SHARE * len(seen)) & (counts >= POINT_COUNT)
     if not step:
-        # Ties at an end are an atom there, however few.
+        # Ties at an end are an atom there, however small their share.
         large[[0, -1]] = counts[[0, -1]] >= POINT_COUNT
         return values[large].tolist()
     found = []

@@ -15,6 +15,7 @@ from .._core.random import torch_generator
 from .heads import normals
 from .layout import Layout, Samples
 from .nets import FieldNetworks
+from .schedule import Batches, average, rate_factor
 
 # Rows up to which a fit has so many members, each judged by the rows that it has not seen.
 MEMBERS = ((2000, 5), (8000, 2))
@@ -33,9 +34,6 @@ CHAIN_SHARE = 0.5
 # such share, for at most so many samples at a time.
 FIRST_REFILL, REFILL_EVERY, REFILL_ROWS = 0.5, 0.1, 10_000
 MAX_GRADIENT = 5.0
-WARM_UP_STEPS, LEAST_RATE = 20, 0.01
-# Weights are averaged over about so many steps, and the averages are judged.
-AVERAGED_STEPS = 50
 
 
 class FitPlan(NamedTuple):
@@ -208,12 +206,12 @@ class _Training:
         self.judged = self.data
         self.weights = torch.from_numpy(weight).float().to(device)
         self.batch_size = min(n, next(size for rows, size in BATCH_SIZES if n <= rows))
+        self.batches = Batches(n, self.batch_size, self.generator)
         self.n_columns = len(layout.codes)
         self.columns = torch.tensor([layout.fields[f].column for f in layout.input_fields])
         self.optimizer = torch.optim.AdamW(
             networks.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
         )
-        self.order = torch.empty(0, dtype=torch.long)
         self.average = deepcopy(networks).eval()
         networks.generator = torch_generator(plan.seed, device)
         self.best = _Best(self.average)
@@ -241,9 +239,8 @@ class _Training:
     def step(self, step: int, share: float) -> None:
         """One step of the optimiser, after a share of the training."""
         for group in self.optimizer.param_groups:
-            warm = min(1.0, step / WARM_UP_STEPS)
-            group["lr"] = LEARNING_RATE * warm * max(1 - share, LEAST_RATE)
-        rows = self._next_rows()
+            group["lr"] = LEARNING_RATE * rate_factor(step, share)
+        rows = self.batches.next().to(self.weights.device)
         batch = self.data.take(rows)
         later = _random_columns(len(rows), self.n_columns, self.generator)[:, self.columns]
         each = self.losses(self.networks(batch.inputs, batch.inputs * later.to(rows.device)), batch)
@@ -253,9 +250,7 @@ class _Training:
         parameters = list(self.networks.parameters())
         torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT * self.networks.n_members)
         self.optimizer.step()
-        targets = [part.data for part in self.average.parameters()]
-        share = max(1 / step, 1 / AVERAGED_STEPS)
-        torch._foreach_lerp_(targets, [part.data for part in parameters], share)
+        average(self.average.parameters(), parameters, step)
 
     @torch.no_grad()
     def judge(self) -> float:
@@ -268,12 +263,6 @@ class _Training:
             found.append((each * weights).sum(0) / weights.sum())
         self.best.update(torch.stack(found).mean(0))
         return self.best.value
-
-    def _next_rows(self) -> Tensor:
-        if len(self.order) < self.batch_size:
-            self.order = torch.randperm(len(self.weights), generator=self.generator)
-        rows, self.order = self.order[: self.batch_size], self.order[self.batch_size :]
-        return rows.to(self.weights.device)
 
 
 def _random_columns(n: int, n_columns: int, generator: torch.Generator) -> Tensor:

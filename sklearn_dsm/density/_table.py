@@ -76,7 +76,8 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
 
         Columns of cells and continuous columns have the keys "bounds", a pair with None for no
         bound, and "point_masses", a list of values. Inferred point masses are values with 2 % of
-        the samples or more; on a grid, only those much more frequent than their neighbours.
+        the samples or more, and repeated values at an end; on a grid, only those much more frequent
+        than their neighbours.
         Inferred bounds are point masses at an end, and 0 below positive numbers close to it.
     missing : {"marginal", "modelled", "error"}, default="marginal"
         What missing values are.
@@ -227,8 +228,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         types = [code.type.as_dict() for code in codes]
         self.column_types_ = dict(zip(names, types, strict=True))
         self.log_measure_ = dict(zip(names, map(_measure, types), strict=True))
-        some = self.missing == "marginal" and any(column.missing.any() for column in columns)
-        refill = self._refill(samples, seed) if some else None
+        refill = self._refill(samples, seed) if holed and self.missing == "marginal" else None
         plan = FitPlan(self.max_epochs, seed, budget, device, self._say, refill)
         record = fit_networks(self._layout, samples, weight, plan)
         state = record.networks.state_dict()
@@ -515,8 +515,10 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
     def _check_rows(self, columns: list[RawColumn], X) -> None:
         if not columns or not len(columns[0].values):
             raise ValueError(f"Found array with 0 sample(s) (shape={np.shape(X)}).")
+        if self.missing != "error":
+            return
         holed = [column.name for column in columns if column.missing.any()]
-        if holed and self.missing == "error":
+        if holed:
             raise ValueError(
                 f"Input X contains NaN: column {holed[0]!r} has missing values. Set "
                 "missing='marginal' or 'modelled', or fill them in."

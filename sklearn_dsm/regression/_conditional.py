@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._core.arrays import tensor_of
-from .._evaluation.latent_density import LatentDensity
+from .._evaluation.latent_density import LatentDensity, chunks
 from .._tabular.heads import Normals
 from . import _normal_laws as laws
 from ._pool import Pool
@@ -80,8 +80,7 @@ class OneTarget:
 
     def _of_each(self, given: Given, function: Callable[[Normals, slice], np.ndarray]):
         parts = []
-        for first in range(0, len(given.mean), CHUNK):
-            rows = slice(first, first + CHUNK)
+        for rows in chunks(len(given.mean), CHUNK):
             context, mean, log_scale = given.take(rows)
             law = self.pool.laws(context, mean[:, 0], log_scale[:, 0])
             parts.append(function(law, rows))

@@ -83,6 +83,14 @@ class MixtureNetworks(nn.Module):
         )
 
 
+def of_state(state: dict[str, Tensor]) -> MixtureNetworks:
+    """Networks with the weights of a state, to be evaluated in double precision."""
+    visible, starts = state["visible"][..., 0].numpy(), state["starts"].numpy()
+    networks = MixtureNetworks(visible, starts, state["second"].shape[-1])
+    networks.load_state_dict(state)
+    return networks.double()
+
+
 def started(weights: np.ndarray, means: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """A mixture (k,) as a start (3, n_components): components are split into narrower ones.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from .._evaluation.latent_density import chunks
 from .._tabular.heads import Normals
 
 # Points of a first grid, steps of Newton and bisection after it, and how near a quantile is.
@@ -33,8 +34,7 @@ def quantiles(law: Normals, probabilities: np.ndarray) -> np.ndarray:
     weight, mean, scale = _parts(law)
     step = max(1, CHUNK_NUMBERS // (weight.shape[1] * max(GRID, probabilities.shape[1])))
     found = np.empty(probabilities.shape)
-    for first in range(0, len(found), step):
-        rows = slice(first, first + step)
+    for rows in chunks(len(found), step):
         found[rows] = _quantiles(weight[rows], mean[rows], scale[rows], probabilities[rows])
     return found
 

@@ -13,7 +13,7 @@ from .._core.arrays import tensor_of
 from .._core.random import torch_generator
 from .._tabular.heads import Normals
 from . import _normal_laws as laws
-from ._networks import MixtureNetworks, started
+from ._networks import MixtureNetworks, of_state, started
 from ._residuals import FixedMixture
 from ._training import Members, train_members
 
@@ -24,8 +24,9 @@ KINDS = ("residuals", "targets", "features")
 NETWORK_ROWS = 200
 # Samples up to which there are so many folds, and networks have this width and dropout.
 SIZES = ((2000, 10, 32, 0.2), (10_000, 5, 64, 0.1), (np.inf, 5, 96, 0.0))
-# The weights of the pool: samples that the fixed mixture has more, iterations, the least weight.
+# Samples that are evaluated at once.
 CHUNK = 2000
+# The weights of the pool: samples that the fixed mixture has more, iterations, the least weight.
 PRIOR_SAMPLES, EM_ITERATIONS, LEAST_WEIGHT = 1.0, 300, 0.01
 
 
@@ -74,8 +75,8 @@ class Pool:
         parts = [self._fixed_laws(mean, log_scale, self.shares[0])]
         if self.state:
             members = self._members(given)
-            n_folds = len(members.mean) // self.n_kinds
             kept = np.flatnonzero(self.shares[1:])
+            n_folds = len(members.mean) // len(kept)
             for k, kind in enumerate(kept):
                 part = Normals(*(each[k * n_folds : (k + 1) * n_folds] for each in members))
                 part = self._in_units(part, KINDS[kind], mean, log_scale)
@@ -83,11 +84,6 @@ class Pool:
                 share = np.log(self.shares[1 + kind] / n_folds)
                 parts.append(merged._replace(log_weight=merged.log_weight + share))
         return Normals(*(torch.cat(each, -1) for each in zip(*parts, strict=True)))
-
-    @property
-    def n_kinds(self) -> int:
-        """Kinds of networks with a weight."""
-        return int((self.shares[1:] > 0).sum())
 
     def keep(self, networks: MixtureNetworks, shares: np.ndarray) -> None:
         """Take weights, and the networks that have one."""
@@ -110,10 +106,8 @@ class Pool:
 
     @torch.no_grad()
     def _members(self, given: np.ndarray) -> Normals:
-        visible, starts = self.state["visible"][..., 0] > 0, self.state["starts"]
-        networks = MixtureNetworks(visible, starts, self.state["second"].shape[-1])
-        networks.load_state_dict({name: torch.from_numpy(v) for name, v in self.state.items()})
-        return networks.double()(tensor_of(given))
+        state = {name: torch.from_numpy(part) for name, part in self.state.items()}
+        return of_state(state)(tensor_of(given))
 
     def _in_units(self, law: Normals, kind: str, mean, log_scale) -> Normals:
         """Members' laws (n_members, n, k) of residuals or standardised targets, of targets."""
@@ -245,12 +239,7 @@ def _alike(starts: list[np.ndarray]) -> np.ndarray:
 def _unseen(networks: MixtureNetworks, given, folds, targets) -> tuple[np.ndarray, np.ndarray]:
     """Log-densities and distribution functions (n_kinds, n) by members that saw no sample."""
     log_density, below = (np.empty(targets.shape) for _ in range(2))
-    double = MixtureNetworks(
-        networks.visible[..., 0].numpy(), networks.starts.numpy(), networks.second.shape[-1]
-    )
-    double.load_state_dict(networks.state_dict())
-    double = double.double()
-    fold_of = folds.argmax(0)
+    double, fold_of = of_state(networks.state_dict()), folds.argmax(0)
     for first in range(0, len(given), CHUNK):
         rows = np.arange(first, min(first + CHUNK, len(given)))
         law, place = double(tensor_of(given[rows])), np.arange(len(rows))

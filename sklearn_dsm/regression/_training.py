@@ -11,15 +11,14 @@ from torch import Tensor
 
 from .._budget import Budget
 from .._core.random import torch_generator
+from .._tabular.schedule import Batches, average, rate_factor
 from ._networks import MixtureNetworks
 
 BATCH_SIZES = ((2000, 128), (20_000, 256), (np.inf, 512))
-LEARNING_RATE, LEAST_RATE, WARM_UP_STEPS, MAX_GRADIENT = 6e-3, 0.01, 20, 5.0
+LEARNING_RATE, MAX_GRADIENT = 6e-3, 5.0
 N_EVALUATIONS, PATIENCE = 60, 10
 # Nats by which members must gain, in the mean, within so many evaluations.
 LEAST_GAIN = 1e-3
-# Weights are averaged over about so many steps, and the averages are judged.
-AVERAGED_STEPS = 50
 WEIGHT_DECAY, MAX_STEPS, MAX_JUDGES = 0.1, 2000, 2000
 
 
@@ -99,19 +98,18 @@ class _Training:
         self.judged = fold.gather(1, self.judges) * self.weight[self.judges]
         size = next(size for rows, size in BATCH_SIZES if len(inputs) <= rows)
         self.batch_size = min(len(inputs), size)
-        self.parameters = [part.data for part in networks.parameters()]
+        self.batches = Batches(len(inputs), self.batch_size, self.generator)
         self.optimizer = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE)
         self.average = deepcopy(networks)
         self.best = deepcopy(networks)
         self.least = torch.full((len(fold),), torch.inf)
-        self.order = torch.empty(0, dtype=torch.long)
 
     def step(self, step: int, share: float) -> None:
         """One step of the optimiser, after a share of the training."""
-        rate = LEARNING_RATE * min(1.0, step / WARM_UP_STEPS) * max(1 - share, LEAST_RATE)
+        rate = LEARNING_RATE * rate_factor(step, share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        rows = self._next_rows()
+        rows = self.batches.next()
         kept = (self._kept(len(rows)), self._kept(len(rows))) if self.dropout else None
         inputs, target = self.inputs[rows], self.target[:, rows]
         law = self.networks(inputs, kept)
@@ -123,8 +121,7 @@ class _Training:
         with torch.no_grad():
             for part in (self.networks.first, self.networks.second, self.networks.last):
                 part.mul_(1 - rate * WEIGHT_DECAY)
-        targets = [part.data for part in self.average.parameters()]
-        torch._foreach_lerp_(targets, self.parameters, max(1 / step, 1 / AVERAGED_STEPS))
+        average(self.average.parameters(), self.networks.parameters(), step)
 
     def _kept(self, n: int) -> Tensor:
         """Factors of hidden units, 0 for those that are dropped out."""
@@ -160,12 +157,6 @@ class _Training:
     def finish(self) -> None:
         for target, source in zip(self.networks.parameters(), self.best.parameters(), strict=True):
             target.copy_(source)
-
-    def _next_rows(self) -> Tensor:
-        if len(self.order) < self.batch_size:
-            self.order = torch.randperm(len(self.weight), generator=self.generator)
-        rows, self.order = self.order[: self.batch_size], self.order[self.batch_size :]
-        return rows
 
 
 def _float(values: np.ndarray) -> Tensor:
