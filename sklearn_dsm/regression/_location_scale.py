@@ -142,7 +142,9 @@ def cross_fitted(
     offset, shares = _stacked(predictions, y, weight)
     mean = offset + predictions @ shares
     kept = [k for k in range(len(shares)) if shares[k] > 0]
-    scales = _boosted_scales(folds, numbers, categorical, mean, y, weight, seed, budget.left())
+    scales = _boosted_scales(
+        folds, numbers, categorical, mean, y, weight, max_iter, seed, budget.left()
+    )
     residual = np.abs(y - mean)
     least = LEAST_SCALE * float(np.sqrt(np.average(residual**2, weights=weight))) or 1e-300
     factor = float(
@@ -178,7 +180,9 @@ def _boosted_means(
     )
 
 
-def _boosted_scales(folds, numbers, categorical, mean, y, weight, seed, seconds) -> Candidate:
+def _boosted_scales(
+    folds, numbers, categorical, mean, y, weight, max_iter, seed, seconds
+) -> Candidate:
     """Of absolute residuals given the features and the mean."""
     residual = np.abs(y - mean)
     least = LEAST_SCALE * residual.mean() or 1e-300
@@ -196,7 +200,7 @@ def _boosted_scales(folds, numbers, categorical, mean, y, weight, seed, seconds)
         target,
         weight,
         SCALE_BOOSTER,
-        SCALE_ITERATIONS,
+        min(SCALE_ITERATIONS, max_iter),
         seed,
         cost,
         "gamma",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from sklearn.model_selection import KFold
 
 from .._budget import Budget
@@ -26,6 +27,10 @@ NETWORK_ROWS = 200
 SIZES = ((2000, 10, 32, 0.2), (10_000, 5, 64, 0.1), (np.inf, 5, 96, 0.0))
 # Samples that are evaluated at once.
 CHUNK = 2000
+# Samples by which a pool is weighed and contracted, at most.
+JUDGED_ROWS = 10_000
+# Factors of contraction, and the standard errors by which one must gain.
+CONTRACTIONS, CLEAR_GAIN = (0.6, 1.4), 2.0
 # The weights of the pool: samples that the fixed mixture has more, iterations, the least weight.
 PRIOR_SAMPLES, EM_ITERATIONS, LEAST_WEIGHT = 1.0, 300, 0.01
 
@@ -49,6 +54,11 @@ class Samples(NamedTuple):
     weight: np.ndarray
     ratio: float
 
+    def take(self, rows) -> Samples:
+        """Some of the samples."""
+        given, target, mean, log_scale, weight = (part[rows] for part in self[:5])
+        return Samples(given, target, mean, log_scale, weight, self.ratio)
+
     @property
     def residual(self) -> np.ndarray:
         return (self.target - self.mean) * np.exp(-self.log_scale) * self.ratio
@@ -67,23 +77,23 @@ class Pool:
 
     def __init__(self, fixed: FixedMixture, centre: float, spread: float):
         self.fixed, self.centre, self.spread = fixed, centre, spread
-        self.shares = np.eye(len(KINDS) + 1)[0]
+        self.shares, self.contraction = np.eye(len(KINDS) + 1)[0], 1.0
         self.state: dict[str, np.ndarray] = {}
 
     def laws(self, given: np.ndarray, mean: np.ndarray, log_scale: np.ndarray) -> Normals:
         """Mixtures (n, n_components) of targets."""
-        parts = [self._fixed_laws(mean, log_scale, self.shares[0])]
+        parts = [self.fixed_laws(mean, log_scale, self.shares[0])]
         if self.state:
             members = self._members(given)
             kept = np.flatnonzero(self.shares[1:])
             n_folds = len(members.mean) // len(kept)
             for k, kind in enumerate(kept):
                 part = Normals(*(each[k * n_folds : (k + 1) * n_folds] for each in members))
-                part = self._in_units(part, KINDS[kind], mean, log_scale)
+                part = self.in_units(part, KINDS[kind], mean, log_scale)
                 merged = Normals(*(each.movedim(0, 1).flatten(1) for each in part))
                 share = np.log(self.shares[1 + kind] / n_folds)
                 parts.append(merged._replace(log_weight=merged.log_weight + share))
-        return Normals(*(torch.cat(each, -1) for each in zip(*parts, strict=True)))
+        return laws.contracted(_joined(parts), self.contraction)
 
     def keep(self, networks: MixtureNetworks, shares: np.ndarray) -> None:
         """Take weights, and the networks that have one."""
@@ -95,7 +105,7 @@ class Pool:
                 name: part.numpy()[kept].copy() for name, part in networks.state_dict().items()
             }
 
-    def _fixed_laws(self, mean, log_scale, share: float) -> Normals:
+    def fixed_laws(self, mean, log_scale, share: float) -> Normals:
         weights, means, scales = self.fixed.parts
         scale = np.exp(log_scale)[:, None]
         return Normals(
@@ -109,7 +119,7 @@ class Pool:
         state = {name: torch.from_numpy(part) for name, part in self.state.items()}
         return of_state(state)(tensor_of(given))
 
-    def _in_units(self, law: Normals, kind: str, mean, log_scale) -> Normals:
+    def in_units(self, law: Normals, kind: str, mean, log_scale) -> Normals:
         """Members' laws (n_members, n, k) of residuals or standardised targets, of targets."""
         if kind == "residuals":
             shift, log_factor = tensor_of(mean)[:, None], tensor_of(log_scale)[:, None]
@@ -127,17 +137,23 @@ class PoolFit(NamedTuple):
     Attributes
     ----------
     pool : Pool
-    pit : ndarray of shape (n,)
-        Of samples under members that did not see them.
-    log_density : ndarray of shape (n, n_candidates)
+    pit, weight : ndarray of shape (n_judged,)
+        Of samples under members that did not see them, and the samples' weights.
+    log_density : ndarray of shape (n_judged, n_candidates)
         Of samples under candidates that did not see them, the fixed mixture first.
     stop_reason : str
     """
 
     pool: Pool
     pit: np.ndarray
+    weight: np.ndarray
     log_density: np.ndarray
     stop_reason: str
+
+
+def has_networks(n_samples: int, max_epochs: int) -> bool:
+    """Whether networks are trained, if there is time."""
+    return max_epochs > 0 and n_samples >= NETWORK_ROWS
 
 
 def fit_pool(
@@ -162,10 +178,10 @@ def fit_pool(
     n, z = len(samples.target), samples.residual
     log_slope = np.log(samples.ratio) - samples.log_scale
     log_density, pit = (fixed.unseen + log_slope)[:, None], fixed.cdf(z)
-    if not max_epochs or n < NETWORK_ROWS:
-        return PoolFit(pool, pit, log_density, "too_few_samples")
+    if not has_networks(n, max_epochs):
+        return PoolFit(pool, pit, samples.weight, log_density, "too_few_samples")
     if budget.is_over:
-        return PoolFit(pool, pit, log_density, "max_fit_time")
+        return PoolFit(pool, pit, samples.weight, log_density, "max_fit_time")
     _, n_folds, width, dropout = next(size for size in SIZES if n <= size[0])
     folds = _folds(n, n_folds, seed)
     standard = (samples.target - centre) / spread
@@ -175,12 +191,16 @@ def fit_pool(
     record = train_members(
         networks, samples.given, members, samples.weight, dropout, max_epochs, budget, seed
     )
-    each, below = _unseen(networks, samples.given, folds, targets)
-    slopes = np.stack([log_slope, *[np.full(n, -np.log(spread))] * 2])
-    log_density = np.column_stack([log_density, (each + slopes).T])
-    shares = pool_weights(log_density, samples.weight)
-    pool.keep(networks, shares)
-    return PoolFit(pool, np.column_stack([pit, below.T]) @ shares, log_density, record.stop_reason)
+    rows = np.random.RandomState([seed, 3]).permutation(n)[:JUDGED_ROWS]
+    judged = samples.take(rows)
+    unseen = _unseen(networks, judged, folds[:, rows], pool)
+    each = [law.log_density(tensor_of(judged.target)).numpy() for law in unseen[1:]]
+    log_density = np.column_stack([log_density[rows], *each])
+    pool.keep(networks, pool_weights(log_density, judged.weight))
+    law = _pooled(unseen, pool.shares)
+    pool.contraction = _contraction(law, judged.target, judged.weight)
+    pit = laws.cdf(laws.contracted(law, pool.contraction), judged.target)
+    return PoolFit(pool, pit, judged.weight, log_density, record.stop_reason)
 
 
 def pool_weights(log_density: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -236,16 +256,50 @@ def _alike(starts: list[np.ndarray]) -> np.ndarray:
 
 
 @torch.no_grad()
-def _unseen(networks: MixtureNetworks, given, folds, targets) -> tuple[np.ndarray, np.ndarray]:
-    """Log-densities and distribution functions (n_kinds, n) by members that saw no sample."""
-    log_density, below = (np.empty(targets.shape) for _ in range(2))
+def _unseen(networks: MixtureNetworks, samples: Samples, folds, pool: Pool) -> list[Normals]:
+    """Laws (n, k) of targets by the fixed mixture, and by members of each kind without the sample.
+
+    Parameters
+    ----------
+    folds : ndarray of bool, of shape (n_folds, n)
+    """
     double, fold_of = of_state(networks.state_dict()), folds.argmax(0)
-    for first in range(0, len(given), CHUNK):
-        rows = np.arange(first, min(first + CHUNK, len(given)))
-        law, place = double(tensor_of(given[rows])), np.arange(len(rows))
-        for kind in range(len(KINDS)):
-            member = kind * len(folds) + fold_of[rows]
-            unseen, target = Normals(*(each[member, place] for each in law)), targets[kind, rows]
-            log_density[kind, rows] = unseen.log_density(tensor_of(target)).numpy()
-            below[kind, rows] = laws.cdf(unseen, target)
-    return log_density, below
+    scale = samples.log_scale - np.log(samples.ratio)
+    parts: list[list[Normals]] = []
+    for first in range(0, len(fold_of), CHUNK):
+        rows = slice(first, first + CHUNK)
+        law, place = double(tensor_of(samples.given[rows])), np.arange(len(fold_of[rows]))
+        located = samples.mean[rows], scale[rows]
+        parts.append([pool.fixed_laws(*located, 1.0)])
+        for k, kind in enumerate(KINDS):
+            member = k * len(folds) + fold_of[rows]
+            unseen = Normals(*(each[member, place] for each in law))
+            parts[-1].append(pool.in_units(unseen, kind, *located))
+    return [
+        Normals(*(torch.cat(each) for each in zip(*of_kind, strict=True)))
+        for of_kind in zip(*parts, strict=True)
+    ]
+
+
+def _contraction(law: Normals, target: np.ndarray, weight: np.ndarray) -> float:
+    """The factor of distances to the mean that is most likely, or 1 where it gains little."""
+
+    def log_density(factor: float) -> np.ndarray:
+        return laws.contracted(law, factor).log_density(tensor_of(target)).numpy()
+
+    found = minimize_scalar(
+        lambda factor: -weight @ log_density(factor), bounds=CONTRACTIONS, method="bounded"
+    )
+    gain = weight * (log_density(found.x) - log_density(1.0))
+    return float(found.x) if gain.mean() > CLEAR_GAIN * gain.std() / np.sqrt(len(gain)) else 1.0
+
+
+def _pooled(parts: list[Normals], shares: np.ndarray) -> Normals:
+    """One mixture of several with shares, without those that have none."""
+    kept = [(law, share) for law, share in zip(parts, shares, strict=True) if share]
+    return _joined([law._replace(log_weight=law.log_weight + np.log(s)) for law, s in kept])
+
+
+def _joined(parts: list[Normals]) -> Normals:
+    """One mixture of the components of several."""
+    return Normals(*(torch.cat(each, -1) for each in zip(*parts, strict=True)))
