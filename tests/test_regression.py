@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy.stats import norm
 from scipy.stats import t as student_t
 from sklearn.compose import TransformedTargetRegressor
@@ -13,13 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_dsm import DSMRegressor
-from sklearn_dsm._tabular.heads import Normals
 from sklearn_dsm.metrics import coverage, crps, neg_log_density
-from sklearn_dsm.regression import _normal_laws as laws
 from sklearn_dsm.regression._boosting import FIRST_ITERATIONS, Shape, boosted
 from sklearn_dsm.regression._location_scale import _ratio
-from sklearn_dsm.regression._networks import N_COMPONENTS, started
-from sklearn_dsm.regression._pool import _contraction, _pooled, pool_weights
+from sklearn_dsm.regression._networks import N_COMPONENTS, apart, started
+from sklearn_dsm.regression._pool import pool_weights
 from sklearn_dsm.regression._residuals import chosen_mixture
 from sklearn_dsm.regression._target_space import TargetSpace
 
@@ -183,42 +180,24 @@ def test_a_pool_is_not_worse_than_its_first_candidate():
         assert weight @ (pooled - log_density[:, 0]) >= -1e-9
 
 
-def test_a_pool_of_forecasts_that_disagree_is_contracted():
-    """Each forecast is right given what it knows, so their average is too wide [RanjanGneiting]."""
-    random = np.random.default_rng(0)
-    known, weight = random.normal(size=(2, 4000)), np.ones(4000)
-    y = known.sum(0) + 0.3 * random.normal(size=4000)
-    size = torch.zeros(4000, 1, dtype=torch.float64)
-    spread = size + np.log(1.09) / 2
-    forecasts = [Normals(size, torch.from_numpy(part[:, None]), spread) for part in known]
-    pooled = _pooled(forecasts, np.array([0.5, 0.5]))
-    factor = _contraction(pooled, y, weight)
-    assert factor < 0.95
-    inside = [np.abs(2 * laws.cdf(laws.contracted(pooled, c), y) - 1) <= 0.9 for c in (factor, 1.0)]
-    assert abs(inside[0].mean() - 0.9) < 0.02 < inside[1].mean() - 0.9
-    right = Normals(size, torch.from_numpy(known.sum(0)[:, None]), size + np.log(0.3))
-    assert _contraction(right, y, weight) == 1
-
-
-def test_contraction_keeps_means_and_scales_deviations():
-    random = np.random.default_rng(0)
-    law = Normals(*(torch.from_numpy(random.normal(size=(5, 3))) for _ in range(3)))
-    near, y = laws.contracted(law, 0.7), random.normal(size=(5, 1))
-    mean = laws.means(law)[:, None]
-    np.testing.assert_allclose(laws.means(near)[:, None], mean)
-    np.testing.assert_allclose(laws.cdf(near, mean + 0.7 * (y - mean)), laws.cdf(law, y))
-
-
 def test_networks_start_at_the_mixture():
     """Splitting its components keeps their means and variances."""
     weights, means, scales = np.array([0.3, 0.7]), np.array([-1.0, 2.0]), np.array([0.5, 1.5])
     log_weight, mean, log_scale = started(weights, means, scales)
-    assert len(mean) == N_COMPONENTS
+    assert len(mean) >= N_COMPONENTS
     share = np.exp(log_weight)
     assert share.sum() == pytest.approx(1)
     assert share @ mean == pytest.approx(weights @ means)
     expected = weights @ (means**2 + scales**2)
     assert share @ (mean**2 + np.exp(2 * log_scale)) == pytest.approx(expected)
+
+
+def test_components_that_start_apart_are_standard_together():
+    log_weight, mean, log_scale = apart()
+    share = np.exp(log_weight)
+    assert share.sum() == pytest.approx(1) and len(np.unique(mean)) == N_COMPONENTS
+    assert share @ mean == pytest.approx(0, abs=1e-12)
+    assert share @ (mean**2 + np.exp(2 * log_scale)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["smooth", "branched"])

@@ -13,7 +13,7 @@ from torch.nn import functional
 from .._tabular.heads import Normals
 
 # Components of a member's mixture at least, and its smallest scale.
-N_COMPONENTS, LEAST_LOG_SCALE = 8, -6.0
+N_COMPONENTS, LEAST_LOG_SCALE = 3, -6.0
 # Linear combinations of inputs that go to the outputs as they are.
 N_LINEAR = 8
 
@@ -105,3 +105,11 @@ def started(weights: np.ndarray, means: np.ndarray, scales: np.ndarray) -> np.nd
         np.repeat(np.log(scales * narrower), n_parts),
     )
     return np.stack(parts)
+
+
+def apart() -> np.ndarray:
+    """A start (3, N_COMPONENTS) of equal components side by side, nearly standard normal."""
+    places = np.linspace(-1, 1, N_COMPONENTS)
+    scale = math.sqrt(1 - places.var())
+    log_weight, log_scale = (np.full(N_COMPONENTS, np.log(v)) for v in (1 / N_COMPONENTS, scale))
+    return np.stack([log_weight, places, log_scale])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from scipy.special import ndtr, ndtri
 
 from .._evaluation.latent_density import chunks
@@ -28,15 +27,6 @@ def means(law: Normals) -> np.ndarray:
     """Means (n,) of laws."""
     weight, mean, _ = _parts(law)
     return (weight * mean).sum(1)
-
-
-def contracted(law: Normals, factor: float) -> Normals:
-    """Laws of m + factor (y - m), where y has the laws and their means are m."""
-    weight = torch.softmax(law.log_weight, -1)
-    mean = (weight * law.mean).sum(-1, keepdim=True)
-    return Normals(
-        law.log_weight, mean + factor * (law.mean - mean), law.log_scale + np.log(factor)
-    )
 
 
 def quantiles(law: Normals, probabilities: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from sklearn.model_selection import KFold
 
 from .._budget import Budget
@@ -14,7 +13,7 @@ from .._core.arrays import tensor_of
 from .._core.random import torch_generator
 from .._tabular.heads import Normals
 from . import _normal_laws as laws
-from ._networks import MixtureNetworks, of_state, started
+from ._networks import MixtureNetworks, apart, of_state, started
 from ._residuals import FixedMixture
 from ._training import Members, train_members
 
@@ -25,12 +24,12 @@ KINDS = ("residuals", "targets", "features")
 NETWORK_ROWS = 200
 # Samples up to which there are so many folds, and networks have this width and dropout.
 SIZES = ((2000, 10, 32, 0.2), (10_000, 5, 64, 0.1), (np.inf, 5, 96, 0.0))
+# The log-weight of components that are there to make starts alike: gradients vanish too.
+NO_WEIGHT = -60.0
 # Samples that are evaluated at once.
 CHUNK = 2000
-# Samples by which a pool is weighed and contracted, at most.
+# Samples by which a pool is weighed, at most.
 JUDGED_ROWS = 10_000
-# Factors of contraction, and the standard errors by which one must gain.
-CONTRACTIONS, CLEAR_GAIN = (0.6, 1.4), 2.0
 # The weights of the pool: samples that the fixed mixture has more, iterations, the least weight.
 PRIOR_SAMPLES, EM_ITERATIONS, LEAST_WEIGHT = 1.0, 300, 0.01
 
@@ -77,7 +76,7 @@ class Pool:
 
     def __init__(self, fixed: FixedMixture, centre: float, spread: float):
         self.fixed, self.centre, self.spread = fixed, centre, spread
-        self.shares, self.contraction = np.eye(len(KINDS) + 1)[0], 1.0
+        self.shares = np.eye(len(KINDS) + 1)[0]
         self.state: dict[str, np.ndarray] = {}
 
     def laws(self, given: np.ndarray, mean: np.ndarray, log_scale: np.ndarray) -> Normals:
@@ -93,7 +92,7 @@ class Pool:
                 merged = Normals(*(each.movedim(0, 1).flatten(1) for each in part))
                 share = np.log(self.shares[1 + kind] / n_folds)
                 parts.append(merged._replace(log_weight=merged.log_weight + share))
-        return laws.contracted(_joined(parts), self.contraction)
+        return _joined(parts)
 
     def keep(self, networks: MixtureNetworks, shares: np.ndarray) -> None:
         """Take weights, and the networks that have one."""
@@ -151,15 +150,9 @@ class PoolFit(NamedTuple):
     stop_reason: str
 
 
-def has_networks(n_samples: int, max_epochs: int) -> bool:
-    """Whether networks are trained, if there is time."""
-    return max_epochs > 0 and n_samples >= NETWORK_ROWS
-
-
 def fit_pool(
     samples: Samples,
     fixed: FixedMixture,
-    marginal: FixedMixture,
     centre: float,
     spread: float,
     max_epochs: int,
@@ -171,14 +164,16 @@ def fit_pool(
     Parameters
     ----------
     samples : Samples
-    fixed, marginal : FixedMixture
-        Of residuals, and of targets less ``centre`` divided by ``spread``.
+    fixed : FixedMixture
+        Of residuals.
+    centre, spread : float
+        Of targets.
     """
     pool = Pool(fixed, centre, spread)
     n, z = len(samples.target), samples.residual
     log_slope = np.log(samples.ratio) - samples.log_scale
     log_density, pit = (fixed.unseen + log_slope)[:, None], fixed.cdf(z)
-    if not has_networks(n, max_epochs):
+    if not max_epochs or n < NETWORK_ROWS:
         return PoolFit(pool, pit, samples.weight, log_density, "too_few_samples")
     if budget.is_over:
         return PoolFit(pool, pit, samples.weight, log_density, "max_fit_time")
@@ -186,10 +181,16 @@ def fit_pool(
     folds = _folds(n, n_folds, seed)
     standard = (samples.target - centre) / spread
     targets = np.stack([z, standard, standard])
-    networks = _networks(samples.given.shape[1], n_folds, width, fixed, marginal, seed)
-    members = Members(np.repeat(targets, n_folds, axis=0), np.tile(folds, (len(KINDS), 1)))
+    networks = _networks(samples.given.shape[1], n_folds, width, fixed, seed)
+    # Networks that see the features alone are thinned out by no dropout: the pool chooses.
+    rates = [dropout * (kind != "features") for kind in KINDS]
+    members = Members(
+        np.repeat(targets, n_folds, axis=0),
+        np.tile(folds, (len(KINDS), 1)),
+        np.repeat(rates, n_folds),
+    )
     record = train_members(
-        networks, samples.given, members, samples.weight, dropout, max_epochs, budget, seed
+        networks, samples.given, members, samples.weight, max_epochs, budget, seed
     )
     rows = np.random.RandomState([seed, 3]).permutation(n)[:JUDGED_ROWS]
     judged = samples.take(rows)
@@ -197,9 +198,7 @@ def fit_pool(
     each = [law.log_density(tensor_of(judged.target)).numpy() for law in unseen[1:]]
     log_density = np.column_stack([log_density[rows], *each])
     pool.keep(networks, pool_weights(log_density, judged.weight))
-    law = _pooled(unseen, pool.shares)
-    pool.contraction = _contraction(law, judged.target, judged.weight)
-    pit = laws.cdf(laws.contracted(law, pool.contraction), judged.target)
+    pit = laws.cdf(_pooled(unseen, pool.shares), judged.target)
     return PoolFit(pool, pit, judged.weight, log_density, record.stop_reason)
 
 
@@ -234,22 +233,21 @@ def _networks(
     n_folds: int,
     width: int,
     fixed: FixedMixture,
-    marginal: FixedMixture,
     seed: int,
 ) -> MixtureNetworks:
     """Networks before their training, all folds of a kind side by side."""
     visible = np.ones((len(KINDS), n_inputs), dtype=bool)
     visible[KINDS.index("features"), -2:] = False
-    starts = _alike([started(*mixture.parts) for mixture in (fixed, marginal, marginal)])
+    starts = _alike([started(*fixed.parts), apart(), apart()])
     visible, starts = (np.repeat(part, n_folds, axis=0) for part in (visible, starts))
     return MixtureNetworks(visible, starts, width, torch_generator(seed))
 
 
 def _alike(starts: list[np.ndarray]) -> np.ndarray:
-    """Starts with equally many components; those that are added have no weight to speak of."""
+    """Starts with equally many components; those that are added have no weight and get none."""
     n_components = max(start.shape[1] for start in starts)
     found = np.zeros((len(starts), 3, n_components))
-    found[:, 0] = -12.0
+    found[:, 0] = NO_WEIGHT
     for k, start in enumerate(starts):
         found[k, :, : start.shape[1]] = start
     return found
@@ -279,19 +277,6 @@ def _unseen(networks: MixtureNetworks, samples: Samples, folds, pool: Pool) -> l
         Normals(*(torch.cat(each) for each in zip(*of_kind, strict=True)))
         for of_kind in zip(*parts, strict=True)
     ]
-
-
-def _contraction(law: Normals, target: np.ndarray, weight: np.ndarray) -> float:
-    """The factor of distances to the mean that is most likely, or 1 where it gains little."""
-
-    def log_density(factor: float) -> np.ndarray:
-        return laws.contracted(law, factor).log_density(tensor_of(target)).numpy()
-
-    found = minimize_scalar(
-        lambda factor: -weight @ log_density(factor), bounds=CONTRACTIONS, method="bounded"
-    )
-    gain = weight * (log_density(found.x) - log_density(1.0))
-    return float(found.x) if gain.mean() > CLEAR_GAIN * gain.std() / np.sqrt(len(gain)) else 1.0
 
 
 def _pooled(parts: list[Normals], shares: np.ndarray) -> Normals:

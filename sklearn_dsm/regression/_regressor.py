@@ -19,7 +19,7 @@ from .._validation import check_weight, resolve_device
 from ._features import Features, categorical_columns, table_of
 from ._lattice import Lattice
 from ._location_scale import cross_fitted
-from ._pool import KINDS, Samples, fit_pool, has_networks
+from ._pool import KINDS, Samples, fit_pool
 from ._predictions import Predictions
 from ._residuals import FixedMixture, chosen_mixture, normal
 from ._score_network import NETWORK_ROWS, builder_for, corrected
@@ -54,10 +54,8 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
     .. math:: p(y \mid x) = \sum_c w_c\, p_c(y \mid x),
 
     of the fixed mixture and the networks. Its weights w maximise the likelihood of samples that the
-    networks did not see. A pool of calibrated densities is too wide where these disagree
-    [RanjanGneiting]_, so it is contracted about its mean by the factor ``contraction_``, again the
-    most likely one, if that gains more than two standard errors. All of it is one mixture of
-    normals for each x, so log-densities, distribution functions and means are closed forms.
+    networks did not see. All of it is one mixture of normals for each x, so log-densities,
+    distribution functions and means are closed forms.
 
     For several targets, the residuals have a dependence :math:`L z`, and from 400 samples on a
     network trained by denoising score matching corrects the mixture's score given x. It is kept if
@@ -109,8 +107,6 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         Weights of the density of one target: of the fixed "mixture" of residuals, and of networks
         of "residuals", of "targets" given features, mean and scale, and of targets given "features"
         alone. Empty for several targets.
-    contraction_ : float
-        Factor of distances to the mean in the pool; 1 for several targets.
     uses_network_ : bool
         Whether a network has a weight.
     n_iter_ : int
@@ -127,7 +123,7 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
 
     References
     ----------
-    [ScoreSDE]_, [RanjanGneiting]_
+    [ScoreSDE]_
 
     Examples
     --------
@@ -309,23 +305,14 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         centre = float(np.average(u[:, 0], weights=weight))
         spread = float(np.sqrt(np.average((u[:, 0] - centre) ** 2, weights=weight)))
         fixed = self._mixture_of(samples.residual[:, None], weight, budget, seed)
-        networked = has_networks(len(u), self.max_epochs)
-        # Networks of targets start from the targets' own mixture.
-        marginal = (
-            self._mixture_of((u - centre) / spread, weight, budget, seed) if networked else fixed
-        )
         until = budget.first(TRAINED_UNTIL)
-        found = fit_pool(samples, fixed, marginal, centre, spread, self.max_epochs, until, seed)
+        found = fit_pool(samples, fixed, centre, spread, self.max_epochs, until, seed)
         self._pool, self.stop_reason_ = found.pool, found.stop_reason
-        self.contraction_ = found.pool.contraction
         self._keep(fixed, self._pool.state)
         self.pool_weights_: dict[str, float] = dict(
             zip(("mixture", *KINDS), self._pool.shares.tolist(), strict=True)
         )
-        self._say(
-            f"networks: {self.stop_reason_}, weights {self.pool_weights_}, "
-            f"contraction {self.contraction_:.3f}"
-        )
+        self._say(f"networks: {self.stop_reason_}, weights {self.pool_weights_}")
         inside = np.abs(2 * found.pit - 1)
         share = {c: float(np.average(inside <= c, weights=found.weight)) for c in COVERAGES}
         self.calibration_: dict = {"pit": found.pit, "coverage": share}
@@ -355,7 +342,7 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
             self.stop_reason_ = record.stop_reason
             self._say(f"network: {record.n_epochs} epochs, {'kept' if weights else 'not kept'}")
         self._keep(fixed, weights)
-        self.pool_weights_, self.calibration_, self.contraction_ = {}, {}, 1.0
+        self.pool_weights_, self.calibration_ = {}, {}
 
     def _mixture_of(self, z, weight, budget, seed) -> FixedMixture:
         if self.reference == "gaussian":

@@ -31,10 +31,12 @@ class Members(NamedTuple):
         What the mixtures are of.
     fold : ndarray of shape (n_members, n)
         Whether a sample judges the member, which does not see it then.
+    dropout : ndarray of shape (n_members,)
     """
 
     target: np.ndarray
     fold: np.ndarray
+    dropout: np.ndarray
 
 
 class Record(NamedTuple):
@@ -49,13 +51,12 @@ def train_members(
     inputs: np.ndarray,
     members: Members,
     weight: np.ndarray,
-    dropout: float,
     max_epochs: int,
     budget: Budget,
     seed: int,
 ) -> Record:
     """Maximise the likelihood; each member ends with its best averaged weights."""
-    training = _Training(networks, inputs, members, weight, dropout, seed)
+    training = _Training(networks, inputs, members, weight, seed)
     n_steps = int(min(MAX_STEPS, max_epochs * -(-len(inputs) // training.batch_size)))
     every = max(1, n_steps // N_EVALUATIONS)
     reason, last_better, step = "max_epochs", 0, 0
@@ -83,11 +84,9 @@ def train_members(
 class _Training:
     """Networks, the averages of their weights, and the best of these."""
 
-    def __init__(
-        self, networks: MixtureNetworks, inputs, members: Members, weight, dropout: float, seed: int
-    ):
+    def __init__(self, networks: MixtureNetworks, inputs, members: Members, weight, seed: int):
         self.networks, self.generator = networks, torch_generator(seed)
-        self.dropout = dropout
+        self.kept_share = _float(1 - members.dropout)[:, None, None]
         self.inputs, self.target, self.weight = map(_float, (inputs, members.target, weight))
         fold = torch.from_numpy(members.fold)
         self.seen = (~fold).float()
@@ -110,7 +109,8 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         rows = self.batches.next()
-        kept = (self._kept(len(rows)), self._kept(len(rows))) if self.dropout else None
+        drops = bool((self.kept_share < 1).any())
+        kept = (self._kept(len(rows)), self._kept(len(rows))) if drops else None
         inputs, target = self.inputs[rows], self.target[:, rows]
         law = self.networks(inputs, kept)
         losses = -law.log_density(target) * self.seen[:, rows] * self.weight[rows]
@@ -126,9 +126,7 @@ class _Training:
     def _kept(self, n: int) -> Tensor:
         """Factors of hidden units, 0 for those that are dropped out."""
         size = (len(self.seen), n, self.networks.second.shape[-1])
-        return (torch.rand(size, generator=self.generator) > self.dropout).float() / (
-            1 - self.dropout
-        )
+        return (torch.rand(size, generator=self.generator) < self.kept_share) / self.kept_share
 
     def _clip(self) -> None:
         """Gradients of a member are no longer than a limit."""
