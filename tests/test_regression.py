@@ -232,7 +232,7 @@ def test_independent_targets_add_up(two_targets):
     found = two_targets.score_samples(X, np.column_stack([y, other]))
     assert (expected - found).mean() < 0.15
     assert two_targets.predict(X).shape == (1000, 2)
-    with pytest.raises(ValueError, match="of one target only"):
+    with pytest.raises(ValueError, match="must be one target only"):
         two_targets.predict_interval(X)
 
 
@@ -275,6 +275,12 @@ def mixed():
     frame["flag"] = random.choice([True, False], size=300)
     frame.loc[::7, "a"] = np.nan
     return frame, y + np.where(kind == "high", 5.0, 0.0)
+
+
+def test_dates_are_refused():
+    frame = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=50), "x": np.arange(50.0)})
+    with pytest.raises(ValueError, match=r"'day'.*holds dates or times\. Encode them as numbers"):
+        DSMRegressor(**TINY).fit(frame, np.arange(50.0))
 
 
 def test_unknown_categories_are_errors_if_asked_for():

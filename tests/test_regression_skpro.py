@@ -85,5 +85,5 @@ def test_counts_have_probabilities(data):
 @needs_skpro
 def test_there_is_one_target(data):
     two = DSMRegressor(**QUICK).fit(data[0], np.column_stack([data[1], -data[1]]))
-    with pytest.raises(ValueError, match="of one target only"):
+    with pytest.raises(ValueError, match="must be one target only"):
         two.as_skpro()

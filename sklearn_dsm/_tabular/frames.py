@@ -139,23 +139,28 @@ def _column(name: Any, column: Any) -> RawColumn:
     dtype: Any = getattr(column, "dtype", None)
     categorical = False
     if hasattr(column, "iloc"):
-        _refuse_dates(name, dtype, dtype.kind in "mM" or str(dtype).startswith("period"))
+        refuse_dates(name, dtype)
         categorical = str(dtype) == "category"
         held = column.to_numpy(dtype=object, na_value=None)
         if dtype.kind in "fiu":
             held = column.to_numpy(dtype=np.float64, na_value=np.nan)
     elif hasattr(column, "to_list"):
-        _refuse_dates(name, dtype, dtype.is_temporal())
+        refuse_dates(name, dtype)
         held = np.array([*column.to_list(), None], dtype=object)[:-1]
         if dtype.is_numeric():
             held = held.astype(np.float64)
     else:
         held = np.asarray(column)
-        _refuse_dates(name, dtype, held.dtype.kind in "mM")
+        refuse_dates(name, held.dtype)
     return RawColumn(name, _numbers_or_objects(name, held), categorical)
 
 
-def _refuse_dates(name: Any, dtype: Any, has_dates: bool) -> None:
+def refuse_dates(name: Any, dtype: Any) -> None:
+    """Raise an error where a type of numpy, pandas or polars holds dates or times."""
+    if hasattr(dtype, "is_temporal"):
+        has_dates = dtype.is_temporal()
+    else:
+        has_dates = dtype.kind in "mM" or str(dtype).startswith("period")
     if has_dates:
         raise ValueError(
             f"Column {name!r} of type {dtype} holds dates or times. Encode them as numbers, for "

@@ -285,6 +285,6 @@ class Predictions:
     def _require_one_target(self, what: str) -> None:
         if self.n_targets_ > 1:
             raise ValueError(
-                f"There are {what} of one target only, and this estimator was fitted to "
-                f"{self.n_targets_}. Use sample(), or fit one estimator to each target."
+                f"This estimator was fitted to {self.n_targets_} targets, and for {what} there "
+                "must be one target only. Use sample(), or fit one estimator to each target."
             )
