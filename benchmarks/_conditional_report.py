@@ -138,7 +138,7 @@ def table_lines(table: Table) -> list[str]:
     facts = any_record[min(any_record)]
     lines = [
         f"{table.name}: {facts['n_train']} rows to fit, {facts['n_test']} to test, "
-        f"{facts['n_features']} features, {len(table.splits)} splits"
+        f"{facts['n_features']} features, {len(table.splits)} splits, {facts['seconds']:g} s a fit"
     ]
     if table.is_law:
         true_nll = np.mean([any_record[split]["true_nll"] for split in any_record])

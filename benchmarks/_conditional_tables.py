@@ -20,6 +20,8 @@ TABLES = ("yacht", "energy", "diabetes", "kin8nm", "power_plant", "protein")
 SHIPPED = {"diabetes": partial(load_diabetes, scaled=False)}
 # Tables with more rows have fewer splits, as published ones do.
 FEW_ROWS, SPLITS, FEW_SPLITS = 2000, 20, 5
+# Seconds of a fit, where none are told: of tables with up to FEW_ROWS rows and of laws, and others.
+SECONDS, MANY_SECONDS = 15.0, 60.0
 # Where files may lie in the data folder.
 FOLDERS = (".", "regression", "density")
 
@@ -106,11 +108,18 @@ def is_there(name: str, folder: Path) -> bool:
     return name in DRAWN or name in SHIPPED or file_of(name, folder) is not None
 
 
+def is_small(name: str, folder: Path) -> bool:
+    return len(rows(name, folder)[1]) < FEW_ROWS
+
+
 def n_splits(name: str, folder: Path) -> int:
     """The splits of a table where none are told."""
-    if name in DRAWN:
-        return FEW_SPLITS
-    return SPLITS if len(rows(name, folder)[1]) < FEW_ROWS else FEW_SPLITS
+    return SPLITS if name not in DRAWN and is_small(name, folder) else FEW_SPLITS
+
+
+def seconds_of(name: str, folder: Path) -> float:
+    """The seconds of a fit where none are told."""
+    return SECONDS if name in DRAWN or is_small(name, folder) else MANY_SECONDS
 
 
 def rows(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from _budget import n_threads
 from _conditional_report import write_report
 from _conditional_rivals import METHODS, OURS
 from _conditional_run import CLOCKS, identity, outcome_of
-from _conditional_tables import DRAWN, TABLES, is_there, n_splits
+from _conditional_tables import DRAWN, TABLES, is_there, n_splits, seconds_of
 from _own_process import outcome
 from _records import Records
 from _report import RESULTS, commit, machine
@@ -43,7 +43,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--methods", nargs="+", choices=list(METHODS), metavar="NAME")
     add("--splits", type=int, help="by default 20 of small tables, 5 of others and of laws")
     add("--rows", type=int, help="largest number of rows to fit")
-    add("--seconds", type=float, default=60.0, help="of a fit (default: 60)")
+    add("--seconds", type=float, help="of a fit (default: 15 of small tables and laws, or 60)")
     add("--clock", choices=list(CLOCKS), default="wall", help="what counts the seconds")
     add("--jobs", type=int, default=1, help="fits at once (default: 1)")
     add("--results", type=Path, help="folder of the results (default: results beside this file)")
@@ -72,7 +72,7 @@ def jobs(options: argparse.Namespace) -> Iterator[dict]:
                     "table": table,
                     "method": method,
                     "split": split,
-                    "seconds": options.seconds,
+                    "seconds": options.seconds or seconds_of(table, options.data),
                     "most_rows": options.rows,
                     "clock": options.clock,
                     "data": str(options.data),
@@ -128,7 +128,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.report:
         complete(options, store)
     head = f"{machine()}; {n_threads()} threads a fit, {options.jobs} at once; commit {commit()}"
-    wanted = {"seconds": options.seconds, "clock": options.clock, "most_rows": options.rows}
+    wanted = {"clock": options.clock, "most_rows": options.rows}
+    wanted |= {"seconds": options.seconds} if options.seconds else {}
     records = [each for each in store.all if wanted.items() <= each.items()]
     write_report(records, options.results, head)
     print(f"results in {options.results}")

@@ -19,8 +19,9 @@ from sklearn.neural_network import MLPRegressor
 from .._budget import Budget
 from ._boosting import FIRST_ITERATIONS, Booster, Candidate, Rescaled, Shape, boosted
 
-# Partitions into folds: with two, what differs between them tells what averaging removes.
-N_PARTITIONS = 2
+# Up to so many samples there are two partitions into folds: what differs between them tells what
+# averaging removes, which is little with more samples. Of these, larger trees suffice too.
+N_PARTITIONS, FEW_ROWS = 2, 2000
 # Shares of the time at which boosters of the mean and perceptrons end, and the share of it that
 # the first iterations may take where there is more than one partition.
 MEANS_UNTIL, PERCEPTRONS_UNTIL, REPEAT_SHARE = (0.3, 0.6), 0.8, 0.15
@@ -122,15 +123,16 @@ def cross_fitted(
     data = (numbers, categorical, y, weight)
     folds = [
         fold
-        for _ in range(N_PARTITIONS)
+        for _ in range(N_PARTITIONS if len(y) <= FEW_ROWS else 1)
         for fold in KFold(n_folds, shuffle=True, random_state=random).split(numbers)
     ]
-    if max_fit_time is not None:
+    if max_fit_time is not None and len(folds) > n_folds:
         _boosted_means(folds[:1], *data, FIRST_ITERATIONS, MEAN_BOOSTERS[0], seed, 0.0)
         if budget.taken * len(folds) > REPEAT_SHARE * max_fit_time:
             folds = folds[:n_folds]
     candidates: list[Candidate] = []
-    for shape, until in zip(MEAN_BOOSTERS, MEANS_UNTIL, strict=True):
+    shapes = list(zip(MEAN_BOOSTERS, MEANS_UNTIL, strict=True))
+    for shape, until in shapes if len(y) <= FEW_ROWS else shapes[1:]:
         left = budget.left(until)
         if not candidates or left > 0:
             candidates.append(_boosted_means(folds, *data, max_iter, shape, seed, left))
