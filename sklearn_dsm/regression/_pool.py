@@ -182,7 +182,7 @@ def fit_pool(
     standard = (samples.target - centre) / spread
     targets = np.stack([z, standard, standard])
     networks = _networks(samples.given.shape[1], n_folds, width, fixed, seed)
-    # Networks that see the features alone are thinned out by no dropout: the pool chooses.
+    # Networks that see the features alone have no dropout, so that the pool can choose.
     rates = [dropout * (kind != "features") for kind in KINDS]
     members = Members(
         np.repeat(targets, n_folds, axis=0),
@@ -192,7 +192,7 @@ def fit_pool(
     record = train_members(
         networks, samples.given, members, samples.weight, max_epochs, budget, seed
     )
-    rows = np.random.RandomState([seed, 3]).permutation(n)[:JUDGED_ROWS]
+    rows = np.sort(np.random.RandomState([seed, 3]).permutation(n)[:JUDGED_ROWS])
     judged = samples.take(rows)
     unseen = _unseen(networks, judged, folds[:, rows], pool)
     each = [law.log_density(tensor_of(judged.target)).numpy() for law in unseen[1:]]
@@ -229,11 +229,7 @@ def _folds(n: int, n_folds: int, seed: int) -> np.ndarray:
 
 
 def _networks(
-    n_inputs: int,
-    n_folds: int,
-    width: int,
-    fixed: FixedMixture,
-    seed: int,
+    n_inputs: int, n_folds: int, width: int, fixed: FixedMixture, seed: int
 ) -> MixtureNetworks:
     """Networks before their training, all folds of a kind side by side."""
     visible = np.ones((len(KINDS), n_inputs), dtype=bool)

@@ -19,7 +19,7 @@ LEARNING_RATE, MAX_GRADIENT = 6e-3, 5.0
 N_EVALUATIONS, PATIENCE = 60, 10
 # Nats by which members must gain, in the mean, within so many evaluations.
 LEAST_GAIN = 1e-3
-WEIGHT_DECAY, MAX_STEPS, MAX_JUDGES = 0.1, 2000, 2000
+WEIGHT_DECAY, MAX_STEPS, MAX_JUDGES = 0.1, 4000, 2000
 
 
 class Members(NamedTuple):
