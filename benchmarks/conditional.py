@@ -66,13 +66,14 @@ def jobs(options: argparse.Namespace) -> Iterator[dict]:
         if not is_there(table, options.data):
             print(f"no file of {table} in {options.data}", flush=True)
             continue
+        seconds = options.seconds or seconds_of(table, options.data)
         for split in range(options.splits or n_splits(table, options.data)):
             for method in options.methods:
                 yield {
                     "table": table,
                     "method": method,
                     "split": split,
-                    "seconds": options.seconds or seconds_of(table, options.data),
+                    "seconds": seconds,
                     "most_rows": options.rows,
                     "clock": options.clock,
                     "data": str(options.data),

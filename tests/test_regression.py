@@ -184,7 +184,8 @@ def test_networks_start_at_the_mixture():
     """Splitting its components keeps their means and variances."""
     weights, means, scales = np.array([0.3, 0.7]), np.array([-1.0, 2.0]), np.array([0.5, 1.5])
     log_weight, mean, log_scale = started(weights, means, scales)
-    assert len(mean) >= N_COMPONENTS
+    # Each of the two is split into equally many.
+    assert len(mean) == 2 * -(-N_COMPONENTS // 2)
     share = np.exp(log_weight)
     assert share.sum() == pytest.approx(1)
     assert share @ mean == pytest.approx(weights @ means)

@@ -149,7 +149,7 @@ def fit_networks(layout: Layout, samples: Samples, weight: np.ndarray, plan: Fit
     """
     n, budget = len(samples), plan.budget
     training = _Training(layout, samples, weight, plan)
-    n_steps = int(min(MAX_STEPS, plan.max_epochs * -(-n // training.batch_size)))
+    n_steps = int(min(MAX_STEPS, plan.max_epochs * -(-n // training.batches.size)))
     every = max(1, n_steps // N_EVALUATIONS)
     reason, last_better, lead, step = "all steps taken", 0, training.best.value, 0
     next_refill = FIRST_REFILL
@@ -205,8 +205,8 @@ class _Training:
         self.data = Batch(*(part.clone().to(device) for part in tensors(layout, samples)))
         self.judged = self.data
         self.weights = torch.from_numpy(weight).float().to(device)
-        self.batch_size = min(n, next(size for rows, size in BATCH_SIZES if n <= rows))
-        self.batches = Batches(n, self.batch_size, self.generator)
+        size = next(size for rows, size in BATCH_SIZES if n <= rows)
+        self.batches = Batches(n, min(n, size), self.generator)
         self.n_columns = len(layout.codes)
         self.columns = torch.tensor([layout.fields[f].column for f in layout.input_fields])
         self.optimizer = torch.optim.AdamW(
@@ -246,7 +246,7 @@ class _Training:
         each = self.losses(self.networks(batch.inputs, batch.inputs * later.to(rows.device)), batch)
         counted = (self.seen[:, rows] * self.weights[rows])[..., None]
         self.optimizer.zero_grad()
-        ((each * counted).sum(1).sum() / self.batch_size).backward()
+        ((each * counted).sum(1).sum() / len(rows)).backward()
         parameters = list(self.networks.parameters())
         torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT * self.networks.n_members)
         self.optimizer.step()

@@ -139,24 +139,33 @@ def _column(name: Any, column: Any) -> RawColumn:
     dtype: Any = getattr(column, "dtype", None)
     categorical = False
     if hasattr(column, "iloc"):
-        refuse_dates(name, dtype)
+        _refuse_dates(name, dtype)
         categorical = str(dtype) == "category"
         held = column.to_numpy(dtype=object, na_value=None)
         if dtype.kind in "fiu":
             held = column.to_numpy(dtype=np.float64, na_value=np.nan)
     elif hasattr(column, "to_list"):
-        refuse_dates(name, dtype)
+        _refuse_dates(name, dtype)
         held = np.array([*column.to_list(), None], dtype=object)[:-1]
         if dtype.is_numeric():
             held = held.astype(np.float64)
     else:
         held = np.asarray(column)
-        refuse_dates(name, held.dtype)
+        _refuse_dates(name, held.dtype)
     return RawColumn(name, _numbers_or_objects(name, held), categorical)
 
 
-def refuse_dates(name: Any, dtype: Any) -> None:
-    """Raise an error where a type of numpy, pandas or polars holds dates or times."""
+def refuse_columns_of_dates(X: Any) -> None:
+    """Raise an error where a column of a frame, or an array, holds dates or times."""
+    if isinstance(X, np.ndarray):
+        _refuse_dates(0, X.dtype)
+    elif hasattr(X, "columns") and hasattr(X, "dtypes"):
+        for name, dtype in zip(X.columns, X.dtypes, strict=True):
+            _refuse_dates(name, dtype)
+
+
+def _refuse_dates(name: Any, dtype: Any) -> None:
+    """For types of numpy, pandas and polars."""
     if hasattr(dtype, "is_temporal"):
         has_dates = dtype.is_temporal()
     else:

@@ -73,18 +73,22 @@ def normals(outputs: Tensor) -> Normals:
     return Normals(torch.log_softmax(logits, -1), mean, log_scale)
 
 
+def averaged(each: Normals) -> Normals:
+    """The average over the first axis, a mixture of all components there."""
+    log_weight, mean, log_scale = (part.movedim(0, -2).flatten(-2) for part in each)
+    return Normals(log_weight - math.log(len(each.mean)), mean, log_scale)
+
+
 def pooled(each: Normals) -> Normals:
-    """The average of the first axis, and the marginal share."""
-    n_members = each.mean.shape[0]
-    log_weight, mean, log_scale = (
-        part.movedim(0, -2).flatten(-2) for part in (each.log_weight, each.mean, each.log_scale)
-    )
-    log_weight = log_weight + math.log((1 - MARGINAL_SHARE) / n_members)
-    one = torch.ones_like(mean[..., :1])
+    """The average over the first axis, and the marginal share."""
+    law = averaged(each)
+    one = torch.ones_like(law.mean[..., :1])
     return Normals(
-        torch.cat([log_weight, math.log(MARGINAL_SHARE) * one], -1),
-        torch.cat([mean, 0 * one], -1),
-        torch.cat([log_scale, 0 * one], -1),
+        torch.cat(
+            [law.log_weight + math.log1p(-MARGINAL_SHARE), math.log(MARGINAL_SHARE) * one], -1
+        ),
+        torch.cat([law.mean, 0 * one], -1),
+        torch.cat([law.log_scale, 0 * one], -1),
     )
 
 

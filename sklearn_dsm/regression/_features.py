@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-from .._tabular.frames import refuse_dates
-
 # Trees have so many bins, and a context as many numbers for a column of categories.
 MAX_CATEGORIES, MAX_INDICATORS = 250, 20
 # Standardised values of a context are within these.
@@ -116,15 +114,7 @@ def _is_missing(value) -> bool:
 
 
 def categorical_columns(X) -> list[int]:
-    """Columns of a data frame that hold categories: strings, booleans, or categories by type.
-
-    Dates and times are errors.
-    """
-    if isinstance(X, np.ndarray):
-        refuse_dates(0, X.dtype)
-    elif hasattr(X, "columns") and hasattr(X, "dtypes"):
-        for name, dtype in zip(X.columns, X.dtypes, strict=True):
-            refuse_dates(name, dtype)
+    """Columns of a data frame that hold categories: strings, booleans, or categories by type."""
     if _is_polars(X):
         return [j for j, dtype in enumerate(X.dtypes) if not dtype.is_numeric()]
     if not hasattr(X, "iloc"):

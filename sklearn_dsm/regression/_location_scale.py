@@ -105,7 +105,7 @@ def cross_fitted(
     seed: int,
     max_fit_time: float | None = None,
 ) -> CrossFit:
-    """Fit means and scales of one target fold by fold, in two partitions of the samples.
+    """Fit means and scales of one target fold by fold, in one or two partitions of the samples.
 
     Where the time is short, there are fewer iterations, fewer candidates and one partition.
 
@@ -121,18 +121,20 @@ def cross_fitted(
     """
     budget, random = Budget(max_fit_time), np.random.RandomState(seed)
     data = (numbers, categorical, y, weight)
+    boosters, n_partitions = list(zip(MEAN_BOOSTERS, MEANS_UNTIL, strict=True)), N_PARTITIONS
+    if len(y) > FEW_ROWS:
+        boosters, n_partitions = boosters[-1:], 1
     folds = [
         fold
-        for _ in range(N_PARTITIONS if len(y) <= FEW_ROWS else 1)
+        for _ in range(n_partitions)
         for fold in KFold(n_folds, shuffle=True, random_state=random).split(numbers)
     ]
-    if max_fit_time is not None and len(folds) > n_folds:
+    if max_fit_time is not None and n_partitions > 1:
         _boosted_means(folds[:1], *data, FIRST_ITERATIONS, MEAN_BOOSTERS[0], seed, 0.0)
         if budget.taken * len(folds) > REPEAT_SHARE * max_fit_time:
             folds = folds[:n_folds]
     candidates: list[Candidate] = []
-    shapes = list(zip(MEAN_BOOSTERS, MEANS_UNTIL, strict=True))
-    for shape, until in shapes if len(y) <= FEW_ROWS else shapes[1:]:
+    for shape, until in boosters:
         left = budget.left(until)
         if not candidates or left > 0:
             candidates.append(_boosted_means(folds, *data, max_iter, shape, seed, left))

@@ -11,7 +11,8 @@ from sklearn.model_selection import KFold
 from .._budget import Budget
 from .._core.arrays import tensor_of
 from .._core.random import torch_generator
-from .._tabular.heads import Normals
+from .._evaluation.latent_density import chunks
+from .._tabular.heads import Normals, averaged
 from . import _normal_laws as laws
 from ._networks import MixtureNetworks, apart, of_state, started
 from ._residuals import FixedMixture
@@ -81,18 +82,14 @@ class Pool:
 
     def laws(self, given: np.ndarray, mean: np.ndarray, log_scale: np.ndarray) -> Normals:
         """Mixtures (n, n_components) of targets."""
-        parts = [self.fixed_laws(mean, log_scale, self.shares[0])]
+        parts, kept = [self.fixed_laws(mean, log_scale)], self.shares > 0
         if self.state:
-            members = self._members(given)
-            kept = np.flatnonzero(self.shares[1:])
-            n_folds = len(members.mean) // len(kept)
-            for k, kind in enumerate(kept):
-                part = Normals(*(each[k * n_folds : (k + 1) * n_folds] for each in members))
-                part = self.in_units(part, KINDS[kind], mean, log_scale)
-                merged = Normals(*(each.movedim(0, 1).flatten(1) for each in part))
-                share = np.log(self.shares[1 + kind] / n_folds)
-                parts.append(merged._replace(log_weight=merged.log_weight + share))
-        return _joined(parts)
+            kinds = np.flatnonzero(kept[1:])
+            members = zip(*(each.chunk(len(kinds)) for each in self._members(given)), strict=True)
+            for kind, of_folds in zip(kinds, members, strict=True):
+                part = self.in_units(Normals(*of_folds), KINDS[kind], mean, log_scale)
+                parts.append(averaged(part))
+        return _pooled(parts, self.shares[kept])
 
     def keep(self, networks: MixtureNetworks, shares: np.ndarray) -> None:
         """Take weights, and the networks that have one."""
@@ -104,11 +101,12 @@ class Pool:
                 name: part.numpy()[kept].copy() for name, part in networks.state_dict().items()
             }
 
-    def fixed_laws(self, mean, log_scale, share: float) -> Normals:
+    def fixed_laws(self, mean, log_scale) -> Normals:
+        """Mixtures (n, k) of targets by the mixture of residuals."""
         weights, means, scales = self.fixed.parts
         scale = np.exp(log_scale)[:, None]
         return Normals(
-            tensor_of(np.broadcast_to(np.log(share * weights), (len(mean), len(weights))).copy()),
+            tensor_of(np.broadcast_to(np.log(weights), (len(mean), len(weights))).copy()),
             tensor_of(mean[:, None] + scale * means),
             tensor_of(log_scale[:, None] + np.log(scales)),
         )
@@ -138,15 +136,12 @@ class PoolFit(NamedTuple):
     pool : Pool
     pit, weight : ndarray of shape (n_judged,)
         Of samples under members that did not see them, and the samples' weights.
-    log_density : ndarray of shape (n_judged, n_candidates)
-        Of samples under candidates that did not see them, the fixed mixture first.
     stop_reason : str
     """
 
     pool: Pool
     pit: np.ndarray
     weight: np.ndarray
-    log_density: np.ndarray
     stop_reason: str
 
 
@@ -171,12 +166,10 @@ def fit_pool(
     """
     pool = Pool(fixed, centre, spread)
     n, z = len(samples.target), samples.residual
-    log_slope = np.log(samples.ratio) - samples.log_scale
-    log_density, pit = (fixed.unseen + log_slope)[:, None], fixed.cdf(z)
     if not max_epochs or n < NETWORK_ROWS:
-        return PoolFit(pool, pit, samples.weight, log_density, "too_few_samples")
+        return PoolFit(pool, fixed.cdf(z), samples.weight, "too_few_samples")
     if budget.is_over:
-        return PoolFit(pool, pit, samples.weight, log_density, "max_fit_time")
+        return PoolFit(pool, fixed.cdf(z), samples.weight, "max_fit_time")
     _, n_folds, width, dropout = next(size for size in SIZES if n <= size[0])
     folds = _folds(n, n_folds, seed)
     standard = (samples.target - centre) / spread
@@ -196,10 +189,11 @@ def fit_pool(
     judged = samples.take(rows)
     unseen = _unseen(networks, judged, folds[:, rows], pool)
     each = [law.log_density(tensor_of(judged.target)).numpy() for law in unseen[1:]]
-    log_density = np.column_stack([log_density[rows], *each])
+    log_density = fixed.unseen[rows] + np.log(judged.ratio) - judged.log_scale
+    log_density = np.column_stack([log_density, *each])
     pool.keep(networks, pool_weights(log_density, judged.weight))
     pit = laws.cdf(_pooled(unseen, pool.shares), judged.target)
-    return PoolFit(pool, pit, judged.weight, log_density, record.stop_reason)
+    return PoolFit(pool, pit, judged.weight, record.stop_reason)
 
 
 def pool_weights(log_density: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -257,30 +251,28 @@ def _unseen(networks: MixtureNetworks, samples: Samples, folds, pool: Pool) -> l
     ----------
     folds : ndarray of bool, of shape (n_folds, n)
     """
-    double, fold_of = of_state(networks.state_dict()), folds.argmax(0)
-    scale = samples.log_scale - np.log(samples.ratio)
-    parts: list[list[Normals]] = []
-    for first in range(0, len(fold_of), CHUNK):
-        rows = slice(first, first + CHUNK)
-        law, place = double(tensor_of(samples.given[rows])), np.arange(len(fold_of[rows]))
-        located = samples.mean[rows], scale[rows]
-        parts.append([pool.fixed_laws(*located, 1.0)])
-        for k, kind in enumerate(KINDS):
-            member = k * len(folds) + fold_of[rows]
-            unseen = Normals(*(each[member, place] for each in law))
-            parts[-1].append(pool.in_units(unseen, kind, *located))
+    double = of_state(networks.state_dict())
+    located = samples.mean, samples.log_scale - np.log(samples.ratio)
+    member = np.arange(len(KINDS))[:, None] * len(folds) + folds.argmax(0)
+    found = []
+    for rows in chunks(len(samples.target), CHUNK):
+        law, of_rows = double(tensor_of(samples.given[rows])), member[:, rows]
+        found.append([each[of_rows, np.arange(of_rows.shape[1])] for each in law])
+    of_kinds = zip(*(torch.cat(each, 1) for each in zip(*found, strict=True)), strict=True)
     return [
-        Normals(*(torch.cat(each) for each in zip(*of_kind, strict=True)))
-        for of_kind in zip(*parts, strict=True)
+        pool.fixed_laws(*located),
+        *(
+            pool.in_units(Normals(*law), kind, *located)
+            for kind, law in zip(KINDS, of_kinds, strict=True)
+        ),
     ]
 
 
 def _pooled(parts: list[Normals], shares: np.ndarray) -> Normals:
     """One mixture of several with shares, without those that have none."""
-    kept = [(law, share) for law, share in zip(parts, shares, strict=True) if share]
-    return _joined([law._replace(log_weight=law.log_weight + np.log(s)) for law, s in kept])
-
-
-def _joined(parts: list[Normals]) -> Normals:
-    """One mixture of the components of several."""
-    return Normals(*(torch.cat(each, -1) for each in zip(*parts, strict=True)))
+    kept = [
+        law._replace(log_weight=law.log_weight + np.log(share))
+        for law, share in zip(parts, shares, strict=True)
+        if share
+    ]
+    return Normals(*(torch.cat(each, -1) for each in zip(*kept, strict=True)))

@@ -14,6 +14,7 @@ from .._compat import Interval, StrOptions
 from .._fit import InterruptedFit, whole_fit
 from .._mixtures.parameters import full_covariances
 from .._random import seed_from
+from .._tabular.frames import refuse_columns_of_dates
 from .._training import TrainingSettings
 from .._validation import check_weight, resolve_device
 from ._features import Features, categorical_columns, table_of
@@ -79,7 +80,8 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         What to do about categories in X that ``fit`` has not seen: take them as missing or as rare
         ones, or raise an error.
     n_folds : int, default=5
-        Number of folds of the cross-fitting, in each of two partitions of the samples.
+        Number of folds of the cross-fitting, in each partition of the samples: there are two up to
+        2,000 samples, and above one.
     max_iter : int, default=500
         Largest number of boosting iterations, for the mean and, up to 150, for the scale.
     max_epochs : int, default=300
@@ -231,6 +233,7 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
 
     def _checked(self, X, y) -> tuple:
         """The table as it is and targets (n, n_targets), with what is known of both stored."""
+        refuse_columns_of_dates(X)
         categorical = categorical_columns(X)
         if categorical:
             # Categories are encoded later; scikit-learn would make numbers of them.

@@ -57,7 +57,7 @@ def train_members(
 ) -> Record:
     """Maximise the likelihood; each member ends with its best averaged weights."""
     training = _Training(networks, inputs, members, weight, seed)
-    n_steps = int(min(MAX_STEPS, max_epochs * -(-len(inputs) // training.batch_size)))
+    n_steps = int(min(MAX_STEPS, max_epochs * -(-len(inputs) // training.batches.size)))
     every = max(1, n_steps // N_EVALUATIONS)
     reason, last_better, step = "max_epochs", 0, 0
     lead = training.judge()
@@ -87,6 +87,7 @@ class _Training:
     def __init__(self, networks: MixtureNetworks, inputs, members: Members, weight, seed: int):
         self.networks, self.generator = networks, torch_generator(seed)
         self.kept_share = _float(1 - members.dropout)[:, None, None]
+        self.has_dropout = bool(members.dropout.any())
         self.inputs, self.target, self.weight = map(_float, (inputs, members.target, weight))
         fold = torch.from_numpy(members.fold)
         self.seen = (~fold).float()
@@ -96,8 +97,7 @@ class _Training:
         self.judges = order.argsort(1, descending=True)[:, :most]
         self.judged = fold.gather(1, self.judges) * self.weight[self.judges]
         size = next(size for rows, size in BATCH_SIZES if len(inputs) <= rows)
-        self.batch_size = min(len(inputs), size)
-        self.batches = Batches(len(inputs), self.batch_size, self.generator)
+        self.batches = Batches(len(inputs), min(len(inputs), size), self.generator)
         self.optimizer = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE)
         self.average = deepcopy(networks)
         self.best = deepcopy(networks)
@@ -109,8 +109,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         rows = self.batches.next()
-        drops = bool((self.kept_share < 1).any())
-        kept = (self._kept(len(rows)), self._kept(len(rows))) if drops else None
+        kept = (self._kept(len(rows)), self._kept(len(rows))) if self.has_dropout else None
         inputs, target = self.inputs[rows], self.target[:, rows]
         law = self.networks(inputs, kept)
         losses = -law.log_density(target) * self.seen[:, rows] * self.weight[rows]
