@@ -116,7 +116,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
     stop_reason_ : str
         Why the training ended.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Only if the table had names.
 
     See Also

@@ -114,7 +114,7 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
     n_iter_ : int
         Largest number of boosting iterations.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Only if X had names.
     n_targets_ : int
 
@@ -223,6 +223,23 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         if self.stop_reason_ == "interrupted":
             raise InterruptedFit("The fit was interrupted. The estimator keeps what it learned.")
         return self
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of the means, :math:`R^2`.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+
+        Returns
+        -------
+        float
+            One less the squared errors of ``predict`` divided by those of the mean of y; of several
+            targets, the average.
+        """
+        return super().score(X, y, sample_weight=sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
