@@ -15,7 +15,7 @@ from sklearn_dsm import DSMRegressor
 from sklearn_dsm.metrics import coverage, crps, neg_log_density
 from sklearn_dsm.regression._boosting import FIRST_ITERATIONS, Shape, boosted
 from sklearn_dsm.regression._location_scale import _ratio
-from sklearn_dsm.regression._networks import N_COMPONENTS, apart, started
+from sklearn_dsm.regression._networks import apart, started
 from sklearn_dsm.regression._pool import pool_weights
 from sklearn_dsm.regression._residuals import chosen_mixture
 from sklearn_dsm.regression._target_space import TargetSpace
@@ -183,9 +183,9 @@ def test_a_pool_is_not_worse_than_its_first_candidate():
 def test_networks_start_at_the_mixture():
     """Splitting its components keeps their means and variances."""
     weights, means, scales = np.array([0.3, 0.7]), np.array([-1.0, 2.0]), np.array([0.5, 1.5])
-    log_weight, mean, log_scale = started(weights, means, scales)
+    log_weight, mean, log_scale = started(weights, means, scales, 3)
     # Each of the two is split into equally many.
-    assert len(mean) == 2 * -(-N_COMPONENTS // 2)
+    assert len(mean) == 4
     share = np.exp(log_weight)
     assert share.sum() == pytest.approx(1)
     assert share @ mean == pytest.approx(weights @ means)
@@ -194,9 +194,9 @@ def test_networks_start_at_the_mixture():
 
 
 def test_components_that_start_apart_are_standard_together():
-    log_weight, mean, log_scale = apart()
+    log_weight, mean, log_scale = apart(6)
     share = np.exp(log_weight)
-    assert share.sum() == pytest.approx(1) and len(np.unique(mean)) == N_COMPONENTS
+    assert share.sum() == pytest.approx(1) and len(np.unique(mean)) == 6
     assert share @ mean == pytest.approx(0, abs=1e-12)
     assert share @ (mean**2 + np.exp(2 * log_scale)) == pytest.approx(1)
 

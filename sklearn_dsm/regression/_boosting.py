@@ -31,12 +31,13 @@ class Booster(NamedTuple):
 class Candidate(NamedTuple):
     """A regressor of every fold, and predictions of the samples by those that did not see them.
 
-    Predictions are averages where the folds are several partitions.
+    Predictions are averages where the folds are several partitions. The view is the form of the
+    features that the regressors take.
     """
 
     fitted: list
     predictions: np.ndarray
-    of_context: bool
+    view: str
 
 
 class Shape(NamedTuple):
@@ -112,7 +113,7 @@ def boosted(
                 predictions = staged[int(np.argmin(found))].copy()
             costs += found
             n_done = n_next
-    return Candidate([Booster(each, best) for each in trees], predictions, False)
+    return Candidate([Booster(each, best) for each in trees], predictions, "numbers")
 
 
 class Rescaled(NamedTuple):

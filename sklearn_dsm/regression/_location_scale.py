@@ -24,7 +24,7 @@ from ._boosting import FIRST_ITERATIONS, Booster, Candidate, Rescaled, Shape, bo
 N_PARTITIONS, FEW_ROWS = 2, 2000
 # Shares of the time at which boosters of the mean and perceptrons end, and the share of it that
 # the first iterations may take where there is more than one partition.
-MEANS_UNTIL, PERCEPTRONS_UNTIL, REPEAT_SHARE = (0.3, 0.6), 0.8, 0.15
+MEANS_UNTIL, NEIGHBOURS_UNTIL, PERCEPTRONS_UNTIL, REPEAT_SHARE = (0.3, 0.6), 0.75, 0.9, 0.15
 # Errors are not shrunk below this share of them.
 LEAST_RATIO = 0.8
 MEAN_BOOSTERS = (Shape(0.1, 6, 4), Shape(0.06, 24, 8))
@@ -45,18 +45,41 @@ PERCEPTRON = {
 }
 
 
+class Views(NamedTuple):
+    """Features of samples in the forms that regressors take.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n, n_features)
+        For trees, with NaN where values are missing.
+    context : ndarray of shape (n, n_context)
+        For other regressors.
+    neighbours : ndarray of shape (n, n_features + N_FEATURES) or None
+        For trees that see the targets of the nearest training samples too.
+    """
+
+    numbers: np.ndarray
+    context: np.ndarray
+    neighbours: np.ndarray | None = None
+
+    def take(self, rows) -> Views:
+        near = None if self.neighbours is None else self.neighbours[rows]
+        return Views(self.numbers[rows], self.context[rows], near)
+
+
 class Member(NamedTuple):
     """What was learned without one fold: regressors of the mean with weights, and the scale."""
 
     offset: float
-    regressors: Sequence[tuple[float, Any, bool]]
+    # Of each its weight, and the view that it takes.
+    regressors: Sequence[tuple[float, Any, str]]
     scale: Booster
     factor: float
 
-    def mean(self, numbers: np.ndarray, context: np.ndarray) -> np.ndarray:
-        found = np.full(len(numbers), self.offset)
-        for weight, regressor, of_context in self.regressors:
-            found += weight * regressor.predict(context if of_context else numbers)
+    def mean(self, views: Views) -> np.ndarray:
+        found = np.full(len(views.numbers), self.offset)
+        for weight, regressor, view in self.regressors:
+            found += weight * regressor.predict(getattr(views, view))
         return found
 
 
@@ -73,12 +96,16 @@ class LocationScale(NamedTuple):
         boosters = [*means, *(member.scale for member in self.members)]
         return max(each.n_iter for each in boosters if isinstance(each, Booster))
 
-    def predict(self, numbers: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def sees_neighbours(self) -> bool:
+        return any(view == "neighbours" for _, _, view in self.members[0].regressors)
+
+    def predict(self, views: Views) -> tuple[np.ndarray, np.ndarray]:
         """Means (n,) and logarithms (n,) of scales."""
         means, scales = [], []
         for member in self.members:
-            means.append(member.mean(numbers, context))
-            scale = member.scale.predict(_with_mean(numbers, means[-1]))
+            means.append(member.mean(views))
+            scale = member.scale.predict(_with_mean(views.numbers, means[-1]))
             scales.append(scale * member.factor)
         scale = np.maximum(np.mean(scales, axis=0), self.least)
         return np.mean(means, axis=0), np.log(scale)
@@ -95,8 +122,7 @@ class CrossFit(NamedTuple):
 
 
 def cross_fitted(
-    numbers: np.ndarray,
-    context: np.ndarray,
+    views: Views,
     categorical: list[int],
     y: np.ndarray,
     weight: np.ndarray,
@@ -111,15 +137,13 @@ def cross_fitted(
 
     Parameters
     ----------
-    numbers : ndarray of shape (n, n_features)
-        For trees, with NaN where values are missing.
-    context : ndarray of shape (n, n_context)
-        For other regressors.
+    views : Views
     categorical : list of int
-        Columns of ``numbers`` that hold codes of categories.
+        Columns of ``views.numbers`` that hold codes of categories.
     y, weight : ndarray of shape (n,)
     """
     budget, random = Budget(max_fit_time), np.random.RandomState(seed)
+    numbers, context, neighbours = views
     data = (numbers, categorical, y, weight)
     boosters, n_partitions = list(zip(MEAN_BOOSTERS, MEANS_UNTIL, strict=True)), N_PARTITIONS
     if len(y) > FEW_ROWS:
@@ -138,6 +162,12 @@ def cross_fitted(
         left = budget.left(until)
         if not candidates or left > 0:
             candidates.append(_boosted_means(folds, *data, max_iter, shape, seed, left))
+    left = budget.left(NEIGHBOURS_UNTIL)
+    if neighbours is not None and left > 0:
+        found = _boosted_means(
+            folds, neighbours, categorical, y, weight, max_iter, boosters[-1][0], seed, left
+        )
+        candidates.append(found._replace(view="neighbours"))
     candidates.append(_ridges(folds, context, y, weight))
     if len(y) >= PERCEPTRON_ROWS:
         left = budget.left(PERCEPTRONS_UNTIL)
@@ -157,7 +187,7 @@ def cross_fitted(
     members = [
         Member(
             offset,
-            [(float(shares[k]), candidates[k].fitted[i], candidates[k].of_context) for k in kept],
+            [(float(shares[k]), candidates[k].fitted[i], candidates[k].view) for k in kept],
             scales.fitted[i],
             factor,
         )
@@ -168,7 +198,7 @@ def cross_fitted(
     if len(folds) > n_folds:
         each = np.empty((N_PARTITIONS, len(y)))
         for i, (_, test) in enumerate(folds):
-            each[i // n_folds, test] = members[i].mean(numbers[test], context[test])
+            each[i // n_folds, test] = members[i].mean(views.take(test))
         ratio = _ratio(y - each, np.exp(log_scale), weight)
     return CrossFit(LocationScale(members, least), mean, log_scale, ratio)
 
@@ -241,7 +271,7 @@ def _standardised(folds, context, y, weight, regressor) -> Candidate:
         found = clone(regressor).fit(context[train], (y[train] - centre) / scale, weight[train])
         fitted.append(Rescaled(found, centre, scale))
         predictions[test] += fitted[-1].predict(context[test]) / n_tests
-    return Candidate(fitted, predictions, True)
+    return Candidate(fitted, predictions, "context")
 
 
 def _ratio(errors: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> float:

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from .._tabular.heads import Normals
 
-# Components of a member's mixture at least, and its smallest scale.
-N_COMPONENTS, LEAST_LOG_SCALE = 3, -6.0
+# The smallest scale of a component.
+LEAST_LOG_SCALE = -6.0
 # Linear combinations of inputs that go to the outputs as they are.
 N_LINEAR = 8
 
@@ -91,12 +91,13 @@ def of_state(state: dict[str, Tensor]) -> MixtureNetworks:
     return networks.double()
 
 
-def started(weights: np.ndarray, means: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """A mixture (k,) as a start (3, n_components): components are split into narrower ones.
+def started(weights: np.ndarray, means: np.ndarray, scales: np.ndarray, least: int) -> np.ndarray:
+    """A mixture (k,) as a start (3, n_components) with at least so many components.
 
-    The parts of a component lie at quantiles of it, and have its mean and variance together.
+    Its components are split into narrower ones, which lie at quantiles of it, and have its mean
+    and variance together.
     """
-    n_parts = -(-N_COMPONENTS // len(weights))
+    n_parts = -(-least // len(weights))
     places = ndtri((np.arange(n_parts) + 0.5) / n_parts)
     narrower = math.sqrt(1 - places.var())
     parts = (
@@ -107,9 +108,9 @@ def started(weights: np.ndarray, means: np.ndarray, scales: np.ndarray) -> np.nd
     return np.stack(parts)
 
 
-def apart() -> np.ndarray:
-    """A start (3, N_COMPONENTS) of equal components side by side, nearly standard normal."""
-    places = np.linspace(-1, 1, N_COMPONENTS)
+def apart(n_components: int) -> np.ndarray:
+    """A start (3, n_components) of equal components side by side, nearly standard normal."""
+    places = np.linspace(-1, 1, n_components)
     scale = math.sqrt(1 - places.var())
-    log_weight, log_scale = (np.full(N_COMPONENTS, np.log(v)) for v in (1 / N_COMPONENTS, scale))
+    log_weight, log_scale = (np.full(n_components, np.log(v)) for v in (1 / n_components, scale))
     return np.stack([log_weight, places, log_scale])

@@ -18,13 +18,40 @@ from ._networks import MixtureNetworks, apart, of_state, started
 from ._residuals import FixedMixture
 from ._training import Members, train_members
 
-# Networks of residuals, of targets given what the residuals' ones see, and of targets given the
-# features alone.
-KINDS = ("residuals", "targets", "features")
+# Networks of residuals, of targets given what the residuals' ones see, of targets given the
+# features alone, and of targets given what is known of neighbours too.
+KINDS = ("residuals", "targets", "features", "neighbours")
 # Samples from which networks are trained.
 NETWORK_ROWS = 200
-# Samples up to which there are so many folds, and networks have this width and dropout.
-SIZES = ((2000, 10, 32, 0.2), (10_000, 5, 64, 0.1), (np.inf, 5, 96, 0.0))
+
+
+class Size(NamedTuple):
+    """How networks are made for tables of a size.
+
+    Attributes
+    ----------
+    most_rows : float
+        Samples up to which this is so.
+    n_folds, n_members : int
+        Folds of the samples, and how many of these have networks that did not see them. With more
+        samples, longer training of fewer networks gains more than an average over many.
+    width, n_components : int
+    dropout : float
+    """
+
+    most_rows: float
+    n_folds: int
+    n_members: int
+    width: int
+    n_components: int
+    dropout: float
+
+
+SIZES = (
+    Size(2000, 10, 10, 32, 3, 0.2),
+    Size(10_000, 5, 2, 64, 3, 0.1),
+    Size(np.inf, 10, 1, 96, 6, 0.0),
+)
 # The log-weight of components that are there to make starts alike: gradients vanish too.
 NO_WEIGHT = -60.0
 # Samples that are evaluated at once.
@@ -41,10 +68,12 @@ class Samples(NamedTuple):
     Attributes
     ----------
     given : ndarray of shape (n, n_context)
-        The context, mean and log-scale last, standardised.
+        The context, what is known of neighbours, mean and log-scale, standardised.
     target, mean, log_scale, weight : ndarray of shape (n,)
     ratio : float
         By which residuals are shrunk.
+    n_neighbours : int
+        Columns of ``given`` about neighbours.
     """
 
     given: np.ndarray
@@ -53,11 +82,17 @@ class Samples(NamedTuple):
     log_scale: np.ndarray
     weight: np.ndarray
     ratio: float
+    n_neighbours: int = 0
 
     def take(self, rows) -> Samples:
         """Some of the samples."""
         given, target, mean, log_scale, weight = (part[rows] for part in self[:5])
-        return Samples(given, target, mean, log_scale, weight, self.ratio)
+        return Samples(given, target, mean, log_scale, weight, *self[5:])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of networks."""
+        return KINDS if self.n_neighbours else KINDS[:-1]
 
     @property
     def residual(self) -> np.ndarray:
@@ -73,11 +108,13 @@ class Pool:
         Of residuals.
     centre, spread : float
         Of targets.
+    kinds : tuple of str
+        Of networks.
     """
 
-    def __init__(self, fixed: FixedMixture, centre: float, spread: float):
-        self.fixed, self.centre, self.spread = fixed, centre, spread
-        self.shares = np.eye(len(KINDS) + 1)[0]
+    def __init__(self, fixed: FixedMixture, centre: float, spread: float, kinds: tuple[str, ...]):
+        self.fixed, self.centre, self.spread, self.kinds = fixed, centre, spread, kinds
+        self.shares = np.eye(len(kinds) + 1)[0]
         self.state: dict[str, np.ndarray] = {}
 
     def laws(self, given: np.ndarray, mean: np.ndarray, log_scale: np.ndarray) -> Normals:
@@ -87,14 +124,14 @@ class Pool:
             kinds = np.flatnonzero(kept[1:])
             members = zip(*(each.chunk(len(kinds)) for each in self._members(given)), strict=True)
             for kind, of_folds in zip(kinds, members, strict=True):
-                part = self.in_units(Normals(*of_folds), KINDS[kind], mean, log_scale)
+                part = self.in_units(Normals(*of_folds), self.kinds[kind], mean, log_scale)
                 parts.append(averaged(part))
         return _pooled(parts, self.shares[kept])
 
     def keep(self, networks: MixtureNetworks, shares: np.ndarray) -> None:
         """Take weights, and the networks that have one."""
         self.shares = shares
-        n_folds = len(networks.starts) // len(KINDS)
+        n_folds = len(networks.starts) // len(self.kinds)
         kept = np.repeat(shares[1:] > 0, n_folds)
         if kept.any():
             self.state = {
@@ -164,28 +201,30 @@ def fit_pool(
     centre, spread : float
         Of targets.
     """
-    pool = Pool(fixed, centre, spread)
+    pool = Pool(fixed, centre, spread, samples.kinds)
     n, z = len(samples.target), samples.residual
     if not max_epochs or n < NETWORK_ROWS:
         return PoolFit(pool, fixed.cdf(z), samples.weight, "too_few_samples")
     if budget.is_over:
         return PoolFit(pool, fixed.cdf(z), samples.weight, "max_fit_time")
-    _, n_folds, width, dropout = next(size for size in SIZES if n <= size[0])
-    folds = _folds(n, n_folds, seed)
+    size = next(each for each in SIZES if n <= each.most_rows)
+    folds = _folds(n, size.n_folds, seed)[: size.n_members]
     standard = (samples.target - centre) / spread
-    targets = np.stack([z, standard, standard])
-    networks = _networks(samples.given.shape[1], n_folds, width, fixed, seed)
+    targets = np.stack([z if kind == "residuals" else standard for kind in pool.kinds])
+    networks = _networks(samples, size, fixed, seed)
     # Networks that see the features alone have no dropout, so that the pool can choose.
-    rates = [dropout * (kind != "features") for kind in KINDS]
+    rates = [size.dropout * (kind != "features") for kind in pool.kinds]
     members = Members(
-        np.repeat(targets, n_folds, axis=0),
-        np.tile(folds, (len(KINDS), 1)),
-        np.repeat(rates, n_folds),
+        np.repeat(targets, size.n_members, axis=0),
+        np.tile(folds, (len(pool.kinds), 1)),
+        np.repeat(rates, size.n_members),
     )
     record = train_members(
         networks, samples.given, members, samples.weight, max_epochs, budget, seed
     )
-    rows = np.sort(np.random.RandomState([seed, 3]).permutation(n)[:JUDGED_ROWS])
+    unseen_by_some = np.flatnonzero(folds.any(0))
+    rows = np.random.RandomState([seed, 3]).permutation(unseen_by_some)[:JUDGED_ROWS]
+    rows.sort()
     judged = samples.take(rows)
     unseen = _unseen(networks, judged, folds[:, rows], pool)
     each = [law.log_density(tensor_of(judged.target)).numpy() for law in unseen[1:]]
@@ -222,15 +261,16 @@ def _folds(n: int, n_folds: int, seed: int) -> np.ndarray:
     return folds
 
 
-def _networks(
-    n_inputs: int, n_folds: int, width: int, fixed: FixedMixture, seed: int
-) -> MixtureNetworks:
+def _networks(samples: Samples, size: Size, fixed: FixedMixture, seed: int) -> MixtureNetworks:
     """Networks before their training, all folds of a kind side by side."""
-    visible = np.ones((len(KINDS), n_inputs), dtype=bool)
+    kinds, n_inputs = samples.kinds, samples.given.shape[1]
+    visible = np.ones((len(kinds), n_inputs), dtype=bool)
+    visible[: KINDS.index("neighbours"), n_inputs - 2 - samples.n_neighbours : -2] = False
     visible[KINDS.index("features"), -2:] = False
-    starts = _alike([started(*fixed.parts), apart(), apart()])
-    visible, starts = (np.repeat(part, n_folds, axis=0) for part in (visible, starts))
-    return MixtureNetworks(visible, starts, width, torch_generator(seed))
+    of_residuals, plain = started(*fixed.parts, size.n_components), apart(size.n_components)
+    starts = _alike([of_residuals if kind == "residuals" else plain for kind in kinds])
+    visible, starts = (np.repeat(part, size.n_members, axis=0) for part in (visible, starts))
+    return MixtureNetworks(visible, starts, size.width, torch_generator(seed))
 
 
 def _alike(starts: list[np.ndarray]) -> np.ndarray:
@@ -253,7 +293,7 @@ def _unseen(networks: MixtureNetworks, samples: Samples, folds, pool: Pool) -> l
     """
     double = of_state(networks.state_dict())
     located = samples.mean, samples.log_scale - np.log(samples.ratio)
-    member = np.arange(len(KINDS))[:, None] * len(folds) + folds.argmax(0)
+    member = np.arange(len(pool.kinds))[:, None] * len(folds) + folds.argmax(0)
     found = []
     for rows in chunks(len(samples.target), CHUNK):
         law, of_rows = double(tensor_of(samples.given[rows])), member[:, rows]
@@ -263,7 +303,7 @@ def _unseen(networks: MixtureNetworks, samples: Samples, folds, pool: Pool) -> l
         pool.fixed_laws(*located),
         *(
             pool.in_units(Normals(*law), kind, *located)
-            for kind, law in zip(KINDS, of_kinds, strict=True)
+            for kind, law in zip(pool.kinds, of_kinds, strict=True)
         ),
     ]
 

@@ -16,7 +16,8 @@ from .._validation import evaluation_device
 from ._conditional import Given, OneTarget, SeveralTargets
 from ._features import Features, table_of
 from ._lattice import Lattice
-from ._location_scale import LocationScale
+from ._location_scale import LocationScale, Views
+from ._neighbours import Neighbours
 from ._pool import Pool
 from ._score_network import builder_for
 from ._target_space import TargetSpace
@@ -41,6 +42,7 @@ class Predictions:
     _space: TargetSpace
     _lattice: Lattice | None
     _features: Features
+    _neighbours: Neighbours | None
     _locations: list[LocationScale]
     _centre: np.ndarray
     _spread: np.ndarray
@@ -219,15 +221,19 @@ class Predictions:
             X = validate_data(self, X, reset=False, **options)
         numbers = self._features.numbers(X)
         context = self._features.context(X, numbers)
-        found = [each.predict(numbers, context) for each in self._locations]
+        near = None if self._neighbours is None else self._neighbours.features(context)
+        views = Views(numbers, context, None if near is None else np.hstack([numbers, near]))
+        found = [each.predict(views) for each in self._locations]
         mean, log_scale = (np.stack(part, 1) for part in zip(*found, strict=True))
-        return self._seen(context, mean, log_scale)
+        return self._seen(context, near, mean, log_scale)
 
-    def _seen(self, context, mean, log_scale) -> Given:
-        """With the contexts that networks see: features, means and log-scales."""
-        located = np.concatenate([mean, log_scale], axis=1)
-        located = ((located - self._centre) / self._spread).clip(-5, 5)
-        return Given(np.concatenate([context, located], 1), mean, log_scale)
+    def _seen(self, context, near, mean, log_scale) -> Given:
+        """With the contexts that networks see: features, neighbours, means and log-scales."""
+        located = (self._located(near, mean, log_scale) - self._centre) / self._spread
+        return Given(np.concatenate([context, located.clip(-5, 5)], 1), mean, log_scale)
+
+    def _located(self, near, mean, log_scale) -> np.ndarray:
+        return np.concatenate([mean, log_scale] if near is None else [near, mean, log_scale], 1)
 
     def _targets(self, y, n: int) -> np.ndarray:
         y = np.asarray(y, dtype=np.float64)

@@ -19,8 +19,9 @@ from .._training import TrainingSettings
 from .._validation import check_weight, resolve_device
 from ._features import Features, categorical_columns, table_of
 from ._lattice import Lattice
-from ._location_scale import cross_fitted
-from ._pool import KINDS, Samples, fit_pool
+from ._location_scale import Views, cross_fitted
+from ._neighbours import N_FEATURES, Neighbours, has_neighbours
+from ._pool import Samples, fit_pool
 from ._predictions import Predictions
 from ._residuals import FixedMixture, chosen_mixture, normal
 from ._score_network import NETWORK_ROWS, builder_for, corrected
@@ -47,8 +48,10 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
     it. Predictions average over all folds, so residuals are shrunk by what that removes from
     errors. A Gaussian mixture, the same for all x, is fitted to them.
 
-    For one target, networks from features to mixtures of normals are trained fold by fold: of the
-    residuals, of the target given features, mean and scale, and of the target given features alone.
+    For one target, networks from features to mixtures of normals are trained without a fold each:
+    of the residuals, of the target given features, mean and scale, and of the target given features
+    alone. With more than 2,000 samples there are networks, and a regressor of the mean, that see
+    the targets of the ten nearest training samples and their distances too.
     Their training maximises the likelihood, which is denoising score matching integrated over all
     noise levels with the likelihood weighting [ScoreSDE]_, in closed form. The density is a pool,
 
@@ -107,8 +110,8 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         cells. Empty for several targets.
     pool_weights_ : dict
         Weights of the density of one target: of the fixed "mixture" of residuals, and of networks
-        of "residuals", of "targets" given features, mean and scale, and of targets given "features"
-        alone. Empty for several targets.
+        of "residuals", of "targets" given features, mean and scale, of targets given "features"
+        alone, and of targets given the nearest "neighbours" too. Empty for several targets.
     uses_network_ : bool
         Whether a network has a weight.
     n_iter_ : int
@@ -213,11 +216,15 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         self._check_targets(y, u)
         numbers = self._features.numbers(X)
         context = self._features.context(X, numbers)
-        mean, log_scale, ratios = self._fit_locations(numbers, context, u, weight, budget, seed)
-        located = np.concatenate([mean, log_scale], axis=1)
+        near = self._fit_neighbours(context, u)
+        views = Views(numbers, context, None if near is None else np.hstack([numbers, near]))
+        mean, log_scale, ratios = self._fit_locations(views, u, weight, budget, seed)
+        if not self._locations[0].sees_neighbours:
+            self._neighbours = near = None
+        located = self._located(near, mean, log_scale)
         self._centre, scale = located.mean(0), located.std(0)
         self._spread = np.where(scale > 0, scale, 1.0)
-        given = self._seen(context, mean, log_scale)
+        given = self._seen(context, near, mean, log_scale)
         fit_density = self._fit_pool if self.n_targets_ == 1 else self._fit_scores
         fit_density(u, given, weight, ratios, budget, seed)
         if self.stop_reason_ == "interrupted":
@@ -291,13 +298,21 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
                 "has no mass at a bound; move the bounds, or leave them out."
             )
 
-    def _fit_locations(self, numbers, context, u, weight, budget, seed):
+    def _fit_neighbours(self, context, u) -> np.ndarray | None:
+        """What is known of the samples by the targets of their neighbours."""
+        self._neighbours = None
+        if self.n_targets_ > 1 or not has_neighbours(context):
+            return None
+        target = (u[:, 0] - u[:, 0].mean()) / u[:, 0].std()
+        self._neighbours = Neighbours(context, target)
+        return self._neighbours.features()
+
+    def _fit_locations(self, views, u, weight, budget, seed):
         """Means and log-scales (n, n_targets) of unseen samples, and ratios of residuals."""
         n_folds = min(self.n_folds, len(u) // 2)
         found = [
             cross_fitted(
-                numbers,
-                context,
+                views,
                 self._features.categorical,
                 u[:, j],
                 weight,
@@ -321,7 +336,8 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
     def _fit_pool(self, u, given, weight, ratios, budget, seed) -> None:
         """One target: networks of mixtures of normals, pooled with the mixture of residuals."""
         columns = u[:, 0], given.mean[:, 0], given.log_scale[:, 0]
-        samples = Samples(given.context, *columns, weight, ratios[0])
+        n_near = 0 if self._neighbours is None else N_FEATURES
+        samples = Samples(given.context, *columns, weight, ratios[0], n_near)
         centre = float(np.average(u[:, 0], weights=weight))
         spread = float(np.sqrt(np.average((u[:, 0] - centre) ** 2, weights=weight)))
         fixed = self._mixture_of(samples.residual[:, None], weight, budget, seed)
@@ -330,7 +346,7 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         self._pool, self.stop_reason_ = found.pool, found.stop_reason
         self._keep(fixed, self._pool.state)
         self.pool_weights_: dict[str, float] = dict(
-            zip(("mixture", *KINDS), self._pool.shares.tolist(), strict=True)
+            zip(("mixture", *samples.kinds), self._pool.shares.tolist(), strict=True)
         )
         self._say(f"networks: {self.stop_reason_}, weights {self.pool_weights_}")
         inside = np.abs(2 * found.pit - 1)
