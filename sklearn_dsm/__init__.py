@@ -21,6 +21,7 @@ from .graphical import (
     RegularizedScoreMatching,
     RegularizedScoreMatchingCV,
 )
+from .inspection import report
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 from .regression import DSMRegressor
 from .sampling import AnnealedSampler, DiffusionSampler, TiltedSampler
@@ -56,4 +57,5 @@ __all__ = [
     "SubVP",
     "TableDensityEstimator",
     "TiltedSampler",
+    "report",
 ]

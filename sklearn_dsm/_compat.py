@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import estimator_html_repr
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -28,6 +29,7 @@ except ModuleNotFoundError:  # before scikit-learn 1.9
 
 __all__ = [
     "CallbackSupportMixin",
+    "HTMLReprMixin",
     "Interval",
     "StrOptions",
     "callback_context",
@@ -37,6 +39,26 @@ __all__ = [
     "interpolate_",
     "validate_parameter_constraints",
 ]
+
+
+class HTMLReprMixin:
+    """Shows HTML of its own below what scikit-learn shows of an estimator in a notebook."""
+
+    def _html_below(self) -> str:
+        return ""
+
+    def _html_repr(self) -> str:
+        return estimator_html_repr(self) + self._html_below()
+
+    # Versions before 1.7 know nothing of _html_repr in the two that follow.
+    def _repr_html_inner(self) -> str:
+        return self._html_repr()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        if "text/html" in bundle:
+            bundle["text/html"] = self._html_repr()
+        return bundle
 
 
 def check_sample_weight(sample_weight: Any, X: np.ndarray, **options: Any) -> np.ndarray:

@@ -120,13 +120,15 @@ def test_version():
 @pytest.mark.parametrize("name", sklearn_dsm.__all__)
 def test_docstring(name):
     """One line first; then parameters, where there are any, and an example."""
-    doc = inspect.cleandoc(vars(getattr(sklearn_dsm, name)).get("__doc__") or "")
+    thing = getattr(sklearn_dsm, name)
+    # A class inherits the docstring of its base.
+    own = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
+    doc = inspect.cleandoc(own or "")
     assert doc, f"{name} has no docstring of its own"
     summary, *rest = doc.splitlines()
     assert summary.endswith("."), summary
     assert len(summary) < 100 and (not rest or not rest[0].strip())
     assert "Examples\n" in doc and ">>> " in doc, f"{name} has no example"
-    thing = getattr(sklearn_dsm, name)
     if hasattr(thing, "get_params"):
         documented = set(re.findall(r"^(\w[\w, ]*?) : ", doc, re.MULTILINE))
         documented = {part.strip() for names in documented for part in names.split(",")}

@@ -26,6 +26,7 @@ LAYERS = (
     ("_core",),
     ("_columns",),
     ("_validation", "_random", "_fit", "_warn", "_budget"),
+    ("_summary",),
     ("_compat", "_threads"),
 )
 HEIGHTS = {room: -k for k, rooms in enumerate(LAYERS) for room in rooms}

@@ -161,6 +161,10 @@ class AutoregressiveTransform(Transform):
     def __init__(self, network: AutoregressiveNetwork):
         self.network = network.double().eval()
 
+    @property
+    def description(self) -> str:
+        return "autoregressive flow"
+
     @torch.no_grad()
     def forward(self, X, context=None):
         parts = [self.network(part) for part in self._parts(X)]

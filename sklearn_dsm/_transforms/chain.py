@@ -79,6 +79,10 @@ class Chain(Transform):
             moved[some] = np.linalg.solve(jacobian, gradient[some][..., None])[..., 0]
         return moved
 
+    @property
+    def description(self) -> str:
+        return ", ".join(part.description for part in self.parts) or "none"
+
     def then(self, transform: Transform) -> Chain:
         """The chain with one more transform, or chain, behind it."""
         return Chain((*self.parts, transform))

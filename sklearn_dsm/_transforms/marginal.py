@@ -51,6 +51,11 @@ class MarginalTransform(ArrayTransform):
     scales: np.ndarray
 
     @property
+    def description(self) -> str:
+        n_curved, n = len(self.curved), len(self.location)
+        return f"{n_curved} of {n} marginals Gaussianized" if n_curved else "linear marginals"
+
+    @property
     def curved(self) -> np.ndarray:
         """Indices of the columns whose transform is not linear."""
         return np.flatnonzero(np.isfinite(self.log_weights).sum(1) > 1)

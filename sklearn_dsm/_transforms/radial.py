@@ -45,6 +45,10 @@ class RadialTransform(ArrayTransform):
     log_weights: np.ndarray
     scales: np.ndarray
 
+    @property
+    def description(self) -> str:
+        return "radial Gaussianization"
+
     def forward(self, X, context=None):
         r, rho, log_jacobian = self._lengths(X)
         return X * (rho / r)[:, None], log_jacobian

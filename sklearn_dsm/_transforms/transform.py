@@ -37,6 +37,11 @@ class Transform(metaclass=ABCMeta):
         Where g is a log-density, this is the gradient of the one before the transform.
         """
 
+    @property
+    def description(self) -> str:
+        """What the transform is, in a few words."""
+        return type(self).__name__
+
     @abstractmethod
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All that the transform is made of."""

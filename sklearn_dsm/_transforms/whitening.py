@@ -40,6 +40,10 @@ class Whitening(ArrayTransform):
     coloring: np.ndarray
     log_determinant: np.ndarray
 
+    @property
+    def description(self) -> str:
+        return "whitening"
+
     def forward(self, X, context=None):
         # By torch, whose threads then stay the only ones.
         Z = (tensor_of(X - self.mean) @ tensor_of(self.matrix)).numpy()

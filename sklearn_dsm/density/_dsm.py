@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
+from sklearn.utils.validation import check_is_fitted
 
 from .._budget import Budget
 from .._columns import warn_of_degenerate_columns
@@ -24,12 +25,14 @@ from .._evaluation.builder import DensityBuilder
 from .._evaluation.references import Reference
 from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
+from .._search.base_densities import gaussian
 from .._search.correction import Correction, kept_if_interrupted
 from .._search.epoch_tasks import EpochTasks
 from .._search.progress import Progress
 from .._search.selection import Options, select
 from .._search.split import Table
 from .._search.tuning import TUNING
+from .._summary import SummaryMixin, in_nats
 from .._training import TrainingSettings
 from .._transforms.autoregressive import AutoregressiveTransform
 from .._transforms.chain import Chain
@@ -52,7 +55,7 @@ SMALL_NETWORK = {"hidden_layer_sizes": (128, 128, 128), "sine_share": 0.0, "drop
 LARGE_NETWORK = {"hidden_layer_sizes": (128, 128, 128, 128), "sine_share": 0.5, "dropout": 0.0}
 
 
-class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
+class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
     r"""Density estimation by denoising score matching over all noise levels.
 
     Monotone transforms of the features and a whitening map each sample to :math:`X_0` in a latent
@@ -261,6 +264,17 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         ELBO of the validation set after each epoch, nats per sample, input units. If only one
         level is learned: half the amount by which the network reduces the mean squared error of
         the reference's score.
+    validation_log_likelihood_ : dict of str to float
+        Mean log-likelihoods of the validation set, nats per sample, input units. Empty if only one
+        level is learned.
+
+        - "normal": a multivariate normal distribution of the features as they are.
+        - "reference": the reference distribution that the network of ``validation_scores_``
+          corrects.
+        - "selected": the selected model. If it has no network, the value before the refit on
+          training and validation samples.
+    fit_time_ : float
+        Seconds that the fit took.
     learned_level_ : float or None
         The process time whose score was learned; None if all levels were.
     stop_reason_ : str
@@ -448,6 +462,8 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         with config_context(array_api_dispatch=False):
             best = select(table, options, correction, budget, random, progress)
             self._keep(best, whole_budget, random)
+            self.validation_log_likelihood_ = self._log_likelihoods(best)
+        self.fit_time_ = whole_budget.taken
         epochs.finish()
         progress(f"selected: {self.selected_}")
         if self.stop_reason_ == "interrupted":
@@ -456,6 +472,35 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
                 "best density so far; fit again for a finished one."
             )
         return self
+
+    def summary(self):
+        """Say what ``fit`` selected, and how well it fits the validation set.
+
+        Returns
+        -------
+        dict of str to str
+            Lines to print; a notebook shows them below the parameters.
+        """
+        check_is_fitted(self)
+        epochs = f"{self.n_epochs_} epochs, ended by {self.stop_reason_}"
+        kept = "kept" if self.network_weights_ else "not kept"
+        lines = {
+            "selected": self.selected_,
+            "transforms": Chain.from_arrays(self.latent_map_).description,
+            "network": f"{kept}, {epochs}" if self.n_epochs_ else f"none: {self.stop_reason_}",
+            "time": f"{self.fit_time_:.1f} s",
+        }
+        found = self.validation_log_likelihood_
+        if not found:
+            return lines | {"learned level": f"{self.learned_level_:g}, without log-densities"}
+        lines["validation log-likelihood"] = in_nats(found["selected"])
+        names = {
+            "reference": "gain over the base distribution",
+            "normal": "gain over a multivariate normal",
+        }
+        for name, words in names.items():
+            lines[words] = in_nats(found["selected"] - found[name], "+")
+        return lines
 
     def _sampler(self):
         return self.sampler
@@ -604,6 +649,15 @@ class DSMDensityEstimator(CallbackSupportMixin, BaseDensity):
         self.selected_ = self._name_of_model()
         if not record.n_epochs:
             self._warn_of_no_network(record.stop_reason)
+
+    def _log_likelihoods(self, best):
+        """Of the validation set; none where log-densities are not to be had."""
+        if self.learned_level_ is not None:
+            return {}
+        normal = gaussian(best.base.split.table.split(None)).value
+        selected = best.value if self.network_weights_ else best.base.value
+        found = {"normal": normal, "reference": best.base_value, "selected": selected}
+        return {name: float(value) for name, value in found.items()}
 
     def _warn_of_no_network(self, stop_reason):
         """Say which network was not even begun, and what to change."""

@@ -17,6 +17,7 @@ from .._core.random import torch_generator
 from .._evaluation.base import check_number_of_draws
 from .._fit import InterruptedFit, whole_fit
 from .._random import seed_from
+from .._summary import SummaryMixin, in_nats
 from .._tabular.coding import code_for
 from .._tabular.columns import column_type
 from .._tabular.fitting import FitPlan, fit_networks
@@ -45,7 +46,7 @@ def _has_discrete_columns(estimator) -> bool:
     return any(kind["kind"] == "discrete" for kind in types)
 
 
-class TableDensityEstimator(DensityMixin, BaseEstimator):
+class TableDensityEstimator(SummaryMixin, DensityMixin, BaseEstimator):
     r"""Density of a table with numbers, integers, categories and missing values.
 
     .. math:: \log p(x) = \sum_j \log p(x_j \mid x_1, \ldots, x_{j-1})
@@ -115,6 +116,8 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         Training steps.
     stop_reason_ : str
         Why the training ended.
+    fit_time_ : float
+        Seconds that the fit took.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Only if the table had names.
@@ -235,7 +238,7 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
         self.network_weights_ = {name: part.cpu().numpy() for name, part in state.items()}
         self._n_members, self._width = record.networks.n_members, record.networks.width
         self.validation_score_, self.n_steps_ = record.held_out, record.n_steps
-        self.stop_reason_ = record.stop_reason
+        self.stop_reason_, self.fit_time_ = record.stop_reason, budget.taken
         if self.stop_reason_ == "interrupted":
             raise InterruptedFit("The fit was interrupted. The estimator keeps what it learned.")
         return self
@@ -269,6 +272,26 @@ class TableDensityEstimator(DensityMixin, BaseEstimator):
                 UserWarning,
             )
         return found
+
+    def summary(self):
+        """Say what ``fit`` found, and how well it fits validation samples.
+
+        Returns
+        -------
+        dict of str to str
+            Lines to print; a notebook shows them below the parameters.
+        """
+        check_is_fitted(self)
+        kinds = [kind["kind"] for kind in self.column_types_.values()]
+        counts = {kind: kinds.count(kind) for kind in ("discrete", "cells", "continuous")}
+        score = "validation log-probability, numbers as normal scores"
+        trained = f"{self.n_steps_} steps of {self._n_members} members, ended by"
+        return {
+            "columns": ", ".join(f"{count} {kind}" for kind, count in counts.items() if count),
+            "networks": f"{trained} {self.stop_reason_}",
+            "time": f"{self.fit_time_:.1f} s",
+            score: in_nats(self.validation_score_),
+        }
 
     def score(self, X, y=None):
         """Mean log-probability.

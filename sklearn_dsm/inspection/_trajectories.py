@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._compat import StrOptions, validate_parameter_constraints
 from ._axes import axes_of, panels_of
+from ._columns import positions_of
 from ._edges import names_of
 
 # Moments that are drawn of two features, and the colours of samples by their place.
@@ -17,8 +19,9 @@ class TrajectoryDisplay:
 
     One feature is drawn against the number of the step, with a histogram of the samples at the
     right. Two features are drawn as scatter plots of all paths at five moments, from noise to
-    samples. A path has one colour everywhere: that of the place of its sample in the order of the
-    first feature.
+    samples, or, with ``kind="paths"``, as curves in one panel that end in points, the samples. A
+    path has one colour everywhere: that of the place of its sample in the order of the first
+    feature.
 
     Use :meth:`from_estimator` to create a display.
 
@@ -34,19 +37,23 @@ class TrajectoryDisplay:
     axes_ : ndarray of matplotlib Axes
         The axes of the paths and those of the histogram, or one for each moment.
     figure_ : matplotlib Figure
+    ax_ : matplotlib Axes
+        Only for one feature, or two with ``kind="paths"``.
     lines_ : matplotlib LineCollection
-        Only for one feature.
+        Only for one feature, or two with ``kind="paths"``.
     histogram_ : matplotlib BarContainer
         Only for one feature.
     scatters_ : list of matplotlib PathCollection
-        Only for two features.
+        Only for two features: the paths at each moment, or with ``kind="paths"`` the samples.
     """
 
     def __init__(self, states: np.ndarray, names: list[str]):
         self.states, self.names = states, names
 
     @classmethod
-    def from_estimator(cls, estimator, *, n_paths=300, features=None, random_state=None, ax=None):
+    def from_estimator(
+        cls, estimator, *, n_paths=300, features=None, kind="moments", random_state=None, ax=None
+    ):
         """Draw new paths of a fitted estimator.
 
         Parameters
@@ -60,11 +67,14 @@ class TrajectoryDisplay:
         n_paths : int, default=300
         features : sequence of one or two int or str, default=None
             Indices or names of the features. None draws the first two, or the only one.
+        kind : {"moments", "paths"}, default="moments"
+            How two features are drawn. "moments" shows how the distribution changes, "paths" where
+            each sample comes from, best with ``n_paths=100`` or fewer.
         random_state : int, RandomState or None, default=None
             The same integer gives the paths of the samples that ``sample`` returns for it, or
             ``sample_weighted`` for :class:`~sklearn_dsm.AnnealedSampler`.
         ax : matplotlib Axes, default=None
-            The panels of two features take its place, and it must be one of
+            The panels of the moments take its place, and it must then be one of
             :func:`matplotlib.pyplot.subplots`.
 
         Returns
@@ -78,24 +88,31 @@ class TrajectoryDisplay:
                 "fitted DSMDensityEstimator, TiltedSampler, DiffusionSampler or AnnealedSampler."
             )
         names = names_of(estimator)
-        columns = _columns(features, names)
+        columns = positions_of(features, names, 2, 1, 2)
         states = estimator._trajectories(n_paths, random_state)[:, :, columns]
-        return cls(states, [names[column] for column in columns]).plot(ax=ax)
+        return cls(states, [names[column] for column in columns]).plot(kind=kind, ax=ax)
 
-    def plot(self, *, ax=None):
+    def plot(self, *, kind="moments", ax=None):
         """Draw the paths.
 
         Parameters
         ----------
+        kind : {"moments", "paths"}, default="moments"
+            How two features are drawn.
         ax : matplotlib Axes, default=None
 
         Returns
         -------
         TrajectoryDisplay
         """
+        validate_parameter_constraints(
+            {"kind": [StrOptions({"moments", "paths"})]}, {"kind": kind}, caller_name="plot"
+        )
         order = self.states[-1, :, 0].argsort().argsort() / max(1, self.states.shape[1] - 1)
         if len(self.names) == 1:
             self._plot_lines(order, ax)
+        elif kind == "paths":
+            self._plot_paths(order, ax)
         else:
             self._plot_moments(order, ax)
         return self
@@ -118,7 +135,19 @@ class TrajectoryDisplay:
         )
         side.tick_params(labelleft=False)
         side.set(xticks=[], title="samples")
-        self.axes_ = np.array([ax, side])
+        self.ax_, self.axes_ = ax, np.array([ax, side])
+
+    def _plot_paths(self, order: np.ndarray, ax) -> None:
+        from matplotlib.collections import LineCollection
+
+        self.ax_, self.figure_ = axes_of(ax, (5.2, 4.6))
+        lines = list(self.states.transpose(1, 0, 2))
+        self.lines_ = LineCollection(lines, array=order, cmap=COLOURS, linewidths=0.6, alpha=0.6)
+        self.ax_.add_collection(self.lines_)
+        ends = self.ax_.scatter(*self.states[-1].T, s=9, c=order, cmap=COLOURS, zorder=3)
+        self.scatters_, self.axes_ = [ends], np.array([self.ax_])
+        self.ax_.set(xlabel=self.names[0], ylabel=self.names[1])
+        self.ax_.set_title("lines: from noise, points: samples", fontsize="medium")
 
     def _plot_moments(self, order: np.ndarray, ax) -> None:
         panels, self.figure_ = panels_of(
@@ -132,20 +161,3 @@ class TrajectoryDisplay:
             self.scatters_.append(panel.scatter(x, y, s=5, c=order, cmap=COLOURS, alpha=0.8))
             panel.set(xlabel=self.names[0], title=title)
         self.axes_[0].set_ylabel(self.names[1])
-
-
-def _columns(features, names: list[str]) -> list[int]:
-    """Indices of the features to draw."""
-    if features is None:
-        return list(range(min(2, len(names))))
-    given = [features] if isinstance(features, (str, int, np.integer)) else list(features)
-    columns = [names.index(str(one)) if one in names else one for one in given]
-    for one in columns:
-        if not isinstance(one, (int, np.integer)) or not 0 <= one < len(names):
-            raise ValueError(
-                f"features has {one!r}, which is no index below {len(names)} and none of the "
-                f"names {names}."
-            )
-    if not 1 <= len(columns) <= 2:
-        raise ValueError(f"features={features!r} must name one or two features.")
-    return [int(one) for one in columns]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from sklearn.model_selection import KFold
 
 from .._budget import Budget
@@ -171,14 +172,17 @@ class PoolFit(NamedTuple):
     Attributes
     ----------
     pool : Pool
-    pit, weight : ndarray of shape (n_judged,)
-        Of samples under members that did not see them, and the samples' weights.
+    judged : ndarray of shape (n_judged,)
+        Numbers of the samples whose density is known under members that did not see them.
+    pit, log_density : ndarray of shape (n_judged,)
+        Of these samples.
     stop_reason : str
     """
 
     pool: Pool
+    judged: np.ndarray
     pit: np.ndarray
-    weight: np.ndarray
+    log_density: np.ndarray
     stop_reason: str
 
 
@@ -203,10 +207,12 @@ def fit_pool(
     """
     pool = Pool(fixed, centre, spread, samples.kinds)
     n, z = len(samples.target), samples.residual
+    by_mixture = fixed.unseen + np.log(samples.ratio) - samples.log_scale
+    alone = PoolFit(pool, np.arange(n), fixed.cdf(z), by_mixture, "too_few_samples")
     if not max_epochs or n < NETWORK_ROWS:
-        return PoolFit(pool, fixed.cdf(z), samples.weight, "too_few_samples")
+        return alone
     if budget.is_over:
-        return PoolFit(pool, fixed.cdf(z), samples.weight, "max_fit_time")
+        return alone._replace(stop_reason="max_fit_time")
     size = next(each for each in SIZES if n <= each.most_rows)
     folds = _folds(n, size.n_folds, seed)[: size.n_members]
     standard = (samples.target - centre) / spread
@@ -228,11 +234,11 @@ def fit_pool(
     judged = samples.take(rows)
     unseen = _unseen(networks, judged, folds[:, rows], pool)
     each = [law.log_density(tensor_of(judged.target)).numpy() for law in unseen[1:]]
-    log_density = fixed.unseen[rows] + np.log(judged.ratio) - judged.log_scale
-    log_density = np.column_stack([log_density, *each])
+    log_density = np.column_stack([by_mixture[rows], *each])
     pool.keep(networks, pool_weights(log_density, judged.weight))
     pit = laws.cdf(_pooled(unseen, pool.shares), judged.target)
-    return PoolFit(pool, pit, judged.weight, record.stop_reason)
+    pooled = logsumexp(log_density, axis=1, b=pool.shares)
+    return PoolFit(pool, rows, pit, pooled, record.stop_reason)
 
 
 def pool_weights(log_density: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -7,13 +7,19 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from .._budget import Budget
 from .._compat import Interval, StrOptions
 from .._fit import InterruptedFit, whole_fit
 from .._mixtures.parameters import full_covariances
 from .._random import seed_from
+from .._summary import SummaryMixin, in_nats
 from .._tabular.frames import refuse_columns_of_dates
 from .._training import TrainingSettings
 from .._validation import check_weight, resolve_device
@@ -39,7 +45,7 @@ BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, PATIENCE = 256, 3e-3, 0.01, 20
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
 
-class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
+class DSMRegressor(SummaryMixin, Predictions, RegressorMixin, BaseEstimator):
     r"""Conditional density of targets given features, by score matching.
 
     .. math:: y = m(x) + s(x) \odot z, \qquad z \mid x \sim p(z \mid x).
@@ -108,6 +114,14 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         the density is right, and "coverage", a dict from the nominal coverage of central intervals
         to the share of targets in them. With ``y_step``, of targets with uniform noise over their
         cells. Empty for several targets.
+    validation_log_likelihood_ : dict of str to float
+        Mean log-densities of the same samples, nats per sample, in the units of the target:
+        "selected", of the fitted density by regressors and networks that did not see the sample,
+        and "normal", of a normal distribution around the same means with one standard deviation
+        for all samples; with ``y_bounds``, it is on the logit or logarithmic scale. Empty for
+        several targets.
+    fit_time_ : float
+        Seconds that the fit took.
     pool_weights_ : dict
         Weights of the density of one target: of the fixed "mixture" of residuals, and of networks
         of "residuals", of "targets" given features, mean and scale, of targets given "features"
@@ -227,9 +241,37 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         given = self._seen(context, near, mean, log_scale)
         fit_density = self._fit_pool if self.n_targets_ == 1 else self._fit_scores
         fit_density(u, given, weight, ratios, budget, seed)
+        self.fit_time_ = budget.taken
         if self.stop_reason_ == "interrupted":
             raise InterruptedFit("The fit was interrupted. The estimator keeps what it learned.")
         return self
+
+    def summary(self):
+        """Say what ``fit`` selected, and how well it fits samples that it did not see.
+
+        Returns
+        -------
+        dict of str to str
+            Lines to print; a notebook shows them below the parameters.
+        """
+        check_is_fitted(self)
+        k = len(self.mixture_["weights"])
+        lines = {
+            "means and scales": f"gradient boosting, up to {self.n_iter_} iterations",
+            "residuals": f"Gaussian mixture of {k} components" if k > 1 else "Gaussian",
+            "networks": f"{'used' if self.uses_network_ else 'not used'}, {self.stop_reason_}",
+            "time": f"{self.fit_time_:.1f} s",
+        }
+        if not self.calibration_:
+            return lines
+        weights = (f"{name} {share:.0%}" for name, share in self.pool_weights_.items() if share)
+        found = self.validation_log_likelihood_
+        return lines | {
+            "weights in the density": ", ".join(weights),
+            "log-likelihood of unseen samples": in_nats(found["selected"]),
+            "gain over normal residuals": in_nats(found["selected"] - found["normal"], "+"),
+            "coverage of 90 % intervals": f"{self.calibration_['coverage'][0.9]:.1%}",
+        }
 
     def score(self, X, y, sample_weight=None):
         """Coefficient of determination of the means, :math:`R^2`.
@@ -350,8 +392,16 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
         )
         self._say(f"networks: {self.stop_reason_}, weights {self.pool_weights_}")
         inside = np.abs(2 * found.pit - 1)
-        share = {c: float(np.average(inside <= c, weights=found.weight)) for c in COVERAGES}
+        judging = weight[found.judged]
+        share = {c: float(np.average(inside <= c, weights=judging)) for c in COVERAGES}
         self.calibration_: dict = {"pit": found.pit, "coverage": share}
+        one_scale = normal((u - given.mean)[:, :1], weight).unseen[found.judged]
+        # The slope of the scale on which targets are modelled, for the units of the target.
+        log_slope = self._space.forward(self._inverse(u))[1][found.judged]
+        self.validation_log_likelihood_: dict[str, float] = {
+            name: float(np.average(values + log_slope, weights=judging))
+            for name, values in (("normal", one_scale), ("selected", found.log_density))
+        }
 
     def _fit_scores(self, u, given, weight, ratios, budget, seed) -> None:
         """Several targets: a mixture of residuals, whose score a network corrects."""
@@ -378,7 +428,7 @@ class DSMRegressor(Predictions, RegressorMixin, BaseEstimator):
             self.stop_reason_ = record.stop_reason
             self._say(f"network: {record.n_epochs} epochs, {'kept' if weights else 'not kept'}")
         self._keep(fixed, weights)
-        self.pool_weights_, self.calibration_ = {}, {}
+        self.pool_weights_, self.calibration_, self.validation_log_likelihood_ = {}, {}, {}
 
     def _mixture_of(self, z, weight, budget, seed) -> FixedMixture:
         if self.reference == "gaussian":
