@@ -23,6 +23,7 @@ from .graphical import (
 )
 from .inspection import report
 from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
+from .outliers import DSMOutlierDetector
 from .regression import DSMRegressor
 from .sampling import AnnealedSampler, DiffusionSampler, TiltedSampler
 
@@ -40,6 +41,7 @@ __all__ = [
     "VP",
     "AnnealedSampler",
     "DSMDensityEstimator",
+    "DSMOutlierDetector",
     "DSMRegressor",
     "DensityScoreEstimator",
     "DiffusionSampler",

@@ -1,0 +1,5 @@
+"""Outliers, by a density, by a distance at a noise level, or by both."""
+
+from ._detector import DSMOutlierDetector
+
+__all__ = ["DSMOutlierDetector"]
