@@ -8,6 +8,7 @@ from ._core.losses.implicit import ISM
 from ._core.losses.sliced import SSM
 from ._core.noise.processes import PBM, VE, VP, SubVP
 from ._training import NonFiniteLossError
+from ._version import __version__ as __version__
 from .causal import (
     DensityScoreEstimator,
     KernelExponentialFamily,
@@ -26,8 +27,6 @@ from .mixture import GMMScoreEstimator, LocationMixtureScoreEstimator
 from .outliers import DSMOutlierDetector
 from .regression import DSMRegressor
 from .sampling import AnnealedSampler, DiffusionSampler, TiltedSampler
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BSM",

@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn._loss.link import IdentityLink, LogLink
+from sklearn._loss.link import Interval as LossInterval
+from sklearn._loss.loss import HalfGammaLoss, HalfSquaredError
 from sklearn.base import _fit_context as fit_context
+from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
+from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from sklearn.utils import estimator_html_repr
+from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -27,7 +34,25 @@ except ModuleNotFoundError:  # before scikit-learn 1.9
         """Stands for the mixin of later versions; there are no callbacks to support."""
 
 
+# What estimators ask for in scikit-learn's routing of metadata.
+ROUTING_CLASSES = (MetadataRequest, MethodMetadataRequest)
+# What regressors of scikit-learn consist of: objects that are their attributes, and others.
+ATTRIBUTES_CLASSES = (
+    AdamOptimizer,
+    HalfGammaLoss,
+    HalfSquaredError,
+    IdentityLink,
+    LogLink,
+    LossInterval,
+    TreePredictor,
+    _BinMapper,
+)
+STATELESS_CLASSES = (type(HalfSquaredError().closs), type(HalfGammaLoss().closs))
+
 __all__ = [
+    "ATTRIBUTES_CLASSES",
+    "ROUTING_CLASSES",
+    "STATELESS_CLASSES",
     "CallbackSupportMixin",
     "HTMLReprMixin",
     "Interval",

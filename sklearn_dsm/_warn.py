@@ -9,7 +9,7 @@ import warnings
 INSIDE = {"sklearn_dsm", "sklearn", "skorch", "torch", "joblib", "contextlib", "functools"}
 
 
-def warn(message: str, category: type[Warning]) -> None:
+def warn(message: str | Warning, category: type[Warning]) -> None:
     """Warn at the innermost line outside of this package and the libraries that call it."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in INSIDE:

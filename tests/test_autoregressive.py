@@ -221,7 +221,7 @@ def test_a_flow_expects_gains_that_shrink_with_every_doubling_of_its_time(flows,
     expected = flows.value + gain * ratio + gain * ratio**2
     assert flows.expected_value(Budget(60)) == pytest.approx(expected)
     over = Budget(1.0)
-    over.started -= 2
+    over.taken += 2
     assert flows.expected_value(over) == flows.value
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_dsm import DSMDensityEstimator
+from sklearn_dsm import DSMDensityEstimator, io
+from sklearn_dsm._checkpoint import Checkpoint
 from sklearn_dsm._core.cuda_graphs import N_WARM_UP, Recorded
 from sklearn_dsm._core.distributions.gaussian import GaussianScore
 from sklearn_dsm._core.losses.loss import TrainingRows
@@ -68,6 +69,34 @@ def steps(loss, dropout=0.0, **changes):
     levels = LogisticLevels(-12.0, 12.0)
     record = train(model, loss, levels, *tables, settings, generator)
     return record.loss_curve, torch.cat([part.detach().ravel() for part in network.parameters()])
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+def test_a_killed_fit_is_resumed_and_its_file_is_read_by_the_cpu(rows, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    options = {"reference": "gaussian", "max_epochs": 5, "device": "cuda", "random_state": 0}
+    whole = DSMDensityEstimator(**options).fit(rows)
+    density = DSMDensityEstimator(**options, checkpoint=tmp_path / "fit", checkpoint_interval=0.0)
+    plain, count = Checkpoint._write, [0]
+
+    def write(self, *running):
+        plain(self, *running)
+        count[0] += 1
+        if count[0] == 3:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "_write", write)
+        with pytest.raises(Killed):
+            density.fit(rows)
+    density.fit(rows)
+    np.testing.assert_allclose(density.loss_curve_, whole.loss_curve_, atol=0.02)
+    io.save(density, tmp_path / "density")
+    again = io.load(tmp_path / "density", device="cpu")
+    np.testing.assert_allclose(again.score_samples(rows), density.score_samples(rows), atol=0.01)
 
 
 def test_a_recorded_function_draws_and_counts_as_a_plain_one():

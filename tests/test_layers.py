@@ -11,6 +11,7 @@ PACKAGE = Path(sklearn_dsm.__file__).parent
 # From the top; rooms of one line do not import each other.
 LAYERS = (
     ("",),
+    ("io",),
     ("outliers",),
     ("causal", "density", "graphical", "inspection", "mixture", "regression", "sampling"),
     ("utils", "metrics", "datasets"),
@@ -26,9 +27,10 @@ LAYERS = (
     ("_core.noise",),
     ("_core",),
     ("_columns",),
+    ("_checkpoint",),
     ("_validation", "_random", "_fit", "_warn", "_budget"),
-    ("_summary",),
-    ("_compat", "_threads"),
+    ("_summary", "_files"),
+    ("_compat", "_threads", "_version"),
 )
 HEIGHTS = {room: -k for k, rooms in enumerate(LAYERS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -199,7 +199,7 @@ def test_a_network_scored_on_some_rows_is_compared_with_the_best_base_density(mo
 def test_the_time_of_mixtures_begins_after_the_transforms():
     """Where transforms take long there are mixtures to choose between nevertheless."""
     budget = Budget(20.0)
-    budget.started -= 0.5 * budget.seconds
+    budget.taken += 0.5 * budget.seconds
     _, families = fit_bases(tabled(ring(600)), AUTO, budget, np.random.RandomState(0))
     assert max(len(f.gains) for f in families if isinstance(f, MixtureSearch)) > 0
 

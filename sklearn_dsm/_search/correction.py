@@ -18,7 +18,7 @@ from .._core.likelihood.ode import SolverPlan
 from .._core.losses.loss import ScoreLoss, TrainingRows
 from .._core.noise.level_sampling import LevelLaw
 from .._core.random import torch_generator
-from .._evaluation.builder import DensityBuilder
+from .._evaluation.builder import DensityBuilder, Weights
 from .._evaluation.latent_density import MAX_CALIBRATION_ROWS
 from .._random import seed_from
 from .._training import (
@@ -98,6 +98,8 @@ class Correction:
         The best base density so far. Networks are scored on some of the validation rows, and by how
         much they differ from it there; a base far from the rows would tell chance differences.
     progress : Progress
+    start : dict of str to ndarray, optional
+        Weights with which trainings begin, and which they keep where they find no better ones.
     """
 
     table: Table
@@ -112,6 +114,7 @@ class Correction:
     candidates: list[Candidate] = field(default_factory=list)
     yardstick: Base | None = None
     progress: Progress = field(default_factory=Progress)
+    start: Weights | None = None
 
     def best(self) -> Candidate:
         """The candidate of the greatest value, the first of equals."""
@@ -175,12 +178,12 @@ class Correction:
         """Train a network; its record, with no weights if it brought nothing."""
         split = base.split
         if len(split.train_rows[0]) < TUNING.min_train_rows:
-            return TrainingRecord(stop_reason="too_few_rows")
+            return TrainingRecord(self.start, stop_reason="too_few_rows")
         # Mapping a long table takes time as well.
         whole = split if split.table is self.table else Split(split.latent, self.table)
         time_left = self._time_left
         if time_left <= 0:
-            return TrainingRecord(stop_reason="max_fit_time")
+            return TrainingRecord(self.start, stop_reason="max_fit_time")
         settings = replace(
             self.settings,
             max_fit_time=time_left,
@@ -203,6 +206,7 @@ class Correction:
             settings,
             torch_generator(seed_from(self.random_state), device),
             self.epochs,
+            self.start,
         )
 
     def _with_and_without_network(self, corrected: Candidate) -> list[Candidate]:

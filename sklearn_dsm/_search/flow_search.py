@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._budget import Budget
+from .._checkpoint import NO_CHECKPOINT, Checkpoint
 from .._random import seed_from
 from .._transforms.autoregressive import AutoregressiveTransform, fit_autoregressive
 from .base_densities import Base, Family, gaussian
@@ -34,12 +35,19 @@ class FlowSearch(Family):
         Rows behind lines and a whitening.
     random_state : RandomState
     max_epochs : int
+    checkpoint : Checkpoint
     """
 
     name = "autoregressive flow"
 
-    def __init__(self, straight: Split, random_state: np.random.RandomState, max_epochs: int):
-        self.rows = straight.in_column_order()
+    def __init__(
+        self,
+        straight: Split,
+        random_state: np.random.RandomState,
+        max_epochs: int,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ):
+        self.rows, self.checkpoint = straight.in_column_order(), checkpoint
         self.random_state, self.max_epochs = random_state, max_epochs
         self.found: list[_Flow] = []
         self.value = -np.inf
@@ -101,6 +109,7 @@ class FlowSearch(Family):
             seconds,
             n_epochs,
             seed_from(self.random_state),
+            self.checkpoint,
         )
         if found is not None:
             value = found.value + rows.mean_log_slope

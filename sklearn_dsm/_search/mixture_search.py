@@ -8,9 +8,11 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 
 from .._budget import Budget
+from .._checkpoint import NO_CHECKPOINT, Checkpoint
 from .._mixtures.em import FittedMixture, continue_mixture, fit_mixture
 from .._mixtures.parameters import (
     joined,
+    mixture_from,
     numbers_in,
     standard_gaussian,
     without_rare_components,
@@ -80,8 +82,13 @@ class MixtureSearch(Family):
 
     name = "Gaussian mixture"
 
-    def __init__(self, split: Split, random_state: np.random.RandomState):
-        self.split, self.random_state = split, random_state
+    def __init__(
+        self,
+        split: Split,
+        random_state: np.random.RandomState,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ):
+        self.split, self.random_state, self.checkpoint = split, random_state, checkpoint
         self.rows, self.weight = self._drawn(*split.train_rows)
         d = self.rows.shape[1]
         self.n = _n_that_count(self.rows, self.weight)
@@ -211,6 +218,23 @@ class MixtureSearch(Family):
         return list(order[kept])
 
     def _fitted(self, size: int) -> GaussianMixture:
+        """A mixture of so many components, or fewer; how long it took is stored as well."""
+        step = self.checkpoint.step(f"mixture of {size} components of {len(self.rows)} samples")
+        if step.result is None:
+            mixture = self._fitted_anew(size)
+            step.finish(
+                {
+                    "parameters": [mixture.weights_, mixture.means_, mixture.covariances_],
+                    "seconds": [self.seconds_per_component, self.seconds_per_update],
+                    "random": self.random_state.get_state(legacy=False),
+                }
+            )
+            return mixture
+        self.seconds_per_component, self.seconds_per_update = step.result["seconds"]
+        self.random_state.set_state(step.result["random"])
+        return mixture_from(*step.result["parameters"])
+
+    def _fitted_anew(self, size: int) -> GaussianMixture:
         started = time.perf_counter()
         rows, weight = (part[: TUNING.mixture_rows] for part in (self.rows, self.weight))
         found = fit_mixture(rows, weight, size, TUNING.reg_covar, self.random_state)

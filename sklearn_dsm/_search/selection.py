@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
 from .._budget import Budget
+from .._checkpoint import NO_CHECKPOINT, Checkpoint
 from .._evaluation.references import Reference
+from .._transforms.chain import Chain
 from .base_densities import Base, Family, best_gaussian, gaussian, given, spaces
 from .correction import Candidate, Correction, kept_if_interrupted
 from .flow_search import FlowSearch
@@ -30,11 +33,14 @@ class Options:
     reference : {"auto", "gaussian", "gmm"}, a fitted density or None
     marginals : {"auto", "gaussianize", "standardize"} or None
     max_epochs : int
+    checkpoint : Checkpoint
+        Where the steps of the search are stored.
     """
 
     reference: str | Reference | None
     marginals: str | None
     max_epochs: int
+    checkpoint: Checkpoint = NO_CHECKPOINT
 
 
 def select(
@@ -73,6 +79,20 @@ def select(
     return correction.best()
 
 
+def continued(table: Table, earlier: dict[str, Any], correction: Correction) -> Candidate:
+    """The density of an earlier fit, whose network is trained further if that brings something.
+
+    Parameters
+    ----------
+    earlier : dict
+        Its attributes, by name.
+    """
+    split = Split(Chain.from_arrays(earlier["latent_map_"]), table)
+    base = Base.of(split, earlier["reference_"])
+    correction.train_on(base)
+    return correction.best()
+
+
 def _searched(table: Table, budget: Budget, random_state: np.random.RandomState) -> Table:
     """The rows to which base densities are fitted: some of many, where time is limited."""
     if np.isinf(budget.seconds):
@@ -87,18 +107,18 @@ def fit_bases(
     """What a network corrects first, and the base densities that it has to beat."""
     if isinstance(options.reference, Reference):
         return given(options.reference, table, options.marginals), []
-    found = spaces(table, options.marginals)
+    found, checkpoint = spaces(table, options.marginals), options.checkpoint
     if options.reference == "gmm":
-        search = MixtureSearch(best_gaussian(chain(*found)).split, random_state)
+        search = MixtureSearch(best_gaussian(chain(*found)).split, random_state, checkpoint)
         search.go_on(budget, TUNING.asked_for_until)
         return search.base(), []
     if options.reference != "auto":
         return best_gaussian(chain(*found)), []
-    mixtures = fit_mixtures(found, budget, random_state)
+    mixtures = fit_mixtures(found, budget, random_state, checkpoint)
     families: list[Family] = list(chain(*mixtures))
     straight = found[-1][0]
     if options.marginals == "auto" and FlowSearch.suits(straight):
-        flows = FlowSearch(straight, random_state, options.max_epochs)
+        flows = FlowSearch(straight, random_state, options.max_epochs, checkpoint)
         flows.start(budget, max(map(_by_value, families)))
         families.append(flows)
     # A mixture tells whether radial Gaussianization tears clusters; the Gaussian tells how far
@@ -113,10 +133,15 @@ def _best_in_space(search: MixtureSearch) -> float:
 
 
 def fit_mixtures(
-    found: list[list[Split]], budget: Budget, random_state: np.random.RandomState
+    found: list[list[Split]],
+    budget: Budget,
+    random_state: np.random.RandomState,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> list[list[MixtureSearch]]:
     """Mixtures in every space for equal times, and in the leading one for longer."""
-    mixtures = [[MixtureSearch(space, random_state) for space in family] for family in found]
+    mixtures = [
+        [MixtureSearch(space, random_state, checkpoint) for space in family] for family in found
+    ]
     every = list(chain(*mixtures))
     began = budget.share_taken
     for k, search in enumerate(every, 1):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .frame_types import plain_type, type_of
+
 
 class RawColumn(NamedTuple):
     """A column as it was given.
@@ -67,7 +69,7 @@ class FrameKind(NamedTuple):
     library : {"pandas", "polars", "numpy"}
     names : list
     dtypes : list
-        One for each column; for an array, its own.
+        One for each column, for an array its own; or such types as plain values.
     """
 
     library: str
@@ -75,14 +77,15 @@ class FrameKind(NamedTuple):
     dtypes: list
 
     def with_real(self, places: list[int]) -> FrameKind:
-        """With floating-point numbers in some columns, whose values need not be whole."""
+        """With plain types, of floating-point numbers in columns whose values need not be whole."""
+        found = self.dtypes
         if self.library == "numpy":
-            dtype = self.dtypes[0]
-            real = bool(places) and dtype.kind in "iu"
-            return self._replace(dtypes=[np.dtype(float) if real else dtype] * len(self.names))
-        change = _polars_real if self.library == "polars" else _pandas_real
-        found = [change(d) if j in places else d for j, d in enumerate(self.dtypes)]
-        return self._replace(dtypes=found)
+            if places and found[0].kind in "iu":
+                found = [np.dtype(float)] * len(self.names)
+        else:
+            change = _polars_real if self.library == "polars" else _pandas_real
+            found = [change(d) if j in places else d for j, d in enumerate(found)]
+        return self._replace(dtypes=[plain_type(self.library, d) for d in found])
 
     def of(self, places: list[int]) -> FrameKind:
         """Of some of the columns."""
@@ -92,9 +95,10 @@ class FrameKind(NamedTuple):
 
     def build(self, columns: list[np.ndarray]) -> Any:
         """A table of such a kind from columns (n,) with NaN or None where values are missing."""
+        dtypes = [type_of(self.library, d) for d in self.dtypes]
         if self.library == "numpy":
-            return _array(columns, self.dtypes[0])
-        pairs = zip(self.names, columns, self.dtypes, strict=True)
+            return _array(columns, dtypes[0])
+        pairs = zip(self.names, columns, dtypes, strict=True)
         if self.library == "polars":
             import polars
 
@@ -243,7 +247,7 @@ def _pandas_real(dtype: Any) -> Any:
 def _polars_real(dtype: Any) -> Any:
     import polars
 
-    return polars.Float64 if dtype.is_integer() else dtype
+    return polars.Float64() if dtype.is_integer() else dtype
 
 
 def _pandas_series(column: np.ndarray, dtype: Any) -> Any:

@@ -79,7 +79,9 @@ class Layout:
         ]
         values = [Field(j, VALUE, 0) for j, code in enumerate(codes) if code.has_value]
         self.fields = [*holes, *states, *values]
-        self._places = {(field.column, field.part): f for f, field in enumerate(self.fields)}
+        self._places: list[dict[str, int]] = [{} for _ in codes]
+        for f, field in enumerate(self.fields):
+            self._places[field.column][field.part] = f
         self._input_fields: list[int] = []
         self._indicators: list[np.ndarray] = []
 
@@ -89,7 +91,7 @@ class Layout:
 
     def of_column(self, column: int, part: str) -> int | None:
         """The index of a column's field, None where it has none of such a part."""
-        return self._places.get((column, part))
+        return self._places[column].get(part)
 
     def encode(self, columns: list[RawColumn]) -> Samples:
         """Samples of a table with the columns of the fit."""

@@ -61,10 +61,19 @@ class Schedule(Callback):
         length = max(MIN_LAST_EPOCHS, round(LAST_EPOCHS_SHARE * epoch))
         self.first_last_epochs = epoch, epoch + length
 
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self.started
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self.started = time.perf_counter() - seconds
+
     def _elapsed(self) -> float:
         """The share of the time that is over."""
-        seconds = self.settings.max_fit_time
-        return 0.0 if seconds is None else (time.perf_counter() - self.started) / seconds
+        limit = self.settings.max_fit_time
+        return 0.0 if limit is None else self.seconds / limit
 
     def progress(self, epoch: int) -> float:
         """The share of the epochs, of which so many are done, or of the time that is over."""

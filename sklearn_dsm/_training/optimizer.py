@@ -154,6 +154,12 @@ class MuonAdamW(torch.optim.Optimizer):
             maximize=False,
         )
 
+    @property
+    def memory(self) -> list[Tensor]:
+        """What the next steps depend on besides the parameters and their gradients."""
+        momenta = [stack.momentum for stack in self.stacks]
+        return [*self.means, *self.squares, *self.n_steps, *momenta]
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters."""
         for each in self.params:

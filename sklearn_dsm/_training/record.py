@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._checkpoint import NO_CHECKPOINT, Checkpoint
+
 
 class NonFiniteLossError(FloatingPointError):
     """The training loss became NaN or infinite.
@@ -33,6 +35,7 @@ class TrainingSettings:
     ``compile`` has torch compile the network. On a GPU the steps are recorded as one graph,
     unless ``record_steps`` is false. With ``half_precision`` the optimiser multiplies in bfloat16
     where the device does so faster. Longer gradients are shortened to ``max_gradient``.
+    ``checkpoint`` stores how far the training is.
     """
 
     max_epochs: int
@@ -53,6 +56,7 @@ class TrainingSettings:
     record_steps: bool = True
     half_precision: bool = True
     verbose: int = 0
+    checkpoint: Checkpoint = NO_CHECKPOINT
 
 
 @dataclass

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import torch
 from skorch.callbacks import GradientNormClipping
 from torch import Tensor, nn
 
+from .._core.arrays import state_of
+from .._core.averaging import WeightAverage
 from .._core.likelihood.bound import HeldOutBound
 from .._core.losses.loss import ScoreLoss, TrainingRows
 from .._core.noise.level_sampling import LevelLaw
@@ -20,6 +23,7 @@ from .judges import GainJudge, Judge
 from .net import BatchLoss, RowBatches, net_for
 from .optimizer import MuonAdamW
 from .record import TrainingRecord, TrainingSettings
+from .resuming import Resuming
 from .threads import ThreadChoice
 
 # With fewer Muon's steps gain nothing, and may memorise them.
@@ -35,6 +39,7 @@ def train(
     settings: TrainingSettings,
     generator: torch.Generator,
     on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
+    start: dict[str, np.ndarray] | None = None,
 ) -> TrainingRecord:
     """Fit a model's network and keep the averaged weights with the best held-out bound.
 
@@ -51,6 +56,8 @@ def train(
         On the device; shuffles, and draws levels and noise.
     on_epoch : callable
         Called with the record after every epoch; True stops the training.
+    start : dict of str to ndarray, optional
+        Weights of the network with which the training begins; they may be the best in the end.
 
     Raises
     ------
@@ -90,6 +97,8 @@ def train(
             generator,
             on_epoch,
             matrices,
+            start,
+            objective,
         )
     return record
 
@@ -103,6 +112,8 @@ def train_module(
     generator: torch.Generator,
     on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
     matrices: Sequence[nn.Parameter] = (),
+    start: dict[str, np.ndarray] | None = None,
+    objective: ScoreLoss | None = None,
 ) -> TrainingRecord:
     """Minimise a loss of module and batch, and keep the averaged weights a judge prefers.
 
@@ -118,16 +129,28 @@ def train_module(
         As in :func:`train`.
     matrices : sequence of Parameter
         Those between hidden layers, whose steps are Muon's.
+    start : dict of str to ndarray, optional
+        Weights as the judge keeps them.
+    objective : ScoreLoss, optional
+        What the loss of a batch remembers from one to the next.
 
     Notes
     -----
+    With a checkpoint, a training that was done is not done again, and leaves the module as it is.
     An interrupt ends the training, and nothing but the record's ``stop_reason`` tells of it.
     """
+    n_numbers = sum(part.numel() for part in module.parameters() if part.requires_grad)
+    step = settings.checkpoint.step(
+        f"training of {n_numbers} numbers of {type(module).__name__} on {len(data[0])} samples"
+    )
+    if step.result is not None:
+        return TrainingRecord(**step.result)
     record = TrainingRecord(baseline=judge.baseline, best_gain=judge.baseline)
     averaging = Averaging()
     schedule = Schedule(settings)
     selection = Selection(schedule, averaging, judge, record, settings)
     threads = ThreadChoice(settings)
+    resuming = Resuming(step, schedule, averaging, selection, generator, objective)
     net = net_for(settings, generator)(
         module=module,
         criterion=nn.Identity,
@@ -149,15 +172,21 @@ def train_module(
             ("selection", selection),
             ("progress", Progress(selection, on_epoch)),
             ("threads", threads),
+            ("resuming", resuming),
         ],
         verbose=0,
         device=settings.device,
     )
     net.initialize()
     net.notify("on_train_begin", X=data, y=None)
+    if start is not None:
+        judge.restore(module, state_of(start))
+        averaging.average = WeightAverage(module)
+        selection.measure()
+    resuming.restore(net)
     with threads:
         try:
-            net.fit_loop(data)
+            net.fit_loop(data, epochs=settings.max_epochs - record.n_epochs)
         except Stop as stop:
             record.stop_reason = stop.reason
         except KeyboardInterrupt:
@@ -165,4 +194,6 @@ def train_module(
     if record.stop_reason in ("max_fit_time", "interrupted") and averaging.average is not None:
         selection.measure()
     net.notify("on_train_end", X=data, y=None)
+    if record.stop_reason != "interrupted":
+        step.finish(asdict(record))
     return record

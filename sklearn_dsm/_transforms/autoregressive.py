@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._checkpoint import NO_CHECKPOINT, Checkpoint
 from .._core.arrays import arrays_of, state_of, tensor_of
 from .._core.constants import LOG_2PI
 from .._core.random import torch_generator
@@ -234,6 +235,7 @@ def fit_autoregressive(
     seconds: float,
     max_epochs: int,
     seed: int,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> FittedFlow | None:
     """Train on some rows; the transform with the best held-out log-density.
 
@@ -255,6 +257,7 @@ def fit_autoregressive(
     seconds : float
         Most seconds it may take; infinite for no limit.
     max_epochs, seed : int
+    checkpoint : Checkpoint
 
     Raises
     ------
@@ -280,6 +283,7 @@ def fit_autoregressive(
         prune_below=(wanted + judge.baseline) / 2,
         pruned_between=pruned_between,
         pruned_from=epochs_to_tell,
+        checkpoint=checkpoint,
     )
 
     def batch_loss(network: AutoregressiveNetwork, rows: Tensor, weight: Tensor) -> Tensor:

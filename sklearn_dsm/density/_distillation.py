@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .._budget import Budget
+from .._checkpoint import NO_CHECKPOINT, Checkpoint
 from .._core.arrays import arrays_of, tensor_of
 from .._core.random import torch_generator
 from .._core.scores.amortised import LogDensityHead
@@ -36,6 +37,7 @@ def distil(
     budget: Budget,
     max_epochs: int,
     random: np.random.RandomState,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> tuple[dict[str, np.ndarray], float]:
     """A head's weights for the density of a network, and its error on held-out rows in nats."""
     weight_seed, noise_seed = seed_from(random), seed_from(random)
@@ -57,6 +59,7 @@ def distil(
         weight_decay=WEIGHT_DECAY,
         device=str(density.device),
         max_fit_time=max(time_left, 0.1) if np.isfinite(time_left) else None,
+        checkpoint=checkpoint,
     )
     generator = torch_generator(noise_seed, density.device)
     head = LogDensityHead(network, torch_generator(weight_seed)).float().to(density.device)

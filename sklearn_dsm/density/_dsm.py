@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from numbers import Integral, Real
 
+import joblib
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
@@ -13,6 +16,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from .._budget import Budget
+from .._checkpoint import Checkpoint
 from .._columns import warn_of_degenerate_columns
 from .._compat import CallbackSupportMixin, Interval, StrOptions
 from .._core.likelihood.ode import SolverPlan
@@ -29,14 +33,15 @@ from .._search.base_densities import gaussian
 from .._search.correction import Correction, kept_if_interrupted
 from .._search.epoch_tasks import EpochTasks
 from .._search.progress import Progress
-from .._search.selection import Options, select
+from .._search.selection import Options, continued, select
 from .._search.split import Table
 from .._search.tuning import TUNING
 from .._summary import SummaryMixin, in_nats
-from .._training import TrainingSettings
+from .._training import NonFiniteLossError, TrainingSettings
 from .._transforms.autoregressive import AutoregressiveTransform
 from .._transforms.chain import Chain
 from .._validation import checked_layer_sizes, evaluation_device, resolve_device
+from .._version import __version__
 from .._warn import warn
 from ._distillation import distil
 
@@ -213,6 +218,22 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         Whether training and "fast" scoring multiply in bfloat16 if the processor or GPU does so
         faster. Machines with fast bfloat16 and machines without give results that differ by
         rounding.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the earlier fit of this estimator, if there is one. The
+        transforms and the reference distribution of that fit are kept, so ``marginals`` and
+        ``reference`` have no effect. The training begins with its network, and with the full
+        learning rate. If no network was selected, a new one is trained. The best network is
+        selected as always, and may be the one of the earlier fit. ``process``, the hidden layers,
+        and the noise level of the loss must be the same as before. With the same samples, set
+        ``random_state`` to the same integer: another one moves training samples to the validation
+        set.
+    checkpoint : str, path-like or None, default=None
+        A file in which ``fit`` stores how far it is. If the fit is killed, the next ``fit`` with
+        the same parameters and the same samples resumes it. A fit that ends deletes the file. Two
+        fits at a time need two files. Needs the package safetensors. See
+        :doc:`/persistence`.
+    checkpoint_interval : float, default=60.0
+        Seconds between two times of writing the checkpoint. It is written at ends of epochs.
     random_state : int, RandomState or None, default=None
         Seed of the split into training and validation set, the initial network weights, the noise
         and the order of the samples. None draws from NumPy's global generator. The same integer
@@ -256,7 +277,8 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         corrected by a network".
     n_epochs_ : int
         Number of epochs of the selected network. If no network was selected, ``n_epochs_``,
-        ``loss_curve_`` and ``validation_scores_`` are those of a network that was not kept.
+        ``loss_curve_`` and ``validation_scores_`` are those of a network that was not kept. With
+        ``warm_start``, all three begin with those of the fits that were continued.
     loss_curve_ : list of float
         Training loss of each epoch. With all noise levels and the default ``weighting``, the loss
         is minus the gain in ELBO over the reference, in nats per sample.
@@ -340,6 +362,9 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         "device": [str],
         "compile": ["boolean"],
         "half_precision": ["boolean"],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_interval": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -364,6 +389,9 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         device="auto",
         compile=False,
         half_precision=True,
+        warm_start=False,
+        checkpoint=None,
+        checkpoint_interval=60.0,
         random_state=None,
         verbose=0,
     ):
@@ -384,6 +412,9 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         self.device = device
         self.compile = compile
         self.half_precision = half_precision
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
         self.random_state = random_state
         self.verbose = verbose
 
@@ -409,18 +440,29 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         Raises
         ------
         ValueError
-            If X holds NaN, infinity, text or a constant feature, an option is unknown, or two
-            options exclude each other.
+            In any of these cases:
+
+            - X holds NaN, infinity, text or a constant feature.
+            - An option is unknown, or two options exclude each other.
+            - ``warm_start`` is true, and the earlier fit had other features, another process,
+              other hidden layers, or another noise level of the loss.
+            - The file ``checkpoint`` is of a fit with other parameters or other samples, or cannot
+              be read.
         NonFiniteLossError
             If training diverges.
         KeyboardInterrupt
             In every case if the fit is interrupted. If the training of a network has begun, the
             estimator keeps the best density so far and is fitted. Otherwise, as after an error,
             the estimator is as it was before the call.
+        OSError
+            If the file ``checkpoint`` cannot be written when the fit begins.
+        ImportError
+            If ``checkpoint`` is given, and safetensors is not installed.
         RuntimeError
             If ``compile`` is true and torch finds no compiler.
         """
         whole_budget = Budget(self.max_fit_time)
+        earlier = self._earlier_fit()
         budget = whole_budget.first(SCORE_SHARE[self.likelihood])
         X, weight = self._rows_and_weight(X, sample_weight)
         weight = weight / weight.mean()
@@ -429,18 +471,23 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         self.process_ = clone(resolve_process(self.process))
         self._check_combination(loss)
         self.learned_level_ = loss.noise_level
-        random = np.random.RandomState(seed_from(self.random_state))
+        progress = Progress(self.verbose)
+        checkpoint = Checkpoint(self.checkpoint, self.checkpoint_interval, progress)
+        identity = {} if self.checkpoint is None else self._identity(X, weight, device, earlier)
+        seed = checkpoint.begin(identity, seed_from(self.random_state), whole_budget)
+        random = np.random.RandomState(seed)
         table = Table(X, weight, self._held_out(len(X), random), seed_from(random))
         options = Options(
-            self._reference_option(), self._resolved_marginals(), self._resolved_epochs()
+            self._reference_option(),
+            self._resolved_marginals(),
+            self._resolved_epochs(),
+            checkpoint,
         )
-        self.network_ = self._network_options(loss, *X.shape)
+        self.network_ = (
+            self._network_of(earlier) if earlier else self._network_options(loss, *X.shape)
+        )
         self.solver_ = self._solver_state(SolverPlan())
-        builder, epochs, progress = (
-            self._builder(),
-            EpochTasks(self, X, weight),
-            Progress(self.verbose),
-        )
+        builder, epochs = self._builder(), EpochTasks(self, X, weight)
         n_held_out, limit = int(table.held_out.sum()), self.max_fit_time
         progress(
             f"{len(X) - n_held_out} training and {n_held_out} validation samples of {X.shape[1]} "
@@ -451,19 +498,31 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
             builder=builder,
             loss=loss,
             levels=loss.levels(self.process_, builder.levels),
-            settings=self._training_settings(len(X) - n_held_out, device),
+            settings=replace(
+                self._training_settings(len(X) - n_held_out, device), checkpoint=checkpoint
+            ),
             likelihood=self._likelihood_of_fit(),
             budget=budget,
             random_state=random,
             epochs=epochs,
             progress=progress,
+            start=earlier.get("network_weights_") or None,
         )
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
-            best = select(table, options, correction, budget, random, progress)
-            self._keep(best, whole_budget, random)
+            try:
+                if earlier:
+                    best = continued(table, earlier, correction)
+                else:
+                    best = select(table, options, correction, budget, random, progress)
+            except NonFiniteLossError:
+                # It would diverge again.
+                checkpoint.remove()
+                raise
+            self._keep(best, whole_budget, random, checkpoint)
             self.validation_log_likelihood_ = self._log_likelihoods(best)
         self.fit_time_ = whole_budget.taken
+        self._add_to_curves(earlier)
         epochs.finish()
         progress(f"selected: {self.selected_}")
         if self.stop_reason_ == "interrupted":
@@ -471,6 +530,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
                 f"The fit was interrupted after {self.n_epochs_} epochs. The estimator keeps the "
                 "best density so far; fit again for a finished one."
             )
+        checkpoint.remove()
         return self
 
     def summary(self):
@@ -504,6 +564,67 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
 
     def _sampler(self):
         return self.sampler
+
+    def _earlier_fit(self):
+        """What a warm start continues, none where there is nothing."""
+        continues = self.warm_start and hasattr(self, "network_weights_")
+        return dict(vars(self)) if continues else {}
+
+    def _network_of(self, earlier):
+        """The options of the network that a warm start continues, if the fits are alike."""
+        network = earlier["network_"] | {"half_precision": self.half_precision}
+        sizes = self.hidden_layer_sizes
+        if sizes == "auto":
+            # The number of samples chooses layers only for a first fit.
+            sizes = network["hidden_layer_sizes"]
+        pairs = {
+            "features": (earlier["n_features_in_"], self.n_features_in_),
+            "process": (earlier["process_"], self.process_),
+            "noise_level of the loss": (earlier["learned_level_"], self.learned_level_),
+            "hidden_layer_sizes": (
+                tuple(network["hidden_layer_sizes"]),
+                tuple(checked_layer_sizes(sizes)),
+            ),
+        }
+        for name, (before, wanted) in pairs.items():
+            if repr(before) != repr(wanted):
+                raise ValueError(
+                    f"warm_start=True continues a fit whose {name} was {before!r}, and now it "
+                    f"would be {wanted!r}. Set what it was, or warm_start=False to begin anew."
+                )
+        return network
+
+    def _add_to_curves(self, earlier):
+        """Count the epochs of the fits that were continued."""
+        if not earlier:
+            return
+        self.n_epochs_ += earlier["n_epochs_"]
+        for name in ("loss_curve_", "validation_scores_"):
+            setattr(self, name, [*earlier[name], *getattr(self, name)])
+
+    def _identity(self, X, weight, device, earlier):
+        """What makes a fit another one than that of a checkpoint, in words."""
+        params = self.get_params(deep=False)
+        for name in ("checkpoint", "checkpoint_interval", "verbose"):
+            del params[name]
+        if isinstance(self.random_state, np.random.RandomState):
+            # The seed that was drawn from it is in the file.
+            params["random_state"] = "a RandomState"
+        return {
+            "the version of sklearn_dsm": __version__,
+            "the device": str(device),
+            **{name: repr(value) for name, value in params.items()},
+            "the digest of X": joblib.hash(np.ascontiguousarray(X)),
+            "the digest of the sample weights": joblib.hash(weight),
+            "the digest of what was fitted before": joblib.hash(self._fitted_part(earlier)),
+        }
+
+    def _fitted_part(self, earlier):
+        """What a fit starts from besides the samples."""
+        if earlier:
+            return {name: earlier[name] for name in ("network_weights_", "latent_map_")}
+        reference = self._given_reference()
+        return vars(reference) if isinstance(reference, Reference) else {}
 
     def _check_combination(self, loss):
         """Refuse options that mean nothing together."""
@@ -628,7 +749,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         """What candidates are compared by; a head learns only the best one."""
         return "ode" if self.likelihood == "fast" else self.likelihood
 
-    def _keep(self, candidate, budget, random):
+    def _keep(self, candidate, budget, random, checkpoint):
         """Store the best candidate, and say so where it has no network."""
         record, base, split = candidate.record, candidate.base, candidate.base.split
         self.network_weights_: dict[str, np.ndarray] = candidate.weights
@@ -645,7 +766,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         self.head_: dict[str, np.ndarray] | None = {}
         self.fast_error_ = 0.0 if self.likelihood == "fast" else None
         if self.likelihood == "fast" and self.network_weights_:
-            self._teach_head(record, split, budget, random)
+            self._teach_head(record, split, budget, random, checkpoint)
         self.selected_ = self._name_of_model()
         if not record.n_epochs:
             self._warn_of_no_network(record.stop_reason)
@@ -674,7 +795,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
 
     def _name_of_model(self):
         """What was selected, in words."""
-        if self.reference is None and self.network_weights_:
+        if self.network_["whole"] and self.network_weights_:
             return "network without a reference"
         name = type(self.reference_).__name__
         if isinstance(self.reference_, GaussianMixture):
@@ -684,7 +805,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
             name = "autoregressive flow"
         return f"{name} corrected by a network" if self.network_weights_ else name
 
-    def _teach_head(self, record, split, budget, random):
+    def _teach_head(self, record, split, budget, random, checkpoint):
         """Have a head learn the density; after an interrupt the ODE stands in for one."""
         self.head_ = None
         if record.stop_reason == "interrupted":
@@ -692,7 +813,9 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         density = self._latent_density(likelihood="ode")
         network, epochs = density.model.network, self._resolved_epochs()
         try:
-            self.head_, self.fast_error_ = distil(density, network, split, budget, epochs, random)
+            self.head_, self.fast_error_ = distil(
+                density, network, split, budget, epochs, random, checkpoint
+            )
         except KeyboardInterrupt:
             self.stop_reason_ = record.stop_reason = "interrupted"
 

@@ -75,6 +75,14 @@ class _Bootstrapping(RegressionLoss):
         self.average = WeightAverage(model.network)
         self.n_steps = 0
 
+    @property
+    def memory(self):
+        return {"n_steps": self.n_steps, "average": self.average.memory}
+
+    @memory.setter
+    def memory(self, memory):
+        self.n_steps, self.average.memory = memory["n_steps"], memory["average"]
+
     def target(self, batch):
         return self.loss.target(batch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from functools import partial
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -187,6 +187,11 @@ class ScoreLoss(ParamsObject, metaclass=ABCMeta):
     def started(self, model: CorrectedScore) -> ScoreLoss:
         """The loss of one training run, with what it has to remember."""
         return self
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What a run has to remember, as arrays and numbers."""
+        return {}
 
     def _noise_like(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Normal noise, with both signs where the loss is antithetic."""
