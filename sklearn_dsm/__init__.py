@@ -1,5 +1,6 @@
 """Scikit-learn estimators for score matching."""
 
+from ._citations import citation
 from ._core.losses.bootstrapped import BSM
 from ._core.losses.curvature import LCSS
 from ._core.losses.denoising import DSM
@@ -58,5 +59,6 @@ __all__ = [
     "SubVP",
     "TableDensityEstimator",
     "TiltedSampler",
+    "citation",
     "report",
 ]
