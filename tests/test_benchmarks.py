@@ -575,3 +575,17 @@ def test_a_conditional_fit_in_a_process_of_its_own_fails_as_a_record(room, tmp_p
     found = room("conditional").record_of(job)
     assert found["status"] == "failed"
     assert found["message"]
+
+
+def test_a_smoke_run_of_outlier_detectors_reports_both_protocols(room, tmp_path):
+    benchmark = room("outliers")
+    methods = ["DSMOutlierDetector", "IsolationForest", "DTE-NP"]
+    options = ["--smoke", "--results", str(tmp_path), "--methods", *methods]
+    benchmark.main(options)
+    records = room("_records").read(tmp_path / "outliers.jsonl")
+    assert len(records) == len(methods) * len(benchmark.PROTOCOLS)
+    assert all(0.8 < found["auc"] <= 1 for found in records)
+    text = (tmp_path / "outliers.txt").read_text()
+    assert text.count("minus IsolationForest") == 2
+    benchmark.main([*options, "--resume"])
+    assert room("_records").read(tmp_path / "outliers.jsonl") == records
