@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from sklearn.base import BaseEstimator
 
@@ -15,7 +15,7 @@ Params = TypeVar("Params", bound="ParamsObject")
 class ParamsObject(BaseEstimator):
     """An option with parameters of its own, which a grid search reaches as ``option__name``."""
 
-    _parameter_constraints: dict = {}
+    _parameter_constraints: dict[str, Any] = {}
 
     def validate(self) -> Self:
         """Check the parameters, as an estimator does when it is fitted."""

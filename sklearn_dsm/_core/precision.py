@@ -16,7 +16,7 @@ def product_type(device: str | torch.device, wanted: bool = True) -> torch.dtype
 @cache
 def _multiplies_bfloat16(device_type: str) -> bool:
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 

@@ -93,7 +93,8 @@ class MixtureNetwork(MixtureScores):
         """Eigenvalues and axes of covariances of this kind."""
         n, d = covariances.shape[:2]
         if self.kind in ("full", "tied"):
-            return torch.linalg.eigh(covariances)
+            values, axes = torch.linalg.eigh(covariances)
+            return values, axes
         variances = covariances.diagonal(dim1=1, dim2=2)
         if self.kind == "spherical":
             variances = variances.mean(1, keepdim=True)
@@ -108,7 +109,8 @@ class MixtureNetwork(MixtureScores):
         skew = self.angles.new_zeros(n, d, d).index_put(
             (torch.arange(n)[:, None], rows, columns), self.angles
         )
-        return self.base @ torch.linalg.matrix_exp(skew - skew.mT)
+        turned: Tensor = self.base @ torch.linalg.matrix_exp(skew - skew.mT)
+        return turned
 
     def eigenvalues(self) -> Tensor:
         """The covariances' eigenvalues, shape (k or 1, d)."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class StepKernel(NamedTuple):
         parts = (torch.stack(part) for part in zip(*kernels, strict=True))
         return cls(*(part.reshape(len(kernels), 1, -1) for part in parts))
 
-    def chosen(self, which) -> StepKernel:
+    def chosen(self, which: Any) -> StepKernel:
         """Some of several."""
         return StepKernel(*(part[which] for part in self))
 

@@ -24,7 +24,7 @@ Crooks' relation. Its mean is then the normalising constant, for any n [CMCD]_, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,12 +60,12 @@ class GuidedStep(NamedTuple):
             torch.stack(guides),
         )
 
-    def chosen(self, which) -> GuidedStep:
+    def chosen(self, which: Any) -> GuidedStep:
         """Some of several."""
         rows, kernel, score, guide = self
         return GuidedStep(rows[which], kernel.chosen(which), score[which], guide[which])
 
-    def of_paths(self, which) -> GuidedStep:
+    def of_paths(self, which: Any) -> GuidedStep:
         """Some of the paths of several steps."""
         rows, kernel, score, guide = self
         return GuidedStep(rows[:, which], kernel, score[:, which], guide[:, which])

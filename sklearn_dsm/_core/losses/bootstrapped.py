@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..._compat import Interval
 from ..averaging import WeightAverage
 from ..scores.corrected import CorrectedScore
 from .denoising import RegressionLoss
-from .loss import ScoreLoss
+from .loss import NoisedRows, ScoreLoss
 from .targets import bootstrapped_noise, earlier_level
 
 
@@ -54,15 +56,17 @@ class BSM(RegressionLoss):
         "weighting": ScoreLoss._parameter_constraints["weighting"],
     }
 
-    def __init__(self, *, ratio=2.0, n_plain_steps=500, weighting="likelihood"):
+    def __init__(
+        self, *, ratio: float = 2.0, n_plain_steps: int = 500, weighting: str = "likelihood"
+    ) -> None:
         self.ratio = ratio
         self.n_plain_steps = n_plain_steps
         self.weighting = weighting
 
-    def started(self, model):
+    def started(self, model: CorrectedScore) -> ScoreLoss:
         return _Bootstrapping(self, model)
 
-    def target(self, batch):
+    def target(self, batch: NoisedRows) -> Tensor:
         """That of denoising, which bootstrapping starts as."""
         return batch.noise
 
@@ -76,17 +80,19 @@ class _Bootstrapping(RegressionLoss):
         self.n_steps = 0
 
     @property
-    def memory(self):
+    def memory(self) -> dict[str, Any]:
         return {"n_steps": self.n_steps, "average": self.average.memory}
 
     @memory.setter
-    def memory(self, memory):
+    def memory(self, memory: dict[str, Any]) -> None:
         self.n_steps, self.average.memory = memory["n_steps"], memory["average"]
 
-    def target(self, batch):
+    def target(self, batch: NoisedRows) -> Tensor:
         return self.loss.target(batch)
 
-    def batch_terms(self, model, batch, generator):
+    def batch_terms(
+        self, model: CorrectedScore, batch: NoisedRows, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         if self.n_steps > 0:
             self.average.update(model.network)
         self.n_steps += 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 from numbers import Real
 
 import torch
+from torch import Tensor
 
 from ..._compat import Interval, StrOptions
 from ..random import standard_normal
+from .field import Field
 from .loss import ScoreLoss
 
 
@@ -63,22 +65,22 @@ class LCSS(ScoreLoss):
     def __init__(
         self,
         *,
-        sigma=0.1,
-        norm_at="clean",
-        two_sided=True,
-        weighting="likelihood",
-        noise_level=None,
-    ):
+        sigma: float = 0.1,
+        norm_at: str = "clean",
+        two_sided: bool = True,
+        weighting: str = "likelihood",
+        noise_level: float | None = None,
+    ) -> None:
         self.sigma = sigma
         self.norm_at = norm_at
         self.two_sided = two_sided
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def draw(self, rows, generator):
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         return standard_normal(rows.shape, rows, generator)
 
-    def terms(self, field, rows, drawn):
+    def terms(self, field: Field, rows: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         signs = (1, -1) if self.two_sided else (1,)
         sides = [field(rows + sign * self.sigma * field.scale * drawn) for sign in signs]
         steps = (

@@ -71,7 +71,13 @@ class DSM(RegressionLoss):
     _parameter_constraints = ScoreLoss._parameter_constraints | {"antithetic": ["boolean"]}
     repeats = True
 
-    def __init__(self, *, weighting="likelihood", noise_level=None, antithetic=True):
+    def __init__(
+        self,
+        *,
+        weighting: str = "likelihood",
+        noise_level: float | None = None,
+        antithetic: bool = True,
+    ) -> None:
         self.weighting = weighting
         self.noise_level = noise_level
         self.antithetic = antithetic
@@ -85,5 +91,5 @@ class DSM(RegressionLoss):
             )
         return self
 
-    def target(self, batch):
+    def target(self, batch: NoisedRows) -> Tensor:
         return batch.noise

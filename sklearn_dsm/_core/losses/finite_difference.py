@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from numbers import Real
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..._compat import Interval
 from ..random import standard_normal
+from .field import Field
 from .loss import ScoreLoss
 
 
@@ -48,16 +50,18 @@ class FDSSM(ScoreLoss):
     dropout = False
     repeats = True
 
-    def __init__(self, *, step=0.1, weighting="likelihood", noise_level=None):
+    def __init__(
+        self, *, step: float = 0.1, weighting: str = "likelihood", noise_level: float | None = None
+    ) -> None:
         self.step = step
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def draw(self, rows, generator):
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         # In one column a draw can be zero, which has no direction and is left at zero.
         return nn.functional.normalize(standard_normal(rows.shape, rows, generator), dim=-1)
 
-    def terms(self, field, rows, drawn):
+    def terms(self, field: Field, rows: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         move = self.step * field.scale * drawn
         (seen, ahead), (seen_behind, behind) = (field(rows + sign * move) for sign in (1, -1))
         trace = rows.shape[-1] / (2 * self.step) * ((ahead - behind) * drawn).sum(-1)

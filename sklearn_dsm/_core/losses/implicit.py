@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
+from .field import Field
 from .loss import ScoreLoss
 
 
@@ -35,11 +38,11 @@ class ISM(ScoreLoss):
     n_evaluations = 2
     repeats = True
 
-    def __init__(self, *, weighting="likelihood", noise_level=None):
+    def __init__(self, *, weighting: str = "likelihood", noise_level: float | None = None) -> None:
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def terms(self, field, rows, drawn):
+    def terms(self, field: Field, rows: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         seen, correction, divergence = field.with_divergence(rows)
         trace = field.scale.squeeze(-1) * divergence
         return trace - (seen * correction).sum(-1), correction.square().sum(-1)

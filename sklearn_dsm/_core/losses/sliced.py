@@ -10,6 +10,7 @@ from torch import Tensor
 from ..._compat import StrOptions
 from ..forward_mode import load_forward_mode
 from ..random import standard_normal
+from .field import Field
 from .loss import ScoreLoss
 
 
@@ -57,21 +58,21 @@ class SSM(ScoreLoss):
     def __init__(
         self,
         *,
-        variance_reduced=False,
-        direction="rademacher",
-        weighting="likelihood",
-        noise_level=None,
-    ):
+        variance_reduced: bool = False,
+        direction: str = "rademacher",
+        weighting: str = "likelihood",
+        noise_level: float | None = None,
+    ) -> None:
         self.variance_reduced = variance_reduced
         self.direction = direction
         self.weighting = weighting
         self.noise_level = noise_level
 
-    def draw(self, rows, generator):
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         w = standard_normal(rows.shape, rows, generator)
         return w.sign() if self.direction == "rademacher" else w
 
-    def terms(self, field, rows, drawn):
+    def terms(self, field: Field, rows: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         load_forward_mode()
 
         def correction_and_seen(x: Tensor) -> tuple[Tensor, Tensor]:

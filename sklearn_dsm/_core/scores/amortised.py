@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class LogDensityHead(nn.Module):
         self.register_buffer("center", torch.zeros(()))
 
     @staticmethod
-    def _branch(network, level: float) -> nn.ParameterList:
+    def _branch(network: ScoreNetwork, level: float) -> nn.ParameterList:
         """Weights and shifts of the layers at a level, the output's matrix last."""
         log_snr = network.output.new_tensor(level)
         matrices, shifts, output = network.layers_at(log_snr)
@@ -79,9 +80,10 @@ class LogDensityHead(nn.Module):
         with half_precision(z.device, self.half_precision and z.dtype == torch.float32):
             features = torch.cat([self._features(branch, z) for branch in self.branches], -1)
             hidden = nn.functional.silu(self.mix(features))
-        return self.center + self.spread * self.out(hidden.to(z.dtype)).squeeze(-1)
+        found: Tensor = self.center + self.spread * self.out(hidden.to(z.dtype)).squeeze(-1)
+        return found
 
-    def _features(self, branch, z: Tensor) -> Tensor:
+    def _features(self, branch: Any, z: Tensor) -> Tensor:
         n, h = len(self.activations), z
         for matrix, shift, f in zip(branch[:n], branch[n : 2 * n], self.activations, strict=True):
             h = f(nn.functional.linear(h, matrix, shift))

@@ -53,7 +53,9 @@ class CorrectedScore(ScoreModel):
         return noise, output - noise, trace + sigma.squeeze(-1) * base
 
     def score(self, x: Tensor, level: NoiseLevel, context: Tensor | None = None) -> Tensor:
-        learned = -self.network(*self._inputs(x, level, context)).to(x.dtype) / level.v.sqrt()
+        learned: Tensor = (
+            -self.network(*self._inputs(x, level, context)).to(x.dtype) / level.v.sqrt()
+        )
         return learned + self.reference.score(x, level, context) if self.residual else learned
 
     def score_and_jacobian_diagonal(

@@ -155,7 +155,8 @@ class PolynomialScore(ScoreModel):
         """The clean rows that this noise implies, within the ball."""
         clean = (x - rung.sigma * noise) / rung.a
         norm = torch.linalg.vector_norm(clean, dim=1, keepdim=True)
-        return clean * (self.radius / norm).clamp(max=1)
+        within: Tensor = clean * (self.radius / norm).clamp(max=1)
+        return within
 
     def noise(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """The noise (n, d) in rows at variance-preserving levels of their own, (n,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,8 @@ def trace(weights: Sequence[Tensor], output: Tensor, slopes: Sequence[Tensor]) -
         return ((slopes[0] @ coupling.T) * slopes[1]).sum(-1)
     constant = not any(each.requires_grad for each in (*weights, output))
     if len(slopes) > 2 and constant and any(slope.requires_grad for slope in slopes):
-        return _Trace.apply(tuple(weights), output, *slopes)
+        found: Tensor = _Trace.apply(tuple(weights), output, *slopes)
+        return found
     return diagonal(weights, output, slopes).sum(-1)
 
 
@@ -49,15 +51,16 @@ class _Trace(torch.autograd.Function):
     """The trace, which is linear in every slope, so that its gradients determine it."""
 
     @staticmethod
-    def forward(ctx, weights, output, *slopes):
+    def forward(ctx: Any, weights: tuple[Tensor, ...], output: Tensor, *slopes: Tensor) -> Tensor:
         joined = _in_blocks(lambda part: _gradients(weights, output, part), weights, slopes)
         gradients = joined.split([slope.shape[-1] for slope in slopes], -1)
         ctx.save_for_backward(*gradients)
-        return (gradients[-1] * slopes[-1]).sum(-1)
+        trace: Tensor = (gradients[-1] * slopes[-1]).sum(-1)
+        return trace
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, adjoint):
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *(adjoint[..., None] * each for each in ctx.saved_tensors)
 
 
