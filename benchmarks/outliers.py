@@ -36,7 +36,8 @@ TABLES = (
     *("satimage-2", "vertebral", "vowels", "wilt"),
 )
 PROTOCOLS = ("normal", "unsupervised")
-SEEDS = 5
+# The seeds are of the splits and of methods; where all samples are fitted, there are no splits.
+SEEDS, UNSPLIT_SEEDS = 5, 2
 IDENTITY = ("table", "method", "seed", "protocol")
 
 
@@ -82,6 +83,10 @@ def rows(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
         return file["X"].astype(float), file["y"].ravel() == 1
 
 
+def seeds_of(protocol: str, most: int) -> int:
+    return most if protocol == "normal" else min(most, UNSPLIT_SEEDS)
+
+
 def split(X: np.ndarray, anomaly: np.ndarray, protocol: str, seed: int) -> Split:
     if protocol == "unsupervised":
         return Split(X, X, anomaly)
@@ -112,7 +117,7 @@ def run(options: argparse.Namespace, records: Records) -> None:
             print(f"no file of {table} in {options.data}", flush=True)
             continue
         for protocol in options.protocols:
-            for seed in range(options.seeds):
+            for seed in range(seeds_of(protocol, options.seeds)):
                 for name in options.methods:
                     job = {"table": table, "method": name, "seed": seed, "protocol": protocol}
                     if job in records or not METHODS[name].installed:
