@@ -19,16 +19,20 @@ def test_the_examples_of_a_page(page):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*take few values")
-def test_the_example_of_the_readme():
-    """With fewer epochs."""
+def test_the_examples_of_the_readme(tmp_path, monkeypatch):
+    """With fewer epochs, and without the drawing of windows."""
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
     names: dict = {}
     for block in blocks:
-        short = block.replace("random_state=0).fit", "random_state=0, max_epochs=3).fit")
+        short = block.replace("Estimator(random_state=0", "Estimator(random_state=0, max_epochs=3")
+        short = short.replace("max_fit_time=10", "max_fit_time=2")
         exec(short, names)
     assert names["samples"].shape == (1000, 11)
     assert names["gradient"].shape == names["test"].shape and len(names["outliers"]) == 10
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert names["edges"].shape == (11, 11) and names["draws"].shape == (1000, 2)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.rst"))], ids=str)
