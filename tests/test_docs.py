@@ -27,7 +27,6 @@ def test_the_examples_of_the_readme(tmp_path, monkeypatch):
     names: dict = {}
     for block in blocks:
         short = block.replace("Estimator(random_state=0", "Estimator(random_state=0, max_epochs=3")
-        short = short.replace("max_fit_time=10", "max_fit_time=2")
         exec(short, names)
     assert names["samples"].shape == (1000, 11)
     assert names["gradient"].shape == names["test"].shape and len(names["outliers"]) == 10
