@@ -80,7 +80,7 @@ def test_every_file_is_in_a_room():
 def test_examples_use_public_names_only():
     """What users read is what users may import."""
     root = PACKAGE.parent
-    shown = [*root.glob("examples/*.py"), *root.glob("docs/*.rst"), root / "README.md"]
+    shown = [*root.glob("examples/**/*.py"), *root.glob("docs/*.rst"), root / "README.md"]
     assert shown
     private = [path.name for path in shown if "sklearn_dsm._" in path.read_text()]
     assert private == []

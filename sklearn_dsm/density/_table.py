@@ -188,7 +188,7 @@ class TableDensityEstimator(SummaryMixin, DensityMixin, BaseEstimator):
 
     @whole_fit
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the law of a table.
+        """Fit the distribution of a table.
 
         Parameters
         ----------
@@ -423,7 +423,7 @@ class TableDensityEstimator(SummaryMixin, DensityMixin, BaseEstimator):
         return np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
 
     def conditional(self, given):
-        """The law given values, ranges or lists of values of some columns.
+        """Condition on values, ranges or lists of values of some columns.
 
         Parameters
         ----------

@@ -44,7 +44,7 @@ print(f"order {found.order_}, {error} of {int(model.adjacency.sum())} edges agai
 # come from the benchmark ``structure.py``. Bars are two standard errors. Networks have 500 samples
 # of 5 features, and Stein's estimator 300 samples of 10 features, where the axis does not say
 # otherwise.
-path = Path("../benchmarks/results/structure_rates.csv")
+path = Path("../../benchmarks/results/structure_rates.csv")
 with path.open() as file:
     points = list(csv.DictReader(file))
 LABELS = {

@@ -19,7 +19,7 @@ from sklearn.impute import KNNImputer
 from sklearn_dsm import TableDensityEstimator
 
 random = np.random.default_rng(0)
-n = 400
+n = 300
 ward = random.choice(["north", "south"], size=n)
 dose = random.uniform(0, 10, size=n)
 responds = random.uniform(size=n) < np.where(ward == "north", 0.7, 0.4)
@@ -33,7 +33,7 @@ table.loc[removed, "response"] = np.nan
 # The distribution is fitted to the table with its holes. If it is right, the truth has any rank
 # among 19 draws with the same probability, and lies between the smallest and the largest of them in
 # nine of ten cases. ``KNNImputer`` has the wards as a number, and all numbers with unit variance.
-model = TableDensityEstimator(max_epochs=200, random_state=0).fit(table)
+model = TableDensityEstimator(max_epochs=150, random_state=0).fit(table)
 draws = np.stack(
     [each["response"] for each in model.impute(table[removed], n_imputations=19, random_state=0)]
 )
