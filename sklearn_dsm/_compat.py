@@ -16,6 +16,7 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
+from sklearn.utils import _safe_indexing as samples_at
 from sklearn.utils import estimator_html_repr
 from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
 from sklearn.utils._param_validation import (
@@ -24,6 +25,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _num_samples as number_of_samples
 from torch import Tensor
 
 try:
@@ -62,6 +64,8 @@ __all__ = [
     "compiling",
     "fit_context",
     "interpolate_",
+    "number_of_samples",
+    "samples_at",
     "validate_parameter_constraints",
 ]
 

@@ -432,6 +432,14 @@ def test_a_smoke_run_of_the_kernel_estimates_reports_every_part(room, tmp_path):
     assert "nan" not in text
 
 
+@pytest.mark.slow
+def test_a_smoke_run_larger_than_memory_reports_every_fit(room, tmp_path):
+    room("larger_than_memory").main(["--smoke", "--results", str(tmp_path)])
+    text = (tmp_path / "larger_than_memory.txt").read_text()
+    assert text.count("+-") == 3
+    assert "nan" not in text
+
+
 @pytest.mark.parametrize(
     ("name", "parts"),
     [

@@ -11,7 +11,7 @@ PACKAGE = Path(sklearn_dsm.__file__).parent
 # From the top; rooms of one line do not import each other.
 LAYERS = (
     ("",),
-    ("io", "_citations"),
+    ("io", "out_of_core", "_citations"),
     ("outliers",),
     ("causal", "density", "graphical", "inspection", "mixture", "regression", "sampling"),
     ("utils", "metrics", "datasets"),

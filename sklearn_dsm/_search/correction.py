@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from .base_densities import Base
 from .epoch_tasks import EpochTasks
 from .progress import Progress
 from .split import Split, Table
+from .stream import Stream
 from .tuning import TUNING
 
 
@@ -100,6 +102,8 @@ class Correction:
     progress : Progress
     start : dict of str to ndarray, optional
         Weights with which trainings begin, and which they keep where they find no better ones.
+    stream : Stream, optional
+        Where epochs of networks get their rows from, if not from the table.
     """
 
     table: Table
@@ -115,6 +119,7 @@ class Correction:
     yardstick: Base | None = None
     progress: Progress = field(default_factory=Progress)
     start: Weights | None = None
+    stream: Stream | None = None
 
     def best(self) -> Candidate:
         """The candidate of the greatest value, the first of equals."""
@@ -179,8 +184,10 @@ class Correction:
         split = base.split
         if len(split.train_rows[0]) < TUNING.min_train_rows:
             return TrainingRecord(self.start, stop_reason="too_few_rows")
+        draw = None if self.stream is None else partial(self.stream.draw, split.latent)
         # Mapping a long table takes time as well.
-        whole = split if split.table is self.table else Split(split.latent, self.table)
+        mapped = draw is not None or split.table is self.table
+        whole = split if mapped else Split(split.latent, self.table)
         time_left = self._time_left
         if time_left <= 0:
             return TrainingRecord(self.start, stop_reason="max_fit_time")
@@ -207,6 +214,7 @@ class Correction:
             torch_generator(seed_from(self.random_state), device),
             self.epochs,
             self.start,
+            draw,
         )
 
     def _with_and_without_network(self, corrected: Candidate) -> list[Candidate]:

@@ -15,27 +15,38 @@ from .._core.cuda_graphs import Recorded
 from .record import TrainingSettings
 
 BatchLoss = Callable[..., Tensor]
+Refresh = Callable[[], tuple[Tensor, ...]]
 
 
 class RowBatches:
     """Equal batches of tensors that already lie on the device, in a fresh order each epoch.
 
     A small table is repeated until an epoch has ``min_batches``: the noise is fresh, so
-    repeated rows are not repeated examples.
+    repeated rows are not repeated examples. ``refresh`` gives every epoch a dataset of its own.
     """
 
-    def __init__(self, dataset, batch_size: int, generator: torch.Generator, min_batches: int):
+    def __init__(
+        self,
+        dataset,
+        batch_size: int,
+        generator: torch.Generator,
+        min_batches: int,
+        refresh: Refresh | None = None,
+    ):
         self.dataset = dataset
         self.batch_size = batch_size
         self.generator = generator
-        self.n_batches = max(math.ceil(len(dataset[0]) / batch_size), min_batches)
+        self.min_batches = min_batches
+        self.refresh = refresh
 
     def __len__(self) -> int:
-        return self.n_batches
+        return max(math.ceil(len(self.dataset[0]) / self.batch_size), self.min_batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if self.refresh is not None:
+            self.dataset = self.refresh()
         rows = self.dataset[0]
-        n, needed = len(rows), self.n_batches * self.batch_size
+        n, needed = len(rows), len(self) * self.batch_size
         orders = [
             torch.randperm(n, generator=self.generator, device=rows.device)
             for _ in range(math.ceil(needed / n))

@@ -20,7 +20,7 @@ from .._core.scores.corrected import CorrectedScore
 from .acceleration import compiled
 from .callbacks import Averaging, Progress, Schedule, Selection, Stop
 from .judges import GainJudge, Judge
-from .net import BatchLoss, RowBatches, net_for
+from .net import BatchLoss, Refresh, RowBatches, net_for
 from .optimizer import MuonAdamW
 from .record import TrainingRecord, TrainingSettings
 from .resuming import Resuming
@@ -40,6 +40,7 @@ def train(
     generator: torch.Generator,
     on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
     start: dict[str, np.ndarray] | None = None,
+    draw: Callable[[torch.Generator], TrainingRows] | None = None,
 ) -> TrainingRecord:
     """Fit a model's network and keep the averaged weights with the best held-out bound.
 
@@ -58,6 +59,9 @@ def train(
         Called with the record after every epoch; True stops the training.
     start : dict of str to ndarray, optional
         Weights of the network with which the training begins; they may be the best in the end.
+    draw : callable, optional
+        Gives every epoch rows of its own, with the same fields as ``train_rows``, which then only
+        stand for them.
 
     Raises
     ------
@@ -99,6 +103,7 @@ def train(
             matrices,
             start,
             objective,
+            draw and (lambda: tuple(draw(generator).present.values())),
         )
     return record
 
@@ -114,6 +119,7 @@ def train_module(
     matrices: Sequence[nn.Parameter] = (),
     start: dict[str, np.ndarray] | None = None,
     objective: ScoreLoss | None = None,
+    refresh: Refresh | None = None,
 ) -> TrainingRecord:
     """Minimise a loss of module and batch, and keep the averaged weights a judge prefers.
 
@@ -133,6 +139,8 @@ def train_module(
         Weights as the judge keeps them.
     objective : ScoreLoss, optional
         What the loss of a batch remembers from one to the next.
+    refresh : callable, optional
+        Gives every epoch data of its own, in place of ``data``.
 
     Notes
     -----
@@ -164,6 +172,7 @@ def train_module(
         iterator_train=RowBatches,
         iterator_train__generator=generator,
         iterator_train__min_batches=settings.min_batches,
+        iterator_train__refresh=refresh,
         train_split=None,
         callbacks=[
             ("schedule", schedule),

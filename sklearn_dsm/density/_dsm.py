@@ -35,6 +35,7 @@ from .._search.epoch_tasks import EpochTasks
 from .._search.progress import Progress
 from .._search.selection import Options, continued, select
 from .._search.split import Table
+from .._search.stream import stream_of
 from .._search.tuning import TUNING
 from .._summary import SummaryMixin, in_nats
 from .._training import NonFiniteLossError, TrainingSettings
@@ -227,6 +228,16 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         and the noise level of the loss must be the same as before. With the same samples, set
         ``random_state`` to the same integer: another one moves training samples to the validation
         set.
+    samples_in_memory : int or None, default=None
+        Number of samples that ``fit`` holds in memory at a time. None: all. For tables larger than
+        memory, see :doc:`/scaling`. With fewer than there are samples:
+
+        - ``fit`` draws so many random samples. The transforms and the base distributions are
+          fitted to these, and ``validation_fraction`` of them are the validation set.
+        - Every epoch trains the network on so many other samples, read from random places of the
+          whole table, at most 256 consecutive samples from each.
+        - An X that is mapped from a file is read where it is. The result is the same for the same
+          samples in memory.
     checkpoint : str, path-like or None, default=None
         A file in which ``fit`` stores how far it is. If the fit is killed, the next ``fit`` with
         the same parameters and the same samples resumes it. A fit that ends deletes the file. Two
@@ -363,6 +374,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         "compile": ["boolean"],
         "half_precision": ["boolean"],
         "warm_start": ["boolean"],
+        "samples_in_memory": [Interval(Integral, 10, None, closed="left"), None],
         "checkpoint": [str, os.PathLike, None],
         "checkpoint_interval": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
@@ -390,6 +402,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         compile=False,
         half_precision=True,
         warm_start=False,
+        samples_in_memory=None,
         checkpoint=None,
         checkpoint_interval=60.0,
         random_state=None,
@@ -413,6 +426,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         self.compile = compile
         self.half_precision = half_precision
         self.warm_start = warm_start
+        self.samples_in_memory = samples_in_memory
         self.checkpoint = checkpoint
         self.checkpoint_interval = checkpoint_interval
         self.random_state = random_state
@@ -450,6 +464,8 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
               be read.
         NonFiniteLossError
             If training diverges.
+        TypeError
+            If ``samples_in_memory`` is given, and X is a dask collection.
         KeyboardInterrupt
             In every case if the fit is interrupted. If the training of a network has begun, the
             estimator keeps the best density so far and is fitted. Otherwise, as after an error,
@@ -464,9 +480,12 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         whole_budget = Budget(self.max_fit_time)
         earlier = self._earlier_fit()
         budget = whole_budget.first(SCORE_SHARE[self.likelihood])
-        X, weight = self._rows_and_weight(X, sample_weight)
-        weight = weight / weight.mean()
-        warn_of_degenerate_columns(X, getattr(self, "feature_names_in_", None))
+        stream = stream_of(self, X, sample_weight, self.samples_in_memory)
+        if stream is None:
+            X, weight = self._rows_and_weight(X, sample_weight)
+            weight = weight / weight.mean()
+        else:
+            X, weight = stream.X, stream.weight
         loss, device = resolve_loss(self.loss), resolve_device(self.device)
         self.process_ = clone(resolve_process(self.process))
         self._check_combination(loss)
@@ -476,7 +495,13 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         identity = {} if self.checkpoint is None else self._identity(X, weight, device, earlier)
         seed = checkpoint.begin(identity, seed_from(self.random_state), whole_budget)
         random = np.random.RandomState(seed)
+        n_samples, d = len(X) if stream is None else stream.n_used, self.n_features_in_
+        if stream is not None:
+            X, weight = stream.keep(random)
+        warn_of_degenerate_columns(X, getattr(self, "feature_names_in_", None))
         table = Table(X, weight, self._held_out(len(X), random), seed_from(random))
+        if stream is not None:
+            stream.leave_out(table.held_out)
         options = Options(
             self._reference_option(),
             self._resolved_marginals(),
@@ -484,13 +509,13 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
             checkpoint,
         )
         self.network_ = (
-            self._network_of(earlier) if earlier else self._network_options(loss, *X.shape)
+            self._network_of(earlier) if earlier else self._network_options(loss, n_samples, d)
         )
         self.solver_ = self._solver_state(SolverPlan())
         builder, epochs = self._builder(), EpochTasks(self, X, weight)
         n_held_out, limit = int(table.held_out.sum()), self.max_fit_time
         progress(
-            f"{len(X) - n_held_out} training and {n_held_out} validation samples of {X.shape[1]} "
+            f"{n_samples - n_held_out} training and {n_held_out} validation samples of {d} "
             "features; " + ("no time limit" if limit is None else f"at most {limit:g} s")
         )
         correction = Correction(
@@ -499,7 +524,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
             loss=loss,
             levels=loss.levels(self.process_, builder.levels),
             settings=replace(
-                self._training_settings(len(X) - n_held_out, device), checkpoint=checkpoint
+                self._training_settings(n_samples - n_held_out, device), checkpoint=checkpoint
             ),
             likelihood=self._likelihood_of_fit(),
             budget=budget,
@@ -507,6 +532,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
             epochs=epochs,
             progress=progress,
             start=earlier.get("network_weights_") or None,
+            stream=stream,
         )
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
