@@ -145,6 +145,7 @@ MODULES = [
     "inspection",
     "metrics",
     "mixture",
+    "outliers",
     "regression",
     "sampling",
     "utils",
@@ -153,7 +154,8 @@ MODULES = [
 
 def public_objects():
     """The public classes and functions by what they are: a name may be importable twice."""
-    modules = [sklearn_dsm, *(import_module(f"sklearn_dsm.{name}") for name in MODULES)]
+    names = [*MODULES, "io", "out_of_core"]
+    modules = [sklearn_dsm, *(import_module(f"sklearn_dsm.{name}") for name in names)]
     return {
         id(getattr(module, name)): f"{module.__name__}.{name}"
         for module in reversed(modules)
