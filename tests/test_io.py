@@ -589,7 +589,7 @@ def there_and_back(value):
     return decode(tree, arrays, WORDS)
 
 
-@pytest.mark.parametrize("value", VALUES + ARRAYS, ids=repr)
+@pytest.mark.parametrize("value", VALUES + ARRAYS, ids=lambda value: type(value).__name__)
 def test_values(value, tmp_path):
     tree, arrays = encode(value, WORDS, "value")
     archive.write(tmp_path / "file", "value", tree, arrays)
