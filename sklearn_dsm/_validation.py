@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from numbers import Integral
 
 import numpy as np
 import torch
 
 from ._compat import check_sample_weight
+
+# The device that accelerate has given to a process.
+ACCELERATE = "accelerate"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -38,6 +42,11 @@ def resolve_device(device: str) -> torch.device:
 
 def evaluation_device(device: str) -> torch.device:
     """The device a fit asked for, or the one there is on the machine it was carried to."""
+    if device == ACCELERATE:
+        accelerate = sys.modules.get("accelerate.state")
+        if accelerate is not None and accelerate.is_initialized():
+            return accelerate.PartialState().device
+        device = "auto"
     if _n_devices() == 0:
         return torch.device("cpu")
     missing = device != "auto" and _is_missing(torch.device(device))

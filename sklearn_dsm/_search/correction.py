@@ -28,6 +28,7 @@ from .._training import (
     TrainingSettings,
     train,
 )
+from .._training.processes import ALONE, Processes
 from .base_densities import Base
 from .epoch_tasks import EpochTasks
 from .progress import Progress
@@ -102,6 +103,8 @@ class Correction:
     progress : Progress
     start : dict of str to ndarray, optional
         Weights with which trainings begin, and which they keep where they find no better ones.
+    processes : Processes
+        Those that train networks together.
     stream : Stream, optional
         Where epochs of networks get their rows from, if not from the table.
     """
@@ -120,6 +123,7 @@ class Correction:
     progress: Progress = field(default_factory=Progress)
     start: Weights | None = None
     stream: Stream | None = None
+    processes: Processes = ALONE
 
     def best(self) -> Candidate:
         """The candidate of the greatest value, the first of equals."""
@@ -215,6 +219,7 @@ class Correction:
             self.epochs,
             self.start,
             draw,
+            self.processes,
         )
 
     def _with_and_without_network(self, corrected: Candidate) -> list[Candidate]:

@@ -15,13 +15,15 @@ from .._core.averaging import WeightAverage
 from .._core.likelihood.bound import HeldOutBound
 from .._core.losses.loss import ScoreLoss, TrainingRows
 from .._core.noise.level_sampling import LevelLaw
-from .._core.precision import half_precision, product_type
+from .._core.precision import product_type
 from .._core.scores.corrected import CorrectedScore
 from .acceleration import compiled
 from .callbacks import Averaging, Progress, Schedule, Selection, Stop
 from .judges import GainJudge, Judge
+from .lesson import Lesson
 from .net import BatchLoss, Refresh, RowBatches, net_for
 from .optimizer import MuonAdamW
+from .processes import ALONE, Assignment, Processes, Together
 from .record import TrainingRecord, TrainingSettings
 from .resuming import Resuming
 from .threads import ThreadChoice
@@ -41,6 +43,7 @@ def train(
     on_epoch: Callable[[TrainingRecord], bool] = lambda record: False,
     start: dict[str, np.ndarray] | None = None,
     draw: Callable[[torch.Generator], TrainingRows] | None = None,
+    processes: Processes = ALONE,
 ) -> TrainingRecord:
     """Fit a model's network and keep the averaged weights with the best held-out bound.
 
@@ -62,6 +65,8 @@ def train(
     draw : callable, optional
         Gives every epoch rows of its own, with the same fields as ``train_rows``, which then only
         stand for them.
+    processes : Processes
+        Those that train the network together.
 
     Raises
     ------
@@ -74,25 +79,25 @@ def train(
     n_draws = max(1, settings.held_out_draws // (2 * len(held_out)))
     bound = HeldOutBound.draw(held_out, levels, n_draws, generator, held_out_rows.context)
     judge = GainJudge(bound, held_out_rows.weight, model.residual)
-    model.network.generator = generator
-    objective = loss.started(model)
-    in_half = model.network.half_precision and loss.half_precision
-
-    names, data = zip(*train_rows.present.items(), strict=True)
-
-    def batch_loss(model: CorrectedScore, *parts: Tensor) -> Tensor:
-        batch = TrainingRows(**dict(zip(names, parts, strict=True)))
-        with half_precision(batch.rows.device, in_half):
-            return objective(model, batch, levels, generator)
-
     settings = replace(
         settings,
-        record_steps=settings.record_steps and loss.repeats,
+        record_steps=settings.record_steps and loss.repeats and not processes.together,
         half_precision=model.network.half_precision,
+        batch_size=processes.share_of_batch(settings.batch_size),
     )
+    fields, rows = zip(*train_rows.present.items(), strict=True)
+    lesson = Lesson(model, loss, levels, fields)
     matrices = model.network.hidden_matrices if len(train_rows.rows) >= MIN_MUON_ROWS else ()
-    with compiled(model.network, settings.compile):
-        record = train_module(
+    redraw = None if draw is None else lambda: tuple(draw(generator).present.values())
+    assignment = Assignment(
+        lesson, rows, settings.batch_size, generator.initial_seed(), settings.compile
+    )
+    with (
+        processes.training(assignment, redraw) as (data, refresh),
+        compiled(model.network, settings.compile),
+    ):
+        batch_loss, objective = lesson.begin(generator)
+        return train_module(
             model,
             batch_loss,
             data,
@@ -103,9 +108,9 @@ def train(
             matrices,
             start,
             objective,
-            draw and (lambda: tuple(draw(generator).present.values())),
+            refresh,
+            processes,
         )
-    return record
 
 
 def train_module(
@@ -120,6 +125,7 @@ def train_module(
     start: dict[str, np.ndarray] | None = None,
     objective: ScoreLoss | None = None,
     refresh: Refresh | None = None,
+    processes: Processes = ALONE,
 ) -> TrainingRecord:
     """Minimise a loss of module and batch, and keep the averaged weights a judge prefers.
 
@@ -141,6 +147,8 @@ def train_module(
         What the loss of a batch remembers from one to the next.
     refresh : callable, optional
         Gives every epoch data of its own, in place of ``data``.
+    processes : Processes
+        Which make every step together.
 
     Notes
     -----
@@ -176,6 +184,7 @@ def train_module(
         train_split=None,
         callbacks=[
             ("schedule", schedule),
+            ("together", Together(processes)),
             ("clipping", GradientNormClipping(settings.max_gradient)),
             ("averaging", averaging),
             ("selection", selection),
@@ -200,6 +209,7 @@ def train_module(
             record.stop_reason = stop.reason
         except KeyboardInterrupt:
             record.stop_reason = "interrupted"
+            processes.part()
     if record.stop_reason in ("max_fit_time", "interrupted") and averaging.average is not None:
         selection.measure()
     net.notify("on_train_end", X=data, y=None)

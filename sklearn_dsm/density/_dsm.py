@@ -39,9 +39,10 @@ from .._search.stream import stream_of
 from .._search.tuning import TUNING
 from .._summary import SummaryMixin, in_nats
 from .._training import NonFiniteLossError, TrainingSettings
+from .._training.processes import processes_of
 from .._transforms.autoregressive import AutoregressiveTransform
 from .._transforms.chain import Chain
-from .._validation import checked_layer_sizes, evaluation_device, resolve_device
+from .._validation import checked_layer_sizes, evaluation_device
 from .._version import __version__
 from .._warn import warn
 from ._distillation import distil
@@ -207,8 +208,10 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
           at previous steps. The sampler takes more steps, and the distribution of the samples
           differs slightly from the density.
     device : str, default="auto"
-        "auto" is CUDA if available, else CPU. Otherwise the name of a torch device, for instance
-        "cpu" or "cuda:1".
+        "auto" is CUDA if available, else CPU. "accelerate" is the device that the package
+        accelerate gives to a process; the processes that ``accelerate launch`` has started then
+        train each network together (see the guide). Otherwise the name of a torch device, for
+        instance "cpu" or "cuda:1".
     compile : bool, default=False
         Whether torch compiles the network for training. Steps then take less time, but the first
         one takes ten to eighty seconds, which count towards ``max_fit_time``. Compiling needs a C++
@@ -473,10 +476,22 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         OSError
             If the file ``checkpoint`` cannot be written when the fit begins.
         ImportError
-            If ``checkpoint`` is given, and safetensors is not installed.
+            If ``checkpoint`` is given, and safetensors is not installed; or if ``device`` is
+            "accelerate", and accelerate is not installed.
         RuntimeError
             If ``compile`` is true and torch finds no compiler.
         """
+        processes, device = processes_of(self.device)
+        if not processes.is_first:
+            vars(self).update(processes.help())
+            return self
+        with processes.telling_result(
+            lambda: {k: v for k, v in vars(self).items() if k[-1] == "_"}
+        ):
+            return self._fit_here(X, sample_weight, device, processes)
+
+    def _fit_here(self, X, sample_weight, device, processes):
+        """Fit in the first process, where there are several."""
         whole_budget = Budget(self.max_fit_time)
         earlier = self._earlier_fit()
         budget = whole_budget.first(SCORE_SHARE[self.likelihood])
@@ -486,7 +501,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
             weight = weight / weight.mean()
         else:
             X, weight = stream.X, stream.weight
-        loss, device = resolve_loss(self.loss), resolve_device(self.device)
+        loss = resolve_loss(self.loss)
         self.process_ = clone(resolve_process(self.process))
         self._check_combination(loss)
         self.learned_level_ = loss.noise_level
@@ -533,6 +548,7 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
             progress=progress,
             start=earlier.get("network_weights_") or None,
             stream=stream,
+            processes=processes,
         )
         # The mixtures are fitted on numpy arrays whatever X was.
         with config_context(array_api_dispatch=False):
