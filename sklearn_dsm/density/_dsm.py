@@ -483,7 +483,8 @@ class DSMDensityEstimator(SummaryMixin, CallbackSupportMixin, BaseDensity):
         """
         processes, device = processes_of(self.device)
         if not processes.is_first:
-            vars(self).update(processes.help())
+            for name, value in processes.help().items():
+                setattr(self, name, value)
             return self
         with processes.telling_result(
             lambda: {k: v for k, v in vars(self).items() if k[-1] == "_"}
