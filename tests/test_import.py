@@ -54,7 +54,8 @@ def roots():
     return {name.split(".")[0] for name in sys.modules}
 
 before, loaded = state(), roots()
-import sklearn_dsm
+from sklearn_dsm import *
+import sklearn_dsm.datasets, sklearn_dsm.io, sklearn_dsm.metrics, sklearn_dsm.out_of_core
 after = state()
 changed = [key for key in before if before[key] != after[key]]
 print(json.dumps({"changed": changed, "new": sorted(roots() - loaded), "all": sorted(roots())}))
@@ -91,13 +92,34 @@ def test_import_prints_and_warns_nothing():
             "-W",
             "error",
             "-c",
-            "import sklearn_dsm.datasets, sklearn_dsm.metrics, sklearn_dsm.utils",
+            "from sklearn_dsm import *; import sklearn_dsm.datasets, sklearn_dsm.metrics",
         ],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[1],
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_import_alone_waits_for_no_other_package():
+    """Until a name is used, nothing but the standard library is loaded."""
+    code = (
+        "import sys, sklearn_dsm; sklearn_dsm.__version__, dir(sklearn_dsm); "
+        "print({name.split('.')[0] for name in sys.modules} & {'numpy', 'sklearn', 'torch'})"
+    )
+    run = [sys.executable, "-c", code]
+    assert subprocess.run(run, capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_names_not_imported_yet_are_found_and_others_are_refused():
+    package = Path(sklearn_dsm.__file__).parent
+    public = {path.stem for path in package.iterdir() if re.fullmatch("[a-z]+", path.stem[:1])}
+    public -= {"py", "references"}
+    assert public <= set(dir(sklearn_dsm))
+    assert all(getattr(sklearn_dsm, name).__name__ == f"sklearn_dsm.{name}" for name in public)
+    assert set(sklearn_dsm.__all__) <= set(dir(sklearn_dsm))
+    with pytest.raises(AttributeError, match="no attribute 'densities'"):
+        sklearn_dsm.densities  # noqa: B018
 
 
 def test_public_names_exist_once():
