@@ -9,13 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn._loss.link import IdentityLink, LogLink
-from sklearn._loss.link import Interval as LossInterval
-from sklearn._loss.loss import HalfGammaLoss, HalfSquaredError
 from sklearn.base import _fit_context as fit_context
-from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
-from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from sklearn.utils import _safe_indexing as samples_at
 from sklearn.utils import estimator_html_repr
 from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
@@ -38,23 +32,8 @@ except ModuleNotFoundError:  # before scikit-learn 1.9
 
 # What estimators ask for in scikit-learn's routing of metadata.
 ROUTING_CLASSES = (MetadataRequest, MethodMetadataRequest)
-# What regressors of scikit-learn consist of: objects that are their attributes, and others.
-ATTRIBUTES_CLASSES = (
-    AdamOptimizer,
-    HalfGammaLoss,
-    HalfSquaredError,
-    IdentityLink,
-    LogLink,
-    LossInterval,
-    TreePredictor,
-    _BinMapper,
-)
-STATELESS_CLASSES = (type(HalfSquaredError().closs), type(HalfGammaLoss().closs))
-
 __all__ = [
-    "ATTRIBUTES_CLASSES",
     "ROUTING_CLASSES",
-    "STATELESS_CLASSES",
     "CallbackSupportMixin",
     "HTMLReprMixin",
     "Interval",
@@ -65,6 +44,7 @@ __all__ = [
     "fit_context",
     "interpolate_",
     "number_of_samples",
+    "regressor_parts",
     "samples_at",
     "validate_parameter_constraints",
 ]
@@ -96,6 +76,29 @@ def check_sample_weight(sample_weight: Any, X: np.ndarray, **options: Any) -> np
     if len(weight) and not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def regressor_parts() -> tuple[tuple[type, ...], tuple[type, ...]]:
+    """What regressors of scikit-learn consist of: objects that are their attributes, and others."""
+    # Imported here, because few need them and they take a third of a second.
+    from sklearn._loss.link import IdentityLink, LogLink
+    from sklearn._loss.link import Interval as LossInterval
+    from sklearn._loss.loss import HalfGammaLoss, HalfSquaredError
+    from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
+    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
+
+    attributes = (
+        AdamOptimizer,
+        HalfGammaLoss,
+        HalfSquaredError,
+        IdentityLink,
+        LogLink,
+        LossInterval,
+        TreePredictor,
+        _BinMapper,
+    )
+    return attributes, (type(HalfSquaredError().closs), type(HalfGammaLoss().closs))
 
 
 class _NoCallbacks:

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from ._compat import ATTRIBUTES_CLASSES, ROUTING_CLASSES, STATELESS_CLASSES
+from ._compat import ROUTING_CLASSES, regressor_parts
 from ._core.losses.bootstrapped import BSM
 from ._core.losses.curvature import LCSS
 from ._core.losses.denoising import DSM
@@ -101,6 +101,7 @@ PARTS = (
 )
 # Of scikit-learn, whose attributes stay what they are.
 STABLE = (FrozenEstimator, GaussianMixture, *ROUTING_CLASSES)
+REGRESSOR_PARTS, STATELESS_PARTS = regressor_parts()
 CHANGING = (
     ColumnTransformer,
     FunctionTransformer,
@@ -113,14 +114,14 @@ CHANGING = (
     Pipeline,
     RidgeCV,
     StandardScaler,
-    *ATTRIBUTES_CLASSES,
+    *REGRESSOR_PARTS,
 )
 VOCABULARY = Vocabulary(
     classes={
         **{each.__name__: each for each in (*ESTIMATORS, *PARTS)},
         **{f"sklearn.{each.__name__}": each for each in (*STABLE, *CHANGING)},
     },
-    built={f"sklearn.{each.__name__}": each for each in STATELESS_CLASSES},
+    built={f"sklearn.{each.__name__}": each for each in STATELESS_PARTS},
     functions={"sklearn.check_array": check_array},
 )
 KIND = "fitted estimator"
