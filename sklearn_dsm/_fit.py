@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from ._compat import fit_context
-from ._threads import take_one_thread_where_forked
+from ._threads import one_thread_in_workers, take_one_thread_where_forked
 
 
 class InterruptedFit(KeyboardInterrupt):
@@ -26,7 +26,8 @@ def whole_fit(fit):
         take_one_thread_where_forked()
         earlier = dict(vars(self))
         try:
-            return checked(self, *args, **kwargs)
+            with one_thread_in_workers():
+                return checked(self, *args, **kwargs)
         except InterruptedFit:
             raise
         except BaseException:

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from itertools import chain
 from pathlib import Path
+from typing import ClassVar
 
 import joblib
 import numpy as np
@@ -23,6 +24,7 @@ from sklearn_dsm import (
     TableDensityEstimator,
     out_of_core,
 )
+from sklearn_dsm._fit import whole_fit
 from sklearn_dsm._search.stream import MIN_PLACES, PART_ROWS, Stream, stream_of
 from sklearn_dsm._transforms.fitting import linear_map
 from sklearn_dsm.out_of_core import sample_in_chunks, score_samples_in_chunks, write_samples
@@ -92,6 +94,37 @@ def test_an_array_that_joblib_maps_for_its_workers_fits_as_it_is(X, tmp_path):
     mapped = joblib.load(*joblib.dump(X, tmp_path / "X.joblib"), mmap_mode="r")
     values = quick().fit(mapped).score_samples(X[:50])
     np.testing.assert_array_equal(values, quick().fit(X).score_samples(X[:50]))
+
+
+class CountsThreads(BaseEstimator):
+    _parameter_constraints: ClassVar[dict] = {}
+
+    @whole_fit
+    def fit(self, X, y=None):
+        self.n_threads_ = torch.get_num_threads()
+        return self
+
+
+def counted(X):
+    """Threads of torch before, in and after a fit in a thread of joblib's."""
+    before = torch.get_num_threads()
+    during = CountsThreads().fit(X).n_threads_
+    return before, during, torch.get_num_threads()
+
+
+def test_worker_threads_compute_with_one_thread_and_put_the_number_back(X):
+    given = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert counted(X) == (3, 3, 3)
+        for _ in range(2):
+            jobs = joblib.Parallel(n_jobs=3, backend="threading")
+            for before, during, after in jobs([joblib.delayed(counted)(X)] * 12):
+                assert (during, after) == (1, 3)
+                assert before in (1, 3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(given)
 
 
 # Several machines

@@ -30,6 +30,7 @@ from .._core.scores.corrected import CorrectedScore
 from .._core.scores.model import ExactScore, ScoreModel
 from .._core.scores.network import padded
 from .._core.scores.tangents import ROW_BLOCK
+from .._threads import one_thread_in_workers
 
 # Numbers a chunk of rows may put into one layer: half a MiB of float32, which a cache holds.
 CHUNK_NUMBERS = 2**17
@@ -138,6 +139,7 @@ class LatentDensity:
         return 2 * n / (time.perf_counter() - started)
 
     @torch.no_grad()
+    @one_thread_in_workers()
     def log_density(
         self, Z: np.ndarray, context: np.ndarray | None = None
     ) -> tuple[np.ndarray, int]:
@@ -158,6 +160,7 @@ class LatentDensity:
         level, given = self._clean_level(), self._given(context)
         return self.reference.log_density(self._tensor(Z), level, given).cpu().numpy()
 
+    @one_thread_in_workers()
     def gradient(self, Z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Gradients (n, d) of :meth:`log_density`."""
         if self.model is self.reference:
@@ -201,6 +204,7 @@ class LatentDensity:
         return jacobian.detach().cpu().numpy()
 
     @torch.no_grad()
+    @one_thread_in_workers()
     def sample(
         self, n: int, method: str, seed: int, context: np.ndarray | None = None
     ) -> np.ndarray:
