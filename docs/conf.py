@@ -25,7 +25,9 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_design",
     "numpydoc",
+    "sphinxcontrib.bibtex",
     "sphinx_gallery.gen_gallery",
+    "cited_keys",
     "mathml",
     "result_tables",
 ]
@@ -47,6 +49,9 @@ autosummary_context = {
 }
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+bibtex_bibfiles = ["../sklearn_dsm/references.bib"]
+bibtex_reference_style = "author_year"
+bibtex_default_style = "plain"
 
 # Without a network, links to other packages go by the names in _ext/inventories.py.
 intersphinx_mapping = inventories.mapping(DOCS / "_build" / "inventories")
@@ -62,7 +67,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": "ExampleTitleSortKey",
     "backreferences_dir": "generated/backlinks",
     "doc_module": ("sklearn_dsm",),
-    "reference_url": {"sklearn_dsm": None},
     "download_all_examples": False,
     "min_reported_time": 60,
     "nested_sections": True,

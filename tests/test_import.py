@@ -13,7 +13,7 @@ import pytest
 
 import sklearn_dsm
 
-API_PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
+API_PAGES = Path(__file__).parents[1] / "docs" / "api"
 
 PROBE = """
 import json, os, random, sys, warnings, locale, signal, threading
@@ -186,9 +186,10 @@ def public_objects():
 
 
 def documented_objects():
-    """What the tables of docs/api.rst list, each under the module named before it."""
+    """What the tables of docs/api/ list, each under the module named before it."""
     module, found = "", []
-    for line in API_PAGE.read_text().splitlines():
+    pages = "\n".join(page.read_text() for page in sorted(API_PAGES.glob("*.rst")))
+    for line in pages.splitlines():
         if line.startswith(".. currentmodule:: "):
             module = line.split(":: ")[1]
         elif re.fullmatch(r"   \w+", line):
@@ -205,6 +206,11 @@ def test_every_public_name_has_a_page():
 def test_every_page_is_of_a_public_name():
     public = public_objects()
     assert [each for each in documented_objects() if id(each) not in public] == []
+
+
+def test_every_page_of_names_is_in_the_reference():
+    listed = re.findall(r"^   api/(\w+)$", API_PAGES.with_suffix(".rst").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(page.stem for page in API_PAGES.glob("*.rst"))
 
 
 def test_every_public_module_is_checked():

@@ -7,7 +7,6 @@ import threading
 import time
 import tracemalloc
 from itertools import chain
-from pathlib import Path
 from typing import ClassVar
 
 import joblib
@@ -22,7 +21,6 @@ from sklearn_dsm import (
     DSMDensityEstimator,
     KernelScoreEstimator,
     TableDensityEstimator,
-    out_of_core,
 )
 from sklearn_dsm._fit import whole_fit
 from sklearn_dsm._search.stream import MIN_PLACES, PART_ROWS, Stream, stream_of
@@ -270,11 +268,6 @@ def test_tables_of_categories_draw_no_arrays(X):
 
 
 # Files of samples
-
-
-def test_public_names_are_documented():
-    page = (Path(__file__).parents[1] / "docs" / "api.rst").read_text()
-    assert all(f"   {name}\n" in page for name in out_of_core.__all__)
 
 
 def test_a_file_of_parts_is_the_table(tmp_path):

@@ -35,10 +35,15 @@ def methods(module: str, name: str) -> list[str]:
 
 
 def attributes(module: str, name: str) -> list[tuple[str, str]]:
-    """Names of the attributes in the docstring of a class, with the first sentence of each."""
+    """Names of the attributes in the docstring of a class, with the first sentence of each.
+
+    One without a description has its type instead.
+    """
     cls = getattr(importlib.import_module(module), name)
     section = NumpyDocString(inspect.getdoc(cls) or "").get("Attributes", [])
-    return [(entry.name.replace("`", ""), first_sentence(entry.desc)) for entry in section]
+    return [
+        (entry.name.replace("`", ""), first_sentence(entry.desc) or entry.type) for entry in section
+    ]
 
 
 def first_sentence(lines: list[str]) -> str:
