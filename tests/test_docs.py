@@ -92,7 +92,7 @@ def test_lines_of_pages_are_short():
 
 
 def test_pages_named_for_machines_exist():
-    """Each page that docs/llms.txt links is there, or is made from what the pages of docs/api/ list."""
+    """Each page that docs/llms.txt links is there, or is listed in docs/api/."""
     links = re.findall(r"\]\(([\w/.]+)\.html\)", (ROOT / "docs/llms.txt").read_text())
     assert links
     made = {"gallery/index"}
