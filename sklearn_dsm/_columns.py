@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
-from sklearn.base import DensityMixin
+from sklearn.base import DensityMixin, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._validation import check_weight
@@ -33,7 +33,7 @@ def as_numbers(estimator: Any, X: Any, **options: Any) -> np.ndarray:
     try:
         return validate_data(estimator, X, dtype=np.float64, **options)
     except (TypeError, ValueError) as error:
-        better = explained(error, X, isinstance(estimator, DensityMixin))
+        better = explained(error, X, isinstance(estimator, DensityMixin | OutlierMixin))
         if better is error:
             raise
         raise better from error
@@ -165,9 +165,12 @@ def explained(error: Exception, X: Any, is_density: bool) -> Exception:
             values = None
         if values is None:
             kind = getattr(column, "dtype", type(column).__name__)
+            is_date = held.dtype.kind in "mM"
+            # What numpy says of dates is about its own types.
+            reason = "" if is_date else f" ({error})"
             return kind_of_error(
                 f"Column {name!r} of type {kind} does not hold numbers. "
-                f"{_fix_of_other_columns(held.dtype.kind in 'mM', is_density)} ({error})"
+                f"{_fix_of_other_columns(is_date, is_density)}{reason}"
             )
         n_missing = int(np.isnan(values).sum()) if about_missing else 0
         if n_missing:
@@ -192,6 +195,27 @@ def _fix_of_other_columns(is_date: bool, is_density: bool) -> str:
     return (
         "Encode dates as days since the first date, fit one model per category, or drop the column."
     )
+
+
+def refuse_odd_targets(y: Any) -> None:
+    """Raise where targets are missing or no numbers: general messages do not name y."""
+    if y is None:
+        return
+    values = np.asarray(y)
+    if values.dtype.kind in "OUS":
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"y must hold numbers ({error}). For classes, use a classifier, or "
+                "TableDensityEstimator and its predict_proba."
+            ) from None
+    n_missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+    if n_missing:
+        raise ValueError(
+            f"Input y contains NaN: {n_missing} of {values.size} targets are missing. Leave these "
+            "samples out, or use TableDensityEstimator, which takes missing values."
+        )
 
 
 def _columns(X: Any) -> Iterator[tuple[Any, Any]]:

@@ -12,6 +12,8 @@ from matplotlib.colors import to_rgb
 from sklearn.base import BaseEstimator
 from sklearn.covariance import GraphicalLassoCV
 
+from sklearn_dsm import GMMScoreEstimator, PairwiseScoreMatching, report
+from sklearn_dsm.datasets import make_pairwise
 from sklearn_dsm.inspection import EdgeIntervalDisplay, GraphDisplay, OrderDisplay
 from sklearn_dsm.inspection._graph import FOUND_FALSE, FOUND_TRUE
 
@@ -60,11 +62,34 @@ def pairwise():
     )
 
 
+def report_of_two():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    return report(GMMScoreEstimator(random_state=0).fit(X), X)
+
+
 def test_edges_are_those_whose_p_values_are_small():
     display = GraphDisplay.from_estimator(pairwise())
     assert display.edges.pairs() == [(0, 1), (1, 2)]
     assert GraphDisplay.from_estimator(pairwise(), level=1e-3).edges.pairs() == [(0, 1)]
     assert [text.get_text() for text in display.ax_.texts] == ["a", "b", "c"]
+
+
+def test_corrected_edges_are_those_of_the_estimator():
+    X, _ = make_pairwise(300, 6, family="gaussian", random_state=0)
+    graph = PairwiseScoreMatching().fit(X)
+    display = GraphDisplay.from_estimator(graph, level=0.2, correction="fdr_bh")
+    np.testing.assert_array_equal(display.edges.present, graph.adjacency(0.2, "fdr_bh"))
+    assert display.ax_.get_title() == "edges at level 0.2, corrected by fdr_bh"
+    assert "alone" in GraphDisplay.from_estimator(graph).ax_.get_title()
+    with pytest.raises(ValueError, match="Leave correction out"):
+        GraphDisplay.from_estimator(causal(), correction="holm")
+
+
+@pytest.mark.parametrize("draw", [lambda: GraphDisplay.from_estimator(pairwise()), report_of_two])
+def test_matplotlib_is_named_where_it_is_missing(draw, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"sklearn_dsm\[plots\]"):
+        draw()
 
 
 def test_edges_are_wider_if_stronger_and_coloured_by_p_value():

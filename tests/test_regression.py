@@ -405,6 +405,8 @@ def test_same_seed_same_fit():
     ("params", "y", "message"),
     [
         ({}, np.ones(50), "Target 0 is 1 for all samples"),
+        ({}, np.r_[np.nan, np.arange(49.0)], "Input y contains NaN: 1 of 50 targets"),
+        ({}, np.array(["a", "b"] * 25), "y must hold numbers"),
         ({"y_bounds": (0, None)}, np.linspace(-1, 1, 50), "at or beyond a bound"),
         ({"y_bounds": (1, 0)}, np.linspace(0, 1, 50), "low < high"),
         ({"y_bounds": [(0, 1), (0, 1)]}, np.linspace(0.1, 0.9, 50), "must be a pair"),

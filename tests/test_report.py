@@ -8,6 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 from scipy.stats import ks_2samp, multivariate_normal
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
 from sklearn.mixture import GaussianMixture
 
 from sklearn_dsm import DSMDensityEstimator, DSMRegressor, TableDensityEstimator, report
@@ -17,7 +18,7 @@ from sklearn_dsm.inspection._evidence import (
     column_fits,
     normal_log_density,
     odd_samples,
-    unusual_by_spread,
+    unusual_given_others,
 )
 
 pandas = pytest.importorskip("pandas")
@@ -239,7 +240,26 @@ def test_evidence_of_small_tables():
     assert Mean.of(values) == (values.mean(), values.std(ddof=1) / np.sqrt(3))
     expected = multivariate_normal(X.mean(0), np.cov(X.T, bias=True)).logpdf(X)
     np.testing.assert_allclose(normal_log_density(X, X), expected, atol=1e-3)
-    unusual = unusual_by_spread([Feature("a"), Feature("b", ("x",))], np.c_[values, [0, 0, 0]])
-    assert np.isnan(unusual[:, 1]).all() and unusual[1, 0] == 0
+    unusual = unusual_given_others(np.c_[values, [0, 0, 0]])
+    assert np.isnan(unusual[:, 1]).all()
+    np.testing.assert_allclose(unusual[:, 0], np.abs(values - values.mean()) / values.std())
     odd = odd_samples(np.array([0.0, -5.0, -1.0]), unusual, 2, 3)
-    assert [each.row for each in odd] == [1, 2] and odd[0].reasons == [(0, 0.0)]
+    assert [each.row for each in odd] == [1, 2] and odd[0].reasons == [(0, unusual[1, 0])]
+
+
+def test_values_are_unusual_by_the_residuals_of_regressions():
+    random = np.random.default_rng(0)
+    data = random.normal(size=(500, 3)) @ random.normal(size=(3, 3)) + 5
+    unusual = unusual_given_others(data)
+    for j in range(3):
+        others = np.delete(data, j, 1)
+        residual = data[:, j] - LinearRegression().fit(others, data[:, j]).predict(others)
+        np.testing.assert_allclose(unusual[:, j], np.abs(residual) / residual.std(), rtol=1e-4)
+
+
+def test_a_report_is_refused_before_it_is_computed(fits, tmp_path):
+    density = fits["dsm"]
+    with pytest.raises(FileNotFoundError, match="folder"):
+        report(density, X, tmp_path / "nowhere" / "page.html")
+    with pytest.raises(TypeError, match=r"X is 'page\.html'"):
+        report(density, "page.html")

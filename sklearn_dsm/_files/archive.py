@@ -75,7 +75,7 @@ def read(path: Any, kind: str) -> Content:
     except safetensors.SafetensorError as error:
         raise FileError(
             f"it is no safetensors file, or a part of it is missing ({error}); copy it again or "
-            "save it again"
+            "save it again. A file that pickle or joblib wrote is for these to read"
         ) from error
     if _digest(head, arrays) != head.get("digest"):
         raise FileError(

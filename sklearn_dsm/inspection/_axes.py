@@ -8,6 +8,17 @@ DATA, MODEL, MARK = "0.6", "#0072b2", "#d55e00"
 FILLED_DATA = "0.1"
 
 
+def pyplot():
+    """matplotlib.pyplot, or an error that says how to install it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "Pictures need matplotlib, which is not installed: pip install 'sklearn_dsm[plots]'."
+        ) from error
+    return plt
+
+
 def networkx_module():
     """networkx, or an error that says how to install it."""
     try:
@@ -23,9 +34,7 @@ def networkx_module():
 def axes_of(ax, figsize):
     """The axes that were given, or those of a new figure; and their figure."""
     if ax is None:
-        import matplotlib.pyplot as plt
-
-        _, ax = plt.subplots(figsize=figsize, layout="constrained")
+        _, ax = pyplot().subplots(figsize=figsize, layout="constrained")
     return ax, ax.figure
 
 
@@ -35,9 +44,7 @@ def panels_of(ax, shape, figsize, **options):
     Options are those of :func:`matplotlib.pyplot.subplots`.
     """
     if ax is None:
-        import matplotlib.pyplot as plt
-
-        figure, panels = plt.subplots(
+        figure, panels = pyplot().subplots(
             *shape, figsize=figsize, layout="constrained", squeeze=False, **options
         )
         return panels, figure

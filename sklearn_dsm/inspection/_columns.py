@@ -76,7 +76,8 @@ def numbers_of(X, features: list[Feature]) -> np.ndarray:
     columns, _ = read(X)
     if len(columns) != len(features):
         raise ValueError(
-            f"X has {len(columns)} features, and the estimator was fitted to {len(features)}."
+            f"X has {len(columns)} features, and the estimator was fitted to {len(features)}. Pass "
+            "a table of all of them; the argument features chooses which are drawn."
         )
     return np.column_stack(
         [

@@ -33,13 +33,24 @@ class Edges(NamedTuple):
         return [(int(i), int(j)) for i, j in np.argwhere(kept)]
 
 
-def edges_of(estimator, level: float) -> Edges:
+def is_tested(estimator) -> bool:
+    """Whether tests decide which edges there are."""
+    undirected = not hasattr(estimator, "order_")
+    return undirected and getattr(estimator, "edge_pvalues_", None) is not None
+
+
+def edges_of(estimator, level: float, correction: str | None = None) -> Edges:
     """The edges of a fitted estimator.
 
-    Those whose p-values are at most a level, or where there are no p-values, those of its matrix
-    that are not zero.
+    Those that tests at a level find, or where there are no p-values, those of its matrix that are
+    not zero.
     """
     check_is_fitted(estimator)
+    if correction is not None and not (is_tested(estimator) and hasattr(estimator, "adjacency")):
+        raise ValueError(
+            f"correction={correction!r} has no effect: the edges of {type(estimator).__name__} are "
+            "not chosen by tests. Leave correction out."
+        )
     pvalues = getattr(estimator, "edge_pvalues_", None)
     if hasattr(estimator, "order_"):
         present = np.asarray(estimator.adjacency_) != 0
@@ -65,6 +76,8 @@ def edges_of(estimator, level: float) -> Edges:
     present = strength != 0
     if pvalues is not None:
         present = np.asarray(pvalues) <= level
+        if correction is not None:
+            present = estimator.adjacency(level, correction)
         np.fill_diagonal(present, False)
     return Edges(present, np.abs(strength), pvalues, False, names_of(estimator))
 

@@ -125,9 +125,21 @@ def unusual_by_contribution(estimator: Any, X: Any) -> np.ndarray:
     return np.median(contributions, axis=0) - contributions
 
 
-def unusual_by_spread(features: list[Feature], data: np.ndarray) -> np.ndarray:
-    """Distances (n, d) from the median in standard deviations of the middle half; NaN elsewhere."""
-    first, middle, third = np.nanquantile(data, [0.25, 0.5, 0.75], axis=0)
-    scale = (third - first) / 1.349
-    usable = (scale > 0) & np.array([not feature.is_category for feature in features])
-    return np.where(usable, np.abs(data - middle) / np.where(usable, scale, 1.0), np.nan)
+def unusual_given_others(data: np.ndarray) -> np.ndarray:
+    r"""Residuals (n, d) of each feature given the others, in their standard deviations.
+
+    .. math:: |(\Sigma^{-1} (x - \mu))_j| \, / \sqrt{(\Sigma^{-1})_{jj}}
+
+    Features that are constant have none: NaN.
+    """
+    scale = data.std(0)
+    varies = scale > 0
+    found = np.full(data.shape, np.nan)
+    if not varies.any():
+        return found
+    Z = (data[:, varies] - data[:, varies].mean(0)) / scale[varies]
+    # A copy of a column has no residual of its own.
+    covariance = Z.T @ Z / len(Z) + 1e-8 * np.eye(Z.shape[1])
+    precision = np.linalg.inv(covariance)
+    found[:, varies] = np.abs(Z @ precision) / np.sqrt(np.diag(precision))
+    return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..metrics._graphs import numbered
-from ._axes import axes_of, networkx_module
-from ._edges import Edges, edges_of
+from ._axes import axes_of, networkx_module, pyplot
+from ._edges import Edges, edges_of, is_tested
 
 MAX_WIDTH, MIN_WIDTH, OUTLINE, NODE_SIZE = 5.0, 0.8, 4.0, 700
 FOUND_TRUE, FOUND_FALSE, MISSED = "tab:green", "tab:red", "0.6"
@@ -28,6 +28,8 @@ class GraphDisplay:
         Present edges, strengths, p-values and names.
     true_graph : ndarray of shape (n_features, n_features), bool, or None
         Entry [i, j] is True for an edge from feature i to feature j.
+    title : str, default=""
+        What was tested.
 
     Attributes
     ----------
@@ -48,11 +50,20 @@ class GraphDisplay:
     [0, 1, 2, 3]
     """
 
-    def __init__(self, edges: Edges, true_graph: np.ndarray | None = None):
-        self.edges, self.true_graph = edges, true_graph
+    def __init__(self, edges: Edges, true_graph: np.ndarray | None = None, title: str = ""):
+        self.edges, self.true_graph, self.title = edges, true_graph, title
 
     @classmethod
-    def from_estimator(cls, estimator, *, true_graph=None, level=0.05, positions=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator,
+        *,
+        true_graph=None,
+        level=0.05,
+        correction=None,
+        positions=None,
+        ax=None,
+    ):
         """Draw the graph of a fitted estimator.
 
         Parameters
@@ -62,8 +73,11 @@ class GraphDisplay:
             undirected graph, with ``interaction_``, ``precision_`` or ``adjacency_``.
         true_graph : array-like of shape (n_features, n_features) or networkx graph, default=None
         level : float, default=0.05
-            Edges with ``edge_pvalues_`` above ``level`` are left out, without correction for their
-            number. No effect on causal graphs and without p-values.
+            Edges are tested at this level; the title of the picture says how. No effect on causal
+            graphs and without p-values.
+        correction : str or None, default=None
+            How to account for the number of tests: what the method ``adjacency`` of the estimator
+            takes, for instance "holm". None bounds the probability of a false edge for each pair.
         positions : dict of int to pair of float, default=None
             Where to draw the nodes. By default, a causal graph has its sources on the left, and
             any other graph has its nodes on a circle.
@@ -72,13 +86,20 @@ class GraphDisplay:
         Returns
         -------
         GraphDisplay
+
+        Raises
+        ------
+        ValueError
+            If ``correction`` is given for a graph that is not tested, or is not one of those of
+            the estimator.
         """
-        edges = edges_of(estimator, level)
+        edges = edges_of(estimator, level, correction)
         truth = None if true_graph is None else numbered(true_graph, "true_graph", edges.names) != 0
         if truth is not None and not edges.directed:
             truth = truth | truth.T
         order = getattr(estimator, "order_", None)
-        return cls(edges, truth).plot(positions=positions, order=order, ax=ax)
+        title = _title(level, correction) if is_tested(estimator) else ""
+        return cls(edges, truth, title).plot(positions=positions, order=order, ax=ax)
 
     def plot(self, *, positions=None, order=None, ax=None):
         """Draw the graph.
@@ -94,9 +115,7 @@ class GraphDisplay:
         -------
         GraphDisplay
         """
-        import matplotlib.pyplot as plt
-
-        networkx = networkx_module()
+        plt, networkx = pyplot(), networkx_module()
         self.ax_, self.figure_ = axes_of(ax, (6, 5))
         ax = self.ax_
         self.positions_ = positions or _positions(self.edges, order)
@@ -108,6 +127,7 @@ class GraphDisplay:
         self._draw_nodes(networkx)
         ax.margins(0.12)
         ax.set_axis_off()
+        ax.set_title(self.title, fontsize="small")
         return self
 
     def _graph_of(self, networkx, pairs):
@@ -181,6 +201,14 @@ class GraphDisplay:
                 width=1.2,
                 **options,
             )
+
+
+def _title(level: float, correction: str | None) -> str:
+    """Which edges of an undirected graph are drawn."""
+    if correction == "support_recovery":
+        return "edges by support recovery"
+    how = f"corrected by {correction}" if correction else "each pair tested alone"
+    return f"edges at level {level:g}, {how}"
 
 
 def _widths(edges: Edges, found: list[tuple[int, int]]) -> np.ndarray:

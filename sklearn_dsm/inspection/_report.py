@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, validate_parameter_constraints
 from .._summary import html_of_summary
+from ._axes import pyplot
 from ._columns import Feature, features_of, numbers_of, require_methods, samples_of, word_of
 from ._density import DensityDisplay
 from ._evidence import (
@@ -21,7 +23,7 @@ from ._evidence import (
     normal_log_density,
     odd_samples,
     unusual_by_contribution,
-    unusual_by_spread,
+    unusual_given_others,
 )
 from ._fit import FitDisplay
 from ._page import note, page, paragraph, picture, section, table, write_whole
@@ -134,7 +136,10 @@ def report(estimator, X, path=None, *, X_train=None, n_samples=5000, random_stat
     Raises
     ------
     TypeError
-        If the estimator has no ``score_samples`` or no ``sample``, or is a regressor.
+        If the estimator has no ``score_samples`` or no ``sample``, or is a regressor; or if X is
+        a path.
+    ImportError
+        If matplotlib is not installed.
     ValueError
         If X does not have the columns of the fit, or fewer than two samples.
     OSError
@@ -156,6 +161,11 @@ def report(estimator, X, path=None, *, X_train=None, n_samples=5000, random_stat
             "regressor. Draw a CalibrationDisplay instead."
         )
     check_is_fitted(estimator)
+    if isinstance(X, str | PathLike):
+        raise TypeError(f"X is {str(X)!r}, and must hold the samples: report(estimator, X, path).")
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"The folder of {str(path)!r} does not exist. Create it first.")
+    pyplot()
     validate_parameter_constraints(
         {"n_samples": [Interval(Integral, 2, None, closed="left")]},
         {"n_samples": n_samples},
@@ -300,10 +310,10 @@ def _odd_section(material: _Material) -> str:
             "before it, beyond the median of the feature."
         )
     else:
-        unusual, unit = unusual_by_spread(material.features, material.data), "sd"
+        unusual, unit = unusual_given_others(material.data), "sd"
         told = (
-            "In brackets, the distance of a value from the median in standard deviations, by the "
-            "quartiles. A sample may also be odd by a combination of values that are usual alone."
+            "In brackets, the distance of a value from its prediction by a linear regression on "
+            "the other features, in standard deviations of the residuals."
         )
     framed = hasattr(material.X, "iloc")
     labels = list(material.X.index if framed else range(len(material.data)))

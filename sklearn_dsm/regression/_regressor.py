@@ -15,6 +15,7 @@ from sklearn.utils.validation import (
 )
 
 from .._budget import Budget
+from .._columns import refuse_odd_targets
 from .._compat import Interval, StrOptions
 from .._fit import InterruptedFit, whole_fit
 from .._mixtures.parameters import full_covariances
@@ -300,6 +301,7 @@ class DSMRegressor(SummaryMixin, Predictions, RegressorMixin, BaseEstimator):
     def _checked(self, X, y) -> tuple:
         """The table as it is and targets (n, n_targets), with what is known of both stored."""
         refuse_columns_of_dates(X)
+        refuse_odd_targets(y)
         categorical = categorical_columns(X)
         if categorical:
             # Categories are encoded later; scikit-learn would make numbers of them.
