@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ._compat import Interval, validate_parameter_constraints
+from ._extras import extra
 from ._random import seed_from
 from .density import TableDensityEstimator
 
@@ -138,12 +139,8 @@ def _parts_of(X: Any) -> Iterator[Any]:
 
 
 def _parquet_parts(path: Any) -> Iterator[np.ndarray]:
-    try:
+    with extra("dask", "Reading parquet files needs pyarrow"):
         from pyarrow import dataset
-    except ImportError as error:
-        raise ImportError(
-            "Reading parquet files needs pyarrow: pip install 'sklearn_dsm[dask]'."
-        ) from error
     options = {"batch_size": PARQUET_ROWS, "batch_readahead": 1, "fragment_readahead": 1}
     for batch in dataset.dataset(path, format="parquet").to_batches(**options):
         columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
@@ -292,10 +289,6 @@ def sample_in_chunks(estimator, n_samples, *, chunk_size=100_000, random_state=N
 
 
 def _dask() -> tuple[Any, Any]:
-    try:
+    with extra("dask", "Drawing in chunks needs dask"):
         import dask.array
-    except ImportError as error:
-        raise ImportError(
-            "Drawing in chunks needs dask: pip install 'sklearn_dsm[dask]'."
-        ) from error
     return dask.array, dask.delayed

@@ -87,7 +87,8 @@ def test_corrected_edges_are_those_of_the_estimator():
 
 @pytest.mark.parametrize("draw", [lambda: GraphDisplay.from_estimator(pairwise()), report_of_two])
 def test_matplotlib_is_named_where_it_is_missing(draw, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    for name in ("figure", "pyplot"):
+        monkeypatch.setitem(sys.modules, f"matplotlib.{name}", None)
     with pytest.raises(ImportError, match=r"sklearn_dsm\[plots\]"):
         draw()
 

@@ -30,7 +30,7 @@ LAYERS = (
     ("_checkpoint",),
     ("_validation", "_random", "_fit", "_warn", "_budget"),
     ("_summary", "_files"),
-    ("_compat", "_threads", "_version"),
+    ("_compat", "_extras", "_threads", "_version"),
 )
 HEIGHTS = {room: -k for k, rooms in enumerate(LAYERS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sklearn
 
+from .._extras import extra
 from .._version import __version__
 from .encoding import FileError
 
@@ -156,11 +157,6 @@ def _sync_folder(folder: str) -> None:
 
 def _safetensors() -> Any:
     """The package safetensors, with its part for numpy."""
-    try:
+    with extra("io", "Files and checkpoints need safetensors"):
         import safetensors.numpy
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "Files and checkpoints need safetensors, which is not installed: pip install "
-            "'sklearn_dsm[io]'."
-        ) from error
     return safetensors

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._core.random import torch_generator
+from .._extras import extra
 from .._validation import ACCELERATE, resolve_device
 from .acceleration import compiled
 from .lesson import Lesson
@@ -237,14 +238,10 @@ def processes_of(device: str) -> tuple[Processes, torch.device]:
     """
     if device != ACCELERATE:
         return ALONE, resolve_device(device)
-    try:
+    need = "device='accelerate' needs the package accelerate"
+    with extra("accelerate", need, "Or use device='auto'."):
         from accelerate import PartialState
         from accelerate.utils import parse_flag_from_env
-    except ImportError as error:
-        raise ImportError(
-            "device='accelerate' needs the package accelerate, which is not installed: pip install "
-            "'sklearn_dsm[accelerate]'. Or use device='auto'."
-        ) from error
     # Without being told, accelerate takes one process only where there is no GPU.
     on_cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu=on_cpu)

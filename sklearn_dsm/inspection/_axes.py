@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .._extras import extra
+
 # Of data, of the model and of marks: told apart by people of every colour vision, and in grey.
 DATA, MODEL, MARK = "0.6", "#0072b2", "#d55e00"
 # Points of data over filled regions.
@@ -10,25 +12,28 @@ FILLED_DATA = "0.1"
 
 def pyplot():
     """matplotlib.pyplot, or an error that says how to install it."""
-    try:
+    with plots():
         import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib, which is not installed: pip install 'sklearn_dsm[plots]'."
-        ) from error
     return plt
+
+
+def figure_class():
+    """The class of figures that no window and no notebook shows by themselves."""
+    with plots():
+        from matplotlib.figure import Figure
+    return Figure
 
 
 def networkx_module():
     """networkx, or an error that says how to install it."""
-    try:
+    with extra("graphs", "Pictures of graphs need networkx"):
         import networkx
-    except ImportError as error:
-        raise ImportError(
-            "Pictures of graphs need networkx, which is not installed: "
-            "pip install 'sklearn_dsm[graphs]'."
-        ) from error
     return networkx
+
+
+def plots():
+    """Around imports of matplotlib."""
+    return extra("plots", "Pictures need matplotlib")
 
 
 def axes_of(ax, figsize):

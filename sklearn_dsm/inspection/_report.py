@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, validate_parameter_constraints
 from .._summary import html_of_summary
-from ._axes import pyplot
+from ._axes import figure_class
 from ._columns import Feature, features_of, numbers_of, require_methods, samples_of, word_of
 from ._density import DensityDisplay
 from ._evidence import (
@@ -165,7 +165,8 @@ def report(estimator, X, path=None, *, X_train=None, n_samples=5000, random_stat
         raise TypeError(f"X is {str(X)!r}, and must hold the samples: report(estimator, X, path).")
     if path is not None and not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"The folder of {str(path)!r} does not exist. Create it first.")
-    pyplot()
+    # Before anything is computed.
+    figure_class()
     validate_parameter_constraints(
         {"n_samples": [Interval(Integral, 2, None, closed="left")]},
         {"n_samples": n_samples},
@@ -347,7 +348,4 @@ def _fit_section(material: _Material) -> str:
 
 
 def _figure(width: float, height: float):
-    """A figure that no window and no notebook shows by itself."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
+    return figure_class()(figsize=(width, height), layout="constrained")

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.utils import gen_batches
 
+from .._extras import extra
 from .._random import numpy_random
 from ..metrics import _samples
 from ._samples import RANDOM_STATE, Sample, at_least, check_options, checked_pair
@@ -182,11 +183,6 @@ def wasserstein_distance(X, Y, p=2, *, X_weight=None, Y_weight=None):
 
 
 def optimal_transport(caller: str, without: str):
-    try:
+    with extra("metrics", f"{caller} needs POT", f"{without} does without."):
         import ot
-    except ImportError as error:
-        raise ImportError(
-            f"{caller} needs POT, which is not installed: pip install 'sklearn_dsm[metrics]'. "
-            f"{without} does without."
-        ) from error
     return ot

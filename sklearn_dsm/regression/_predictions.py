@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._core.likelihood.ode import SolverPlan
 from .._evaluation.base import check_number_of_draws
+from .._extras import extra
 from .._mixtures.parameters import mixture_from
 from .._random import seed_from
 from .._threads import take_one_thread_where_forked
@@ -199,12 +200,8 @@ class Predictions:
         ValueError
             If this estimator is fitted to several targets.
         """
-        try:
+        with extra("skpro", "as_skpro() needs skpro"):
             from ._skpro import SkproRegressor
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                "as_skpro() needs skpro. Install it with: pip install 'sklearn-dsm[skpro]'"
-            ) from error
         if hasattr(self, "n_targets_"):
             self._require_one_target("distributions of skpro")
         return SkproRegressor.of(self)
