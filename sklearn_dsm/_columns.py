@@ -150,8 +150,11 @@ def dependent_columns(X: np.ndarray) -> np.ndarray:
     return np.sort(order[rank:] - 1)
 
 
-def explained(error: Exception, X: Any, is_density: bool) -> Exception:
-    """The error that a table gave when it was converted to numbers, with the column and a fix."""
+def explained(error: Exception, X: Any, has_substitute: bool) -> Exception:
+    """The error that a table gave when it was converted to numbers, with the column and a fix.
+
+    ``has_substitute`` tells whether TableDensityEstimator can do what the estimator does.
+    """
     kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
     about_missing = "NaN" in str(error)
     for name, column in _columns(X):
@@ -170,24 +173,24 @@ def explained(error: Exception, X: Any, is_density: bool) -> Exception:
             reason = "" if is_date else f" ({error})"
             return kind_of_error(
                 f"Column {name!r} of type {kind} does not hold numbers. "
-                f"{_fix_of_other_columns(is_date, is_density)}{reason}"
+                f"{_fix_of_other_columns(is_date, has_substitute)}{reason}"
             )
         n_missing = int(np.isnan(values).sum()) if about_missing else 0
         if n_missing:
-            table = ", or use TableDensityEstimator, which takes missing values"
+            table = ", or use TableDensityEstimator, which takes missing values" * has_substitute
             return kind_of_error(
                 f"Input X contains NaN: column {name!r} has {n_missing} missing values in "
                 f"{len(values)} samples. Drop these samples, or fill the values in, for instance "
-                f"with sklearn.impute.SimpleImputer() before this estimator{table * is_density}."
+                f"with sklearn.impute.SimpleImputer() before this estimator{table}."
             )
     return error
 
 
-def _fix_of_other_columns(is_date: bool, is_density: bool) -> str:
+def _fix_of_other_columns(is_date: bool, has_substitute: bool) -> str:
     """What to do with a column that holds no numbers."""
     if is_date:
         return "Encode dates as days since the first date, or drop the column."
-    if is_density:
+    if has_substitute:
         return (
             "If it holds categories, TableDensityEstimator takes them. Encode dates as days since "
             "the first date."

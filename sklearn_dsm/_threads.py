@@ -40,8 +40,8 @@ def one_thread_in_workers() -> Iterator[None]:
     that any thread set last.
     """
     backend, _ = get_active_backend()
-    in_process = threading.current_thread() is threading.main_thread()
-    if in_process or not backend.nesting_level:
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main or not backend.nesting_level:
         yield
         return
     with _Workers.lock:

@@ -73,12 +73,13 @@ def edges_of(estimator, level: float, correction: str | None = None) -> Edges:
         root = np.sqrt(np.abs(np.diag(strength)))
         strength = -strength / np.outer(root, root)
     np.fill_diagonal(strength, 0)
-    present = strength != 0
-    if pvalues is not None:
+    if pvalues is None:
+        present = strength != 0
+    elif correction is None:
         present = np.asarray(pvalues) <= level
-        if correction is not None:
-            present = estimator.adjacency(level, correction)
-        np.fill_diagonal(present, False)
+    else:
+        present = estimator.adjacency(level, correction)
+    np.fill_diagonal(present, False)
     return Edges(present, np.abs(strength), pvalues, False, names_of(estimator))
 
 
