@@ -6,13 +6,15 @@ import re
 
 from sphinx.application import Sphinx
 
+from sklearn_dsm._citations import KEY
+
 # Several keys beside each other are one citation.
-KEYS = re.compile(r"\[[A-Z]\w*\]_(?: \[[A-Z]\w*\]_)*")
+KEYS = re.compile(rf"{KEY.pattern}(?: {KEY.pattern})*")
 
 
 def cited(text: str) -> str:
     """Text with the roles of sphinxcontrib-bibtex in place of the keys."""
-    return KEYS.sub(lambda found: f":cite:p:`{found[0][1:-2].replace(']_ [', ',')}`", text)
+    return KEYS.sub(lambda found: f":cite:p:`{','.join(KEY.findall(found[0]))}`", text)
 
 
 def in_page(app: Sphinx, name: str, source: list[str]) -> None:
